@@ -1,0 +1,227 @@
+"""What an action is: a pydantic model with `facts` and `perform`. See README, "Add an action"."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from sqlalchemy.engine import Connection
+
+from agent.clearance.canonical import clean
+from agent.clearance.errors import ActionError as ActionError
+
+T = TypeVar("T")
+FactsT = TypeVar("FactsT", bound="Facts")
+
+
+@dataclass(frozen=True)
+class FactKind:
+    """How much a fact weighs once somebody has approved."""
+
+    name: Literal["material", "volatile"]
+
+
+#: A change of this fact voids an approval (owner, status, currency, a payee that is new).
+Material = Annotated[T, FactKind("material")]
+#: This fact moves all the time (balances, sums, what is pending); policy and `perform` guard it.
+Volatile = Annotated[T, FactKind("volatile")]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Say how people read a field: `Annotated[int, Shown(usd)]`. Without it they read the value as it is."""
+
+    to_text: Callable[[Any], str]
+
+
+class Facts(BaseModel):
+    """Base of an action's facts: what a reviewer must know and a policy may test.
+
+    Every field is declared `Material[...]` or `Volatile[...]`; `title` and `description` of a field are shown to people.
+
+    Raises:
+        TypeError: when a class is defined with a field that is neither.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        for name, field in cls.model_fields.items():
+            if not any(isinstance(item, FactKind) for item in field.metadata):
+                raise TypeError(f"{cls.__qualname__}.{name} must be declared Material[...] or Volatile[...]")
+
+    @classmethod
+    def material(cls) -> frozenset[str]:
+        """Name the facts whose change voids an approval."""
+        return frozenset(
+            name
+            for name, field in cls.model_fields.items()
+            if any(isinstance(item, FactKind) and item.name == "material" for item in field.metadata)
+        )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What `facts` may use: a transaction that refuses writes."""
+
+    connection: Connection
+    #: The gate's clock, aware UTC.
+    now: datetime
+    #: Who asked for the action.
+    requested_by: str
+    #: Cleared or waiting actions of a kind, opened before this one and not carried out; see `earlier`.
+    _earlier: Callable[[str], Sequence["Earlier"]]
+
+    def earlier(self, action: "type[Action[Any]]") -> Sequence["Earlier"]:
+        """List what was asked for before this and is not carried out yet, oldest first, of one kind of action.
+
+        It holds what policy or people cleared, and everything of this plan before this call. Limits that count
+        only what is done already would let one plan, or two threads at once, slip under them.
+        """
+        return self._earlier(action.tool_name())
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An action that stands before another one and is not carried out yet."""
+
+    arguments: dict[str, Any]
+    requested_by: str
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What `perform` may use: the one write transaction, inside a savepoint."""
+
+    connection: Connection
+    #: The gate's clock, aware UTC.
+    now: datetime
+    #: Who asked for the action.
+    requested_by: str
+    #: Key of the request: write it beside what you change, so that an auditor finds the way back.
+    request_id: str
+    _erase: Callable[[str], None]
+
+    def erase(self, subject: str) -> None:
+        """Erase what the journal holds on a person: arguments, facts, sentences and words of requests about `subject`."""
+        self._erase(subject)
+
+
+class Action(BaseModel, Generic[FactsT]):
+    """A call with an effect. Fields are the tool's arguments; the docstring is what the model reads.
+
+    Both methods raise `ActionError` with one sentence when it cannot be done.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def tool_name(cls) -> str:
+        """Give the name the model calls it by: `TransferFunds` is `transfer_funds`."""
+        return "".join("_" + c.lower() if c.isupper() else c for c in cls.__name__).lstrip("_")
+
+    @classmethod
+    def facts_type(cls) -> type[Facts]:
+        """Give the class in `Action[...]`: what `facts` returns, and what policy conditions are type-checked against.
+
+        Raises:
+            TypeError: the class was written without it.
+        """
+        for base in cls.__mro__:
+            arguments = getattr(base, "__pydantic_generic_metadata__", {}).get("args", ())
+            if arguments and isinstance(arguments[0], type):
+                return arguments[0]
+        raise TypeError(f"{cls.__qualname__} must be written as Action[ItsFacts]")
+
+    @abstractmethod
+    def facts(self, reading: Reading) -> FactsT:
+        """Read what a reviewer must know. Runs several times, in a transaction that refuses writes."""
+
+    @abstractmethod
+    def perform(self, effect: Effect) -> str:
+        """Do it, and return the sentence that the model and the receipt get.
+
+        Runs after clearance only, in a savepoint of the executing transaction, at most once with success; does no network.
+        """
+
+    def sentence(self, facts: FactsT) -> str:
+        """Say in one line what will happen, verb first: the heading a reviewer reads."""
+        arguments = ", ".join(f"{name} {value}" for name, value in self.model_dump(mode="json").items())
+        return f"{self.tool_name().replace('_', ' ').capitalize()}: {arguments}"
+
+    def subjects(self, facts: FactsT) -> list[str]:
+        """Name the persons it concerns (`customer:C-1`), so that erasing one finds this request. None by default."""
+        return []
+
+    def narrows(self, original: "Action[Any]") -> bool:
+        """Tell whether this, an edit, does strictly less than `original` did. Never, unless the action says what less is."""
+        return False
+
+
+def read_action(cls: type[Action[Any]], arguments: dict[str, Any]) -> Action[Any]:
+    """Read arguments from outside into an action.
+
+    Raises:
+        ActionError: they do not fit; the sentence names each argument and what is wrong with it.
+    """
+    if clean(arguments) != arguments:
+        raise ActionError(f"{cls.tool_name()} was not called correctly: characters that are no text are in it.")
+    try:
+        return cls.model_validate(arguments)
+    except ValidationError as exc:
+        raise ActionError(f"{cls.tool_name()} was not called correctly: {in_words(exc)}.") from exc
+
+
+def in_words(error: ValidationError) -> str:
+    """Say what a validation error found, as `argument: what is wrong` joined by semicolons; at most five."""
+    problems = []
+    for item in error.errors(include_url=False, include_context=False)[:5]:
+        name = ".".join(str(part)[:40] for part in item["loc"]) or "arguments"
+        said = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        problems.append(f"{name}: {said[:1].lower()}{said[1:]}".rstrip("."))
+    return "; ".join(problems)
+
+
+def shown_facts(facts: Facts) -> list[tuple[str, str]]:
+    """List an action's facts as (label, text) for people, in the order they are declared."""
+    shown = []
+    for name, field in type(facts).model_fields.items():
+        to_text = next((item.to_text for item in field.metadata if isinstance(item, Shown)), _plain_text)
+        shown.append((field.title or name.replace("_", " ").capitalize(), to_text(getattr(facts, name))))
+    return shown
+
+
+def _plain_text(value: Any) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(str(item) for item in value) or "none"
+        case _:
+            return str(value)
+
+
+class Actions:
+    """The actions of a deployment, by tool name."""
+
+    def __init__(self, classes: Sequence[type[Action[Any]]]) -> None:
+        self._by_name = {cls.tool_name(): cls for cls in classes}
+        if len(self._by_name) != len(classes):
+            raise ValueError("two actions have the same name")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def __getitem__(self, name: str) -> type[Action[Any]]:
+        return self._by_name[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._by_name.values())
+
+    def get(self, name: str) -> type[Action[Any]] | None:
+        """Give the action called `name`, or None when there is none."""
+        return self._by_name.get(name)

@@ -1,0 +1,224 @@
+"""May this person decide this, now, with this answer? Then it is recorded; otherwise it is refused with a reason."""
+
+from dataclasses import dataclass, replace
+from typing import Any, assert_never
+
+from agent.clearance import journal
+from agent.clearance.action import ActionError, read_action
+from agent.clearance.approval import Answer, Approve, Edit, Reject, Unclear
+from agent.clearance.audit import Log
+from agent.clearance.canonical import key
+from agent.clearance.journal import Decision, Request
+from agent.clearance.judging import Judge, Judged, requester_of
+from agent.clearance.principal import Principal
+from agent.clearance.transitions import finish, note, salted
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an answer was not taken."""
+
+    #: One word or two for the audit log.
+    cause: str
+    #: For the person who answered.
+    sentence: str
+
+
+def decide(
+    log: Log,
+    judge: Judge,
+    request: Request,
+    answer: Answer | Unclear,
+    revision: int,
+    principal: Principal,
+    *,
+    run_id: str | None,
+    started_ms: int | None,
+) -> Refusal | None:
+    """Record the answer to an asked request, or give the reason why not. Recorded once per run and person.
+
+    `revision` is the one the question showed; `started_ms` when the answering run was asked for, None where the answer
+    itself proves that it saw the question.
+    """
+    if isinstance(answer, Unclear):
+        return Refusal("unclear", answer.why)
+    name = type(answer).__name__.lower()
+    decision_id = key("decision", request.request_id, str(revision), name, principal.id, run_id or "")
+    made = journal.decisions_on(log.connection, [request.request_id])
+    if run_id and any(decision.decision_id == decision_id for decision in made):
+        return None  # the same run again, after a crash
+    refusal = _not_this_question(request, answer, revision, started_ms) or _not_this_person(request, made, principal)
+    if refusal:
+        return refusal
+    decision = Decision(
+        decision_id=decision_id if run_id else key(decision_id, str(len(made))),
+        number=len(made) + 1,
+        request_id=request.request_id,
+        revision=request.revision,
+        digest=request.digest,
+        decision=name,
+        decided_by=principal.id,
+        decider_kind=principal.kind,
+        decider_roles=sorted(principal.roles),
+        reason=None,
+        edited=None,
+        counts=False,
+        lapsed=None,
+        decided_at=log.now,
+    )
+    match answer:
+        case Reject():
+            _reject(log, request, decision, answer)
+            return None
+        case Approve():
+            return _approve(log, request, made, decision, principal)
+        case Edit():
+            return _edit(log, judge, request, made, decision, answer, principal)
+        case _:
+            assert_never(answer)
+
+
+def _not_this_question(request: Request, answer: Answer, revision: int, started_ms: int | None) -> Refusal | None:
+    about = answer.about
+    if about.request_id is not None and about.request_id != request.request_id:
+        return Refusal(
+            "other request", f"it is about request {about.request_id[:40]!r}, which is not the one asked here."
+        )
+    if about.digest is not None:
+        if about.digest != request.digest:
+            return Refusal("other digest", "it is about other arguments than the ones asked for now.")
+        return None
+    if revision != request.revision:
+        return Refusal("changed", "the request changed after this question was put.")
+    if started_ms is not None and request.asked_ms is not None and started_ms < request.asked_ms:
+        return Refusal("older", "it was sent before this question was put.")
+    return None
+
+
+def _not_this_person(request: Request, made: list[Decision], principal: Principal) -> Refusal | None:
+    if principal.kind == "system":
+        return Refusal("system", "the server itself cannot decide; it takes a person.")
+    missing = [role for role in request.approvers or [] if not principal.has_role(role)]
+    if missing:
+        return Refusal("role", f"{principal.id} does not have the role {' and '.join(missing)}.")
+    return None
+
+
+def _makers(request: Request, made: list[Decision]) -> set[str]:
+    return {request.requested_by} | {decision.decided_by for decision in made if decision.decision == "edit"}
+
+
+def _reject(log: Log, request: Request, decision: Decision, answer: Reject) -> None:
+    journal.add_decision(log.connection, replace(decision, reason=answer.reason or None))
+    said = f": {answer.reason}" if answer.reason else ", without a reason"
+    finish(log, request, "rejected", f"Not done: {decision.decided_by} rejected it{said}", actor=decision.decided_by)
+
+
+def _approve(
+    log: Log, request: Request, made: list[Decision], decision: Decision, principal: Principal
+) -> Refusal | None:
+    is_own = principal.id in _makers(request, made)
+    if is_own and not principal.may_approve_own:
+        return Refusal("own", f"{principal.id} asked for this or edited it; somebody else has to approve it.")
+    if log.frozen:
+        return _frozen(log)
+    given = [other for other in made if other.counts]
+    if any(other.decided_by == principal.id for other in given):
+        return Refusal(
+            "twice", f"{principal.id} has approved it already; it needs {request.approvals} different people."
+        )
+    journal.add_decision(log.connection, replace(decision, counts=True))
+    _cleared_if_enough(log, request, len(given) + 1)
+    _noted(log, "approved", request, decision, is_own)
+    return None
+
+
+def _edit(
+    log: Log,
+    judge: Judge,
+    request: Request,
+    made: list[Decision],
+    decision: Decision,
+    answer: Edit,
+    principal: Principal,
+) -> Refusal | None:
+    if principal.id == request.requested_by and not principal.may_approve_own:
+        return Refusal("own", f"{principal.id} asked for this; somebody else has to decide.")
+    if log.frozen:
+        return _frozen(log)
+    if answer.action not in (None, request.action):
+        return Refusal("other action", f"an edit cannot make {request.action} into {str(answer.action)[:40]!r}.")
+    turn = journal.turn(log.connection, request.turn_id)
+    assert turn is not None and request.arguments is not None
+    cls = judge.actions[request.action]
+    changes = answer.changes if answer.is_whole else {**request.arguments, **answer.changes}
+    try:
+        action = read_action(cls, changes)
+        judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),
+                             number=request.number, plan_id=request.plan_id)  # fmt: skip
+    except ActionError as exc:
+        return Refusal("edit", str(exc))
+    if judged.verdict.word == "deny":
+        return Refusal("policy", f"the policy refuses the changed call: {judged.verdict.rule}.")
+    if judged.digest == request.digest:
+        return _approve(log, request, made, replace(decision, decision="approve"), principal)
+    narrows = action.narrows(read_action(cls, request.arguments))
+    demand = _demand(request, judged, narrows=narrows)
+    is_enough = demand["approvals"] <= 1 and all(principal.has_role(role) for role in demand["approvers"])
+    counts = is_enough and (narrows or principal.may_approve_own)
+    journal.lapse_approvals(log.connection, request.request_id, "the request was edited")
+    journal.change_request(
+        log.connection,
+        request.request_id,
+        arguments=judged.arguments,
+        digest=judged.digest,
+        facts=judged.facts.model_dump(mode="json"),
+        sentence=judged.sentence,
+        revision=request.revision + 1,
+        notice=None if counts else f"{principal.id} edited it.",
+        asked_ms=None,
+        state="approved" if counts else "asked",
+        **demand,
+    )
+    journal.add_subjects(log.connection, request.request_id, judged.subjects)
+    journal.add_decision(
+        log.connection, replace(decision, edited=judged.arguments, counts=counts, digest=judged.digest,
+                              revision=request.revision + 1)
+    )  # fmt: skip
+    _noted(log, "edited", request, decision, principal.id in _makers(request, made),
+           edited=salted(request, judged.arguments), narrows=narrows, counts=counts)  # fmt: skip
+    return None
+
+
+def _demand(request: Request, judged: Judged, *, narrows: bool) -> dict[str, Any]:
+    verdict = judged.verdict
+    if verdict.word == "ask":
+        return {
+            "rule": verdict.rule,
+            "risk": verdict.risk,
+            "approvers": [verdict.approvers],
+            "approvals": verdict.approvals,
+        }
+    # Policy would let the changed call through. It was asked for as something else, so one of those who were asked
+    # clears it; as many as before, unless it does strictly less.
+    return {"approvers": request.approvers, "approvals": 1 if narrows else request.approvals}
+
+
+def _cleared_if_enough(log: Log, request: Request, given: int) -> None:
+    if given >= request.approvals:
+        journal.change_request(log.connection, request.request_id, state="approved", notice=None)
+    else:
+        journal.change_request(log.connection, request.request_id, notice=None)
+
+
+def _frozen(log: Log) -> Refusal:
+    return Refusal("frozen", f"all effects are frozen by {log.frozen_by} ({log.frozen_reason}); rejecting is possible.")
+
+
+def _noted(log: Log, event: str, request: Request, decision: Decision, is_own: bool, **details: Any) -> None:
+    if decision.decider_kind == "local":
+        details["authentication"] = "none"
+    if is_own:
+        details["own_request"] = True
+    note(log, event, request, decision.decided_by, digest=salted(request, decision.digest),
+         revision=decision.revision, **details)  # fmt: skip

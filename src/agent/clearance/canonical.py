@@ -1,0 +1,38 @@
+"""Keys and digests: the same input always gives the same text, on every machine."""
+
+import hashlib
+from typing import Any
+
+import rfc8785
+
+
+def canonical(value: Any) -> bytes:
+    """Write JSON in its one canonical form (RFC 8785).
+
+    Raises:
+        ValueError: something JSON or a double cannot hold exactly, such as NaN or an integer above 2**53.
+    """
+    return rfc8785.dumps(value)
+
+
+def digest(action: str, arguments: dict[str, Any]) -> str:
+    """Give the sha256 (hex) of an action and its arguments: what a reviewer clears is exactly this."""
+    return hashlib.sha256(canonical({"action": action, "arguments": arguments})).hexdigest()
+
+
+def key(*parts: str, size: int = 32) -> str:
+    """Derive an id of `size` hex digits from `parts`; another split of the same text gives another id."""
+    return hashlib.sha256(canonical(list(parts))).hexdigest()[:size]
+
+
+def clean(value: Any) -> Any:
+    """Give JSON with the characters replaced that a database refuses: NUL and lone surrogates."""
+    match value:
+        case str():
+            return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+        case dict():
+            return {clean(name): clean(item) for name, item in value.items()}
+        case list():
+            return [clean(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,478 @@
+"""The gate: every effect passes `Gate.clear`.
+
+    decided?    no → interrupt(payload) → parse → may this person decide? → record, or refuse and be asked again
+    carry out   one transaction: lock · frozen? · deadline? · facts again · policy again · perform · receipt · audit
+
+Recording the decision and carrying it out share that transaction when nothing else of the plan is left to decide.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from agent.clearance import approval, audit, intake, journal
+from agent.clearance.action import ActionError, Effect, read_action, shown_facts
+from agent.clearance.answering import Refusal, decide
+from agent.clearance.approval import NewMessage, Question, Unclear
+from agent.clearance.audit import Log
+from agent.clearance.canonical import clean, key
+from agent.clearance.errors import NotOursError
+from agent.clearance.journal import Plan, Receipt, Request, Turn
+from agent.clearance.judging import Judge, Judged, changed_material, requester_of
+from agent.clearance.policy import Verdict
+from agent.clearance.principal import Principal
+from agent.clearance.transitions import (
+    SYSTEM_ACTOR,
+    ask_again,
+    expire_due,
+    finish,
+    note,
+    salted,
+    void_later,
+    withdraw_turn,
+)
+from agent.db.engine import Database, is_lost
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Call:
+    """Where a call stands. Comes from the graph's state, so nothing in it is believed: the journal is looked up."""
+
+    thread_id: str
+    message_id: str
+    tool_call_id: str
+    #: The revision that the question shows; an answer to another one is refused.
+    revision: int = 0
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who runs this, and since when."""
+
+    principal: Principal
+    run_id: str | None = None
+    #: When the run was asked for, ms since 1970, by the server; None where no server tells.
+    started_ms: int | None = None
+    #: Whether the answer named the interrupt it is for, which it can only have from the question itself.
+    is_addressed: bool = False
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the journal knows about some messages of a thread."""
+
+    #: By id of the AI message.
+    plans: dict[str, Plan]
+    #: By id of the request.
+    requests: dict[str, Request]
+    #: By id of the request.
+    receipts: dict[str, Receipt]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a plan stands: what is left to do with it, in order."""
+
+    plan: Plan
+    turn: Turn
+    requests: list[Request]
+    #: By tool call.
+    receipts: dict[str, Receipt]
+    #: The next call to send to the tools; None when nothing is open.
+    next: Request | None
+
+
+class Gate:
+    """Ask, record and carry out. One per process."""
+
+    def __init__(
+        self,
+        database: Database,
+        judge: Judge,
+        audit_key: bytes,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.database = database
+        self.judge = judge
+        self._key = audit_key
+        self._clock = clock
+
+    async def clear(self, call: Call, caller: Caller) -> Receipt | NewMessage | None:
+        """Bring one call of a plan as far as it goes: its receipt, a message that came instead of an answer, or None.
+
+        None means: something of the plan has to be decided first; come back through dispatch. Pauses the run when the
+        call has to be asked. Safe to run any number of times: one effect, and the same receipt for every caller.
+
+        Raises:
+            NotOursError: the journal has no such call in this thread.
+            DatabaseUnavailable: the database did not answer; nothing was done, or its receipt is found next time.
+        """
+        question = await self.database.read(lambda connection: self._question(connection, call))
+        answer: Any = None
+        # Out of its turn it is not asked: two open questions would make an answer without an id ambiguous.
+        if question.request.state == "asked" and _next(list(question.plan)) != question.request:
+            return None
+        is_asked = question.request.state == "asked"
+        if is_asked:
+            answer = approval.parse(approval.ask(approval.payload(question)))
+            if isinstance(answer, NewMessage):
+                return answer
+        request_id = question.request.request_id
+
+        def work(log: Log) -> Receipt | None:
+            if is_asked and not self._record(log, request_id, answer, call.revision, caller):
+                return journal.receipt(log.connection, request_id)
+            return self._carry_out(log, request_id)
+
+        return await self.write(work)
+
+    async def write(self, work: Callable[[Log], T]) -> T:
+        """Run `work` in one transaction that holds the lock of the audit head."""
+        return await self.database.write(self._locked(work))
+
+    def write_now(self, work: Callable[[Log], T]) -> T:
+        """`write`, blocking: for the command line."""
+        return self.database.write_now(self._locked(work))
+
+    def _locked(self, work: Callable[[Log], T]) -> Callable[[Connection], T]:
+        def run(connection: Connection) -> T:
+            with audit.locked(connection, self._key, self._clock) as log:
+                return work(log)
+
+        return run
+
+    # What enters
+
+    async def open_turn(
+        self,
+        *,
+        thread_id: str,
+        run_id: str | None,
+        messages: list[dict[str, Any]],
+        requester: Principal,
+        is_durable: bool,
+    ) -> Turn:
+        """Open a turn; see `intake.open_turn`."""
+        return await self.write(
+            lambda log: intake.open_turn(
+                log, thread_id=thread_id, run_id=run_id, messages=messages, requester=requester, is_durable=is_durable
+            )
+        )
+
+    async def store_message(
+        self, turn: Turn, *, position: int, message_id: str, message: dict[str, Any], digest: str, has_calls: bool
+    ) -> Plan | None:
+        """Store what the model said, or None when the turn is over meanwhile; see `intake.store_message`."""
+
+        def work(log: Log) -> Plan | None:
+            now = journal.turn(log.connection, turn.turn_id)
+            if now is None or (
+                now.state != "open" and position >= len(journal.plans_of_turn(log.connection, turn.turn_id))
+            ):
+                return None
+            return intake.store_message(log, now, position=position, message_id=message_id, message=message,
+                                        digest=digest, has_calls=has_calls)  # fmt: skip
+
+        return await self.write(work)
+
+    async def advance(self, thread_id: str, message_id: str, *, may_ask: bool) -> Standing:
+        """Open what a plan asks for, expire what is late, and tell what comes next.
+
+        With `may_ask` the next question counts as put from now.
+
+        Raises:
+            NotOursError: the thread has no such message.
+        """
+
+        def work(log: Log) -> Standing:
+            plan, turn = self._plan(log.connection, thread_id, message_id)
+            if turn.state == "open":
+                intake.open_plan(log, self.judge, turn, plan)
+            requests = journal.requests_of_plan(log.connection, plan.plan_id)
+            if expire_due(log, requests):
+                requests = journal.requests_of_plan(log.connection, plan.plan_id)
+            following = _next(requests)
+            if may_ask and following and following.state == "asked":
+                # Wall clock, not the gate's: it is compared with the server's stamp on the answering run.
+                asked_ms = int(self._clock().timestamp() * 1000)
+                journal.change_request(log.connection, following.request_id, asked_ms=asked_ms)
+            receipts = journal.receipts_of(log.connection, [request.request_id for request in requests])
+            by_call = {
+                request.tool_call_id: receipts[request.request_id]
+                for request in requests
+                if request.request_id in receipts
+            }
+            return Standing(plan, turn, requests, by_call, following)
+
+        return await self.write(work)
+
+    async def note_forged(self, thread_id: str, pointer: str, caller: Caller) -> None:
+        """Note that somebody pointed at a turn or call that the model never made. It leads nowhere."""
+        await self.write(
+            lambda log: log.append(
+                "forged_call", caller.principal.id, thread_id=thread_id, pointer=key("pointer", clean(pointer))
+            )
+        )
+
+    async def note_undurable(self, thread_id: str, turn_id: str, caller: Caller, actions: list[str]) -> None:
+        """Note that actions were asked for in a run that keeps no thread; nothing of them is opened."""
+        await self.write(
+            lambda log: log.append(
+                "refused_without_thread", caller.principal.id, thread_id=thread_id, turn_id=turn_id, actions=actions
+            )
+        )
+
+    async def withdraw_thread(self, thread_id: str) -> None:
+        """Withdraw what is open in a thread that was deleted."""
+
+        def work(log: Log) -> None:
+            turn = journal.open_turn_of(log.connection, thread_id)
+            if turn:
+                withdraw_turn(log, turn, actor=SYSTEM_ACTOR, because="its thread was deleted")
+
+        await self.write(work)
+
+    async def take_lease(self, name: str, holder: str, time: timedelta) -> bool:
+        """Take or renew a lease for `time`; False while somebody else has it."""
+        return await self.write(lambda log: journal.take_lease(log.connection, name, holder, log.now, log.now + time))
+
+    async def drop_lease(self, name: str, holder: str) -> None:
+        """Give a lease back, if `holder` has it."""
+        await self.write(lambda log: journal.drop_lease(log.connection, name, holder))
+
+    # Decide
+
+    def decide_now(
+        self, log: Log, request_id: str, answer: approval.Answer | Unclear, revision: int, caller: Caller
+    ) -> bool:
+        """Record an answer in the caller's transaction; tell whether it decided. The way of `clear`, without a run."""
+        return self._record(log, request_id, answer, revision, caller)
+
+    def _record(self, log: Log, request_id: str, answer: Any, revision: int, caller: Caller) -> bool:
+        """Record a decision, or refuse the answer with a reason the reviewer sees; tell whether it decided."""
+        request = _existing(log, request_id)
+        if expire_due(log, journal.requests_of_plan(log.connection, request.plan_id)):
+            request = _existing(log, request_id)
+        if request.state != "asked":
+            note(log, "answer_late", request, caller.principal.id, state=request.state)
+            return True
+        refusal = decide(log, self.judge, request, answer, revision, caller.principal, run_id=caller.run_id,
+                         started_ms=None if caller.is_addressed else caller.started_ms)  # fmt: skip
+        if refusal is None:
+            return True
+        self._refuse(log, request, refusal, caller.principal)
+        return False
+
+    def _refuse(self, log: Log, request: Request, refusal: Refusal, principal: Principal) -> None:
+        notice = f"The last answer was refused: {refusal.sentence}"
+        journal.change_request(
+            log.connection, request.request_id, notice=notice, refused_answers=request.refused_answers + 1
+        )
+        note(log, "answer_refused", request, principal.id, cause=refusal.cause)
+
+    # Carry out
+
+    def _carry_out(self, log: Log, request_id: str) -> Receipt | None:
+        """Use up a clearance: effect, receipt and audit event in this transaction, or the reason why not."""
+        done = journal.receipt(log.connection, request_id)
+        if done:
+            return done
+        request = _existing(log, request_id)
+        plan = journal.requests_of_plan(log.connection, request.plan_id)
+        if expire_due(log, plan):
+            return journal.receipt(log.connection, request_id)
+        # A plan is decided before it is done, and done in the order the model wrote it.
+        if any(other.state == "asked" or (other.is_open and other.position < request.position) for other in plan):
+            return None
+        if log.frozen:
+            sentence = f"Refused: all effects are frozen since {log.frozen_by} stopped them ({log.frozen_reason})."
+            return finish(log, request, "refused", sentence, actor="system", cause="frozen")
+        turn = journal.turn(log.connection, request.turn_id)
+        assert turn is not None
+        if request.arguments is None:
+            return finish(log, request, "refused", "Not done: what it was about has been erased.", actor="system",
+                          cause="erased")  # fmt: skip
+        try:
+            action = read_action(self.judge.actions[request.action], request.arguments)
+            judged = self.judge.judge(log.connection, log.now, action, requester=requester_of(turn),
+                                      number=request.number, plan_id=request.plan_id)  # fmt: skip
+        except ActionError as exc:
+            return self._fail(log, request, "refused", f"Not done: {exc}", cause="impossible")
+        if judged.digest != request.digest:
+            return finish(log, request, "refused", "Refused: the stored arguments are not the ones that were cleared.",
+                          actor="system", cause="digest")  # fmt: skip
+        if judged.verdict.word == "deny":
+            return self._fail(log, request, "refused", f"Refused by policy: {judged.verdict.rule}.", cause="policy")
+        why = self._asks_again(log, request, judged)
+        if why:
+            ask_again(log, request, why, judged, cause="changed", actor="system")
+            return None
+        return self._perform(log, request, judged)
+
+    def _asks_again(self, log: Log, request: Request, judged: Judged) -> str | None:
+        """Say why a cleared request has to be asked anew, or None when its clearance still holds."""
+        if request.state == "approved":
+            changed = changed_material(request.facts or {}, judged.facts)
+            if changed:
+                return f"Since it was approved, this changed: {', '.join(name.replace('_', ' ') for name in changed)}."
+        if judged.verdict.word == "ask" and not self._satisfied(log, request, judged.verdict):
+            return f"The policy now asks for it: {judged.verdict.rule}."
+        return None
+
+    def _satisfied(self, log: Log, request: Request, verdict: Verdict) -> bool:
+        role = verdict.approvers
+        given = [
+            decision
+            for decision in journal.decisions_on(log.connection, [request.request_id])
+            if decision.counts and (decision.decider_kind == "local" or role in decision.decider_roles)
+        ]
+        return len(given) >= verdict.approvals
+
+    def _perform(self, log: Log, request: Request, judged: Judged) -> Receipt:
+        connection = log.connection
+
+        def erase(subject: str) -> None:
+            journal.erase_subject(connection, subject, request.request_id, log.now)
+
+        effect = Effect(connection, log.now, request.requested_by, request.request_id, erase)
+        savepoint = connection.begin_nested()
+        try:
+            sentence = judged.action.perform(effect)
+            savepoint.commit()
+        except ActionError as exc:
+            savepoint.rollback()
+            return self._fail(log, request, "failed", f"Not done: {exc}", cause="action")
+        except Exception as exc:  # whatever an action raises is its failure, with a receipt
+            if isinstance(exc, sa.exc.DBAPIError) and is_lost(exc):
+                raise  # the transaction is gone: nothing happened, and it is tried again as a whole
+            savepoint.rollback()
+            error_id = secrets.token_hex(4)
+            logger.exception("action %s failed, error id %s", request.action, error_id)
+            sentence = f"Not done: {request.action} failed unexpectedly (error id {error_id})."
+            return self._fail(log, request, "failed", sentence, cause="error", error_id=error_id)
+        return finish(log, request, "executed", sentence, actor="system",
+                      arguments=salted(request, judged.arguments), subjects=judged.subjects)  # fmt: skip
+
+    def _fail(self, log: Log, request: Request, outcome: str, sentence: str, **details: Any) -> Receipt:
+        receipt = finish(log, request, outcome, sentence, actor="system", **details)
+        void_later(log, request, "An earlier call of this plan was not carried out.", cause="failure")
+        return receipt
+
+    # Look at
+
+    async def turn(self, thread_id: str, turn_id: str) -> tuple[Turn | None, list[Plan]]:
+        """Read a turn of this thread and its plans in order; (None, []) when the thread has no such turn."""
+
+        def work(connection: Connection) -> tuple[Turn | None, list[Plan]]:
+            turn = journal.turn(connection, turn_id)
+            if turn is None or turn.thread_id != thread_id:
+                return None, []
+            return turn, journal.plans_of_turn(connection, turn_id)
+
+        return await self.database.read(work)
+
+    async def open_turn_of(self, thread_id: str) -> Turn | None:
+        """Read the open turn of a thread, or None."""
+        return await self.database.read(lambda connection: journal.open_turn_of(connection, thread_id))
+
+    async def heard(self, thread_id: str) -> dict[str, Any]:
+        """Read what persons wrote in a thread: content by message id; None where it was erased."""
+
+        def work(connection: Connection) -> dict[str, Any]:
+            contents: dict[str, Any] = {}
+            for turn in journal.turns_of(connection, thread_id):
+                if turn.messages is None:
+                    contents[turn.message_id] = None
+                else:
+                    contents |= {message["id"]: message["content"] for message in turn.messages}
+            return contents
+
+        return await self.database.read(work)
+
+    async def truth(self, thread_id: str, message_ids: list[str]) -> Truth:
+        """Read what the journal knows about these messages of a thread."""
+
+        def work(connection: Connection) -> Truth:
+            plans = journal.plans_by_messages(connection, thread_id, message_ids)
+            requests = journal.requests_of_plans(connection, [plan.plan_id for plan in plans])
+            receipts = journal.receipts_of(connection, [request.request_id for request in requests])
+            return Truth(
+                {plan.message_id: plan for plan in plans},
+                {request.request_id: request for request in requests},
+                receipts,
+            )
+
+        return await self.database.read(work)
+
+    async def call(self, call: Call) -> tuple[Plan, dict[str, Any]]:
+        """Read a call as the model made it: its plan, and `{"name", "args", "id", …}`.
+
+        Raises:
+            NotOursError: the journal has no such call in this thread.
+        """
+
+        def work(connection: Connection) -> tuple[Plan, dict[str, Any]]:
+            plan, _ = self._plan(connection, call.thread_id, call.message_id)
+            calls = (plan.message or {}).get("tool_calls", [])
+            found = next((one for one in calls if one["id"] == call.tool_call_id), None)
+            if found is None:
+                raise NotOursError(f"message {call.message_id!r} has no call {call.tool_call_id!r}")
+            return plan, found
+
+        return await self.database.read(work)
+
+    def _plan(self, connection: Connection, thread_id: str, message_id: str) -> tuple[Plan, Turn]:
+        plan = journal.plan_by_message(connection, thread_id, message_id)
+        turn = journal.turn(connection, plan.turn_id) if plan else None
+        if plan is None or turn is None:
+            raise NotOursError(f"thread {thread_id!r} has no message {message_id!r} of the model's own")
+        return plan, turn
+
+    def _question(self, connection: Connection, call: Call) -> Question:
+        plan, turn = self._plan(connection, call.thread_id, call.message_id)
+        requests = journal.requests_of_plan(connection, plan.plan_id)
+        request = next((one for one in requests if one.tool_call_id == call.tool_call_id), None)
+        if request is None:
+            raise NotOursError(f"the call {call.tool_call_id!r} has no request")
+        return self._question_of(connection, request, turn, requests)
+
+    def _question_of(self, connection: Connection, request: Request, turn: Turn, requests: list[Request]) -> Question:
+        cls = self.judge.actions.get(request.action)
+        facts = shown_facts(cls.facts_type().model_validate(request.facts)) if cls and request.facts else []
+        return Question(request, turn, requests, journal.decisions_on(connection, [request.request_id]), facts)
+
+    # Freeze
+
+    def freeze(self, log: Log, *, by: str, reason: str, **details: Any) -> None:
+        """Stop every effect. The lock this holds is the one effects run under, so none is in flight when it commits."""
+        if not log.frozen:
+            journal.set_freeze(log.connection, by=by, reason=reason, at=log.now)
+            log.append("frozen", by, **details)
+
+    def unfreeze(self, log: Log, *, by: str, **details: Any) -> None:
+        """Let effects run again. Nothing runs by itself."""
+        if log.frozen:
+            journal.set_freeze(log.connection, by=None, reason=None, at=None)
+            log.append("unfrozen", by, **details)
+
+
+def _existing(log: Log, request_id: str) -> Request:
+    request = journal.request(log.connection, request_id)
+    assert request is not None
+    return request
+
+
+def _next(requests: list[Request]) -> Request | None:
+    """Give the next undecided request of a plan; else the next cleared one in order; None when nothing is open."""
+    undecided = (request for request in requests if request.state == "asked")
+    cleared = (request for request in requests if request.is_open)
+    return next(undecided, None) or next(cleared, None)

@@ -1,0 +1,191 @@
+"""What enters the journal: a person's turn, the model's messages, a request for every action of a plan."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from agent.clearance import journal
+from agent.clearance.action import ActionError, read_action
+from agent.clearance.audit import Log
+from agent.clearance.canonical import key
+from agent.clearance.journal import Plan, Request, Turn
+from agent.clearance.judging import Judge, Judged, requester_of
+from agent.clearance.principal import Principal
+from agent.clearance.transitions import close_turn, finish, new_salt, note, salted, withdraw_turn
+
+
+def open_turn(
+    log: Log,
+    *,
+    thread_id: str,
+    run_id: str | None,
+    messages: list[dict[str, Any]],
+    requester: Principal,
+    is_durable: bool,
+) -> Turn:
+    """Open the turn that `messages` (`[{"id", "content"}]`, at least one) begin, and withdraw what the thread left open.
+
+    Run again for the same run, or in the library the same message, it returns the turn that is there.
+    """
+    turn_id = key("turn", thread_id, run_id or messages[-1]["id"])
+    known = journal.turn(log.connection, turn_id)
+    if known:
+        return known
+    before = journal.open_turn_of(log.connection, thread_id)
+    if before:
+        withdraw_turn(log, before, actor=requester.id)
+    turn = Turn(
+        turn_id=turn_id,
+        thread_id=thread_id,
+        number=journal.last_turn_number(log.connection, thread_id) + 1,
+        run_id=run_id,
+        requested_by=requester.id,
+        requester_kind=requester.kind,
+        requester_roles=sorted(requester.roles),
+        message_id=messages[-1]["id"],
+        messages=messages,
+        is_durable=is_durable,
+        state="open",
+        opened_at=log.now,
+        closed_at=None,
+    )
+    journal.add_turn(log.connection, turn)
+    return turn
+
+
+def store_message(
+    log: Log, turn: Turn, *, position: int, message_id: str, message: dict[str, Any], digest: str, has_calls: bool
+) -> Plan:
+    """Store what the model said at `position` of an open turn, and return what is stored there: the first one wins.
+
+    A message without calls answers the turn and closes it.
+    """
+    plans = journal.plans_of_turn(log.connection, turn.turn_id)
+    if position < len(plans):
+        return plans[position]
+    if journal.plan_by_message(log.connection, turn.thread_id, message_id):
+        # A provider that repeats its ids would make one message replace another in the state.
+        message_id = key("message", turn.turn_id, str(position))
+        message = {**message, "id": message_id}
+    plan = Plan(
+        plan_id=key("plan", turn.turn_id, str(position)),
+        turn_id=turn.turn_id,
+        position=position,
+        thread_id=turn.thread_id,
+        message_id=message_id,
+        message=message,
+        digest=digest,
+        opened=False,
+        stored_at=log.now,
+    )
+    journal.add_plan(log.connection, plan)
+    if not has_calls:
+        close_turn(log, turn, "answered")
+    return plan
+
+
+def request_id(plan: Plan, tool_call_id: str) -> str:
+    """Derive the id of a call's request from turn, AI message and tool call."""
+    return key("request", plan.turn_id, plan.message_id, tool_call_id, size=24)
+
+
+def open_plan(log: Log, judge: Judge, turn: Turn, plan: Plan) -> None:
+    """Open a request for every action among the calls of a plan; a second time it does nothing.
+
+    Arguments that do not fit, and actions that cannot be, are refused at once, with a receipt.
+    """
+    if plan.opened:
+        return
+    opened: list[Request] = []
+    for position, call in enumerate((plan.message or {}).get("tool_calls", [])):
+        if call["name"] not in judge.actions:
+            continue
+        opened.append(_open_request(log, judge, turn, plan, position, call))
+    # The plan is due at its earliest deadline: what one of its requests may wait, all may.
+    held = [request for request in opened if request.is_open]
+    due = min((request.expires_at for request in held), default=None)
+    for request in held:
+        if due and request.expires_at != due:
+            journal.change_request(log.connection, request.request_id, expires_at=due)
+    journal.mark_opened(log.connection, plan.plan_id)
+
+
+def _open_request(log: Log, judge: Judge, turn: Turn, plan: Plan, position: int, call: dict[str, Any]) -> Request:
+    log.requests += 1
+    blank = Request(
+        request_id=request_id(plan, call["id"]),
+        number=log.requests,
+        plan_id=plan.plan_id,
+        turn_id=turn.turn_id,
+        thread_id=turn.thread_id,
+        tool_call_id=call["id"],
+        position=position,
+        requested_by=turn.requested_by,
+        action=call["name"],
+        arguments=None,
+        digest=None,
+        salt=new_salt(),
+        facts=None,
+        sentence=None,
+        verdict="deny",
+        rule="the call cannot be carried out",
+        risk="low",
+        approvers=None,
+        approvals=0,
+        state="refused",
+        revision=1,
+        notice=None,
+        opened_at=log.now,
+        expires_at=log.now,
+        asked_ms=None,
+        refused_answers=0,
+    )  # fmt: skip
+    try:
+        action = read_action(judge.actions[call["name"]], call["args"])
+        judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),
+                             number=blank.number, plan_id=plan.plan_id)  # fmt: skip
+    except ActionError as exc:
+        return _refused(log, blank, f"Not done: {exc}", cause="impossible")
+    request = replace(blank, **_judged_columns(judged, log.now))
+    if judged.verdict.word == "deny":
+        journal.add_request(log.connection, request, judged.subjects)
+        note(log, "requested", request, turn.requested_by, **_noted(request))
+        finish(log, request, "refused", f"Refused by policy: {judged.verdict.rule}.", actor="policy", cause="policy")
+        return request
+    journal.add_request(log.connection, request, judged.subjects)
+    note(log, "requested", request, turn.requested_by, **_noted(request))
+    return request
+
+
+def _refused(log: Log, request: Request, sentence: str, *, cause: str) -> Request:
+    journal.add_request(log.connection, request, [])
+    note(log, "requested", request, request.requested_by, **_noted(request))
+    finish(log, request, "refused", sentence, actor="system", cause=cause)
+    return request
+
+
+def _judged_columns(judged: Judged, now: datetime) -> dict[str, Any]:
+    verdict = judged.verdict
+    state = {"allow": "allowed", "ask": "asked", "deny": "refused"}[verdict.word]
+    return {
+        "arguments": judged.arguments,
+        "digest": judged.digest,
+        "facts": judged.facts.model_dump(mode="json"),
+        "sentence": judged.sentence,
+        "verdict": verdict.word,
+        "rule": verdict.rule,
+        "risk": verdict.risk,
+        "approvers": [verdict.approvers] if verdict.approvers else None,
+        "approvals": verdict.approvals,
+        "state": state,
+        "expires_at": now + max(verdict.expires, timedelta(seconds=1)),
+    }
+
+
+def _noted(request: Request) -> dict[str, Any]:
+    return {
+        "action": request.action,
+        "arguments": salted(request, request.arguments),
+        "verdict": request.verdict,
+        "rule": request.rule,
+    }

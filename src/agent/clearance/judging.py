@@ -1,0 +1,85 @@
+"""What is true about an action now, and what the policy says to it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from agent.clearance import journal
+from agent.clearance.action import Action, Actions, Earlier, Facts, Reading
+from agent.clearance.canonical import digest
+from agent.clearance.policy import Policy, Verdict
+from agent.clearance.principal import Principal
+from agent.db.engine import read_only
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An action with its facts and verdict at one moment."""
+
+    action: Action[Any]
+    #: JSON form of the arguments, as they are stored, shown and digested.
+    arguments: dict[str, Any]
+    digest: str
+    facts: Facts
+    sentence: str
+    subjects: list[str]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Facts and policy together."""
+
+    actions: Actions
+    policy: Policy
+
+    def judge(
+        self,
+        connection: Connection,
+        now: datetime,
+        action: Action[Any],
+        *,
+        requester: Principal,
+        number: int,
+        plan_id: str,
+    ) -> Judged:
+        """Read the facts of `action` in the open transaction, writes refused, and ask the policy.
+
+        `number` and `plan_id` are the request's place in the order: what stands before it counts towards limits.
+
+        Raises:
+            ActionError: the action says in a sentence why it cannot be done.
+        """
+
+        def earlier(name: str) -> list[Earlier]:
+            return [Earlier(*row) for row in journal.earlier(connection, name, number, plan_id)]
+
+        with read_only(connection):
+            facts = action.facts(Reading(connection, now, requester.id, earlier))
+        arguments = action.model_dump(mode="json")
+        return Judged(
+            action=action,
+            arguments=arguments,
+            digest=digest(action.tool_name(), arguments),
+            facts=facts,
+            sentence=action.sentence(facts),
+            subjects=action.subjects(facts),
+            verdict=self.policy.judge(action, facts, requester),
+        )
+
+
+def requester_of(turn: journal.Turn) -> Principal:
+    """Give who requested a turn, as it was stored when the turn began."""
+    return Principal(
+        turn.requested_by,
+        kind="local" if turn.requester_kind == "local" else "person",
+        roles=frozenset(turn.requester_roles),
+    )
+
+
+def changed_material(before: dict[str, Any], after: Facts) -> list[str]:
+    """Name the material facts that are not what they were."""
+    now = after.model_dump(mode="json")
+    return sorted(name for name in type(after).material() if before.get(name) != now[name])

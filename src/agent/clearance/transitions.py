@@ -1,0 +1,121 @@
+"""How a request changes state. Each function writes the row and its audit event in the caller's locked transaction."""
+
+import hashlib
+import secrets
+from typing import Any
+
+from agent.clearance import journal
+from agent.clearance.audit import Log
+from agent.clearance.canonical import canonical
+from agent.clearance.journal import Receipt, Request, Turn
+from agent.clearance.judging import Judged
+from agent.clearance.policy import Verdict
+
+SYSTEM_ACTOR = "system"
+
+
+def new_salt() -> str:
+    """Make the salt of a request's digests in the audit log."""
+    return secrets.token_hex(16)
+
+
+def salted(request: Request, value: Any) -> str | None:
+    """Digest `value` for the audit log; without the salt, which erasure takes away, it matches nothing."""
+    if request.salt is None:
+        return None
+    return hashlib.sha256(request.salt.encode() + canonical(value)).hexdigest()
+
+
+def finish(log: Log, request: Request, outcome: str, sentence: str, *, actor: str, **details: Any) -> Receipt:
+    """End a request: receipt, state and audit event of the same name."""
+    receipt = Receipt(request.request_id, outcome, request.revision, sentence, log.now)
+    journal.add_receipt(log.connection, receipt)
+    journal.change_request(log.connection, request.request_id, state=outcome)
+    note(log, outcome, request, actor, receipt=salted(request, sentence), **details)
+    return receipt
+
+
+def ask_again(log: Log, request: Request, why: str, judged: Judged | None, *, cause: str, actor: str) -> None:
+    """Put a request back to asked under a new revision, with new facts if given; approvals lapse, time starts anew.
+
+    The demand never becomes laxer: roles add up, and the larger number of people counts.
+    """
+    verdict = judged.verdict if judged else None
+    values: dict[str, Any] = {
+        "state": "asked",
+        "revision": request.revision + 1,
+        "notice": why,
+        "asked_ms": None,
+        **_demand(request, verdict),
+    }
+    if judged:
+        values |= {"facts": judged.facts.model_dump(mode="json"), "sentence": judged.sentence}
+        values["expires_at"] = log.now + judged.verdict.expires
+    else:
+        values["expires_at"] = log.now + (request.expires_at - request.opened_at)
+    journal.change_request(log.connection, request.request_id, **values)
+    journal.lapse_approvals(log.connection, request.request_id, why)
+    note(log, "asked_again", request, actor, cause=cause, revision=request.revision + 1)
+
+
+def _demand(request: Request, verdict: Verdict | None) -> dict[str, Any]:
+    if verdict is None or verdict.word != "ask":
+        return {"verdict": "ask"}
+    assert verdict.approvers is not None
+    return {
+        "verdict": "ask",
+        "rule": verdict.rule,
+        "risk": max(request.risk, verdict.risk, key=_RISKS.index),
+        "approvers": sorted({*(request.approvers or []), verdict.approvers}),
+        "approvals": max(request.approvals, verdict.approvals),
+    }
+
+
+_RISKS = ["low", "medium", "high", "critical"]
+
+
+def void_later(log: Log, request: Request, why: str, *, cause: str) -> None:
+    """Ask the approved requests after `request` in its plan again: they were approved as parts of another whole."""
+    for other in journal.requests_of_plan(log.connection, request.plan_id):
+        if other.position > request.position and other.state == "approved":
+            ask_again(log, other, why, None, cause=cause, actor=SYSTEM_ACTOR)
+
+
+def expire_due(log: Log, requests: list[Request]) -> bool:
+    """Expire what is past its deadline among the open ones of a plan; tell whether anything did."""
+    due = [request for request in requests if request.is_open and request.expires_at <= log.now]
+    for request in due:
+        deadline = f"{request.expires_at:%Y-%m-%d %H:%M} UTC"
+        finish(log, request, "expired", f"Not done: it was not cleared in time; the deadline was {deadline}.",
+               actor=SYSTEM_ACTOR)  # fmt: skip
+    for request in due:
+        why = "An earlier call of this plan expired, so the plan is not what was approved."
+        void_later(log, request, why, cause="expiry")
+    return bool(due)
+
+
+def withdraw_turn(
+    log: Log, turn: Turn, *, actor: str, because: str = "a new message came before it was carried out"
+) -> None:
+    """Close a turn that something ended: whatever of it is not carried out is withdrawn, approved or not."""
+    for request in journal.open_requests_of_turn(log.connection, turn.turn_id):
+        finish(log, request, "withdrawn", f"Not done: withdrawn, because {because}.", actor=actor)
+    close_turn(log, turn, "withdrawn")
+
+
+def close_turn(log: Log, turn: Turn, state: str) -> None:
+    """Close a turn, and do the erasures that waited for it."""
+    journal.close_turn(log.connection, turn.turn_id, state, log.now)
+    journal.erase_closed_turn(log.connection, turn.turn_id)
+
+
+def note(log: Log, event: str, request: Request, actor: str, **details: Any) -> None:
+    """Append an audit event about a request."""
+    log.append(
+        event,
+        actor,
+        thread_id=request.thread_id,
+        turn_id=request.turn_id,
+        request_id=request.request_id,
+        **details,
+    )

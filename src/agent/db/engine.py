@@ -1,0 +1,176 @@
+"""Transactions: one function of the caller's, run whole in one worker thread, committed or rolled back.
+
+The work is synchronous on purpose. A cancelled run abandons the `await`, never the transaction in its thread,
+so no cancellation can tear a clearance from its effect; and one hop per transaction is cheaper than one per statement.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+#: Seconds that a writer waits for another process's lock, and that one statement may take.
+_WAIT_S = 20
+_THREADS = 8
+_ATTEMPTS = 4
+_PG_RETRY = {"40001", "40P01"}  # serialization failure, deadlock
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not answer; nothing was changed, or what was changed is found again under its key."""
+
+
+class Database:
+    """One database and its threads. Create one per process; `close()` when done."""
+
+    def __init__(self, url: str) -> None:
+        self.url = normalise_url(url)
+        self.is_sqlite = self.url.startswith("sqlite")
+        self._engine = _engine(self.url)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="clearance-db")
+        # SQLite lets one writer in at a time; waiting here is fair and free, its own busy loop sleeps and polls.
+        self._writing = threading.Lock() if self.is_sqlite else None
+
+    def read_now(self, work: Work[T]) -> T:
+        """Run `work` in a read-only transaction and return what it returns. Blocks: not for the event loop.
+
+        Raises:
+            DatabaseUnavailable: no connection, or the statement ran out of time.
+        """
+        return self._run(work, writing=False)
+
+    def write_now(self, work: Work[T]) -> T:
+        """Run `work` in a write transaction, commit, and return what it returned. Blocks: not for the event loop.
+
+        `work` may run more than once, when the database lost the transaction: it has to be safe to repeat.
+
+        Raises:
+            DatabaseUnavailable: no connection, a lock that nobody let go, or the statement ran out of time.
+        """
+        if self._writing is None:
+            return self._run(work, writing=True)
+        with self._writing:
+            return self._run(work, writing=True)
+
+    async def read(self, work: Work[T]) -> T:
+        """`read_now` in a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.read_now, work)
+
+    async def write(self, work: Work[T]) -> T:
+        """`write_now` in a worker thread. It ends there even when the caller is cancelled meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.write_now, work)
+
+    def close(self) -> None:
+        """Wait for what runs and close all connections."""
+        self._threads.shutdown(wait=True)
+        self._engine.dispose()
+
+    def _run(self, work: Work[T], *, writing: bool) -> T:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self._engine.connect() as connection:
+                    connection = connection.execution_options(clearance_writing=writing)
+                    with connection.begin(), _limits(connection, writing=writing):
+                        return work(connection)
+            except DBAPIError as exc:
+                if not is_lost(exc):
+                    raise
+                if attempt == _ATTEMPTS:
+                    raise DatabaseUnavailable(f"The database did not answer ({attempt} tries): {exc.orig}") from exc
+                time.sleep(0.05 * 2**attempt)
+        raise AssertionError("unreachable")
+
+
+@contextmanager
+def read_only(connection: Connection) -> Iterator[None]:
+    """Make the rest of the open transaction refuse writes for the length of the block.
+
+    What an action reads as facts runs inside this, also within the executing transaction.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA query_only = 1")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql("PRAGMA query_only = 0")
+    else:
+        # PostgreSQL restores read-write at the end of the savepoint that made it read-only, and only there.
+        with connection.begin_nested():
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+            yield
+
+
+def normalise_url(url: str) -> str:
+    """Give the SQLAlchemy URL with the driver this package ships for it.
+
+    Raises:
+        ValueError: neither SQLite nor PostgreSQL.
+    """
+    scheme, separator, rest = url.partition("://")
+    backend = scheme.split("+")[0]
+    if separator and backend == "sqlite":
+        return f"sqlite://{rest}"
+    if separator and backend in ("postgres", "postgresql"):
+        return f"postgresql+psycopg://{rest}"
+    raise ValueError(f"DATABASE_URL must begin with sqlite:// or postgresql://, not {scheme!r}")
+
+
+def _engine(url: str) -> Engine:
+    if url.startswith("sqlite"):
+        engine = sa.create_engine(url, connect_args={"timeout": _WAIT_S, "check_same_thread": False})
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return sa.create_engine(url, pool_size=_THREADS, max_overflow=4, pool_pre_ping=True)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver would begin transactions by itself, too late for BEGIN IMMEDIATE.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("clearance_writing", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def _limits(connection: Connection, *, writing: bool) -> Iterator[None]:
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_WAIT_S}s'; SET LOCAL lock_timeout = '{_WAIT_S}s'")
+        if not writing:
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        yield
+    elif writing:
+        yield
+    else:
+        with read_only(connection):
+            yield
+
+
+def is_lost(exc: DBAPIError) -> bool:
+    """Tell whether the transaction is gone for a reason outside it: worth another try as a whole."""
+    if exc.connection_invalidated:
+        return True
+    sqlstate = getattr(exc.orig, "sqlstate", None)
+    if sqlstate in _PG_RETRY or (sqlstate or "").startswith(("08", "57P")):
+        return True
+    if isinstance(exc, sa.exc.OperationalError):
+        text = str(exc.orig)
+        return sqlstate is None and ("locked" in text or "connect" in text or "unable to open" in text)
+    return False

@@ -1,0 +1,250 @@
+"""The journal's tables: turns, plans, requests, decisions, receipts, audit. Invariants stand here, Python explains.
+
+What is personal is nullable and can be erased; what the audit log needs is ids, digests and times.
+"""
+
+import sqlalchemy as sa
+
+from agent.db.types import UtcTime
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: States of a request that wait for something, and those that have a receipt.
+OPEN_STATES = ("asked", "approved", "allowed")
+OUTCOMES = ("executed", "failed", "refused", "rejected", "withdrawn", "expired")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+turns = sa.Table(
+    "turns",
+    metadata,
+    sa.Column("turn_id", sa.Text, primary_key=True),
+    sa.Column("thread_id", sa.Text, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False, doc="1 for the first turn of its thread"),
+    sa.Column("run_id", sa.Text, nullable=True, doc="the run that began it; None in the library"),
+    sa.Column("requested_by", sa.Text, nullable=False),
+    sa.Column("requester_kind", sa.Text, nullable=False),
+    sa.Column("requester_roles", sa.JSON(none_as_null=True), nullable=False),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column(
+        "messages",
+        sa.JSON(none_as_null=True),
+        nullable=True,
+        doc="what the person wrote: [{id, content}]; None when erased",
+    ),
+    sa.Column("is_durable", sa.Boolean, nullable=False, doc="whether its run keeps the thread"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("opened_at", UtcTime, nullable=False),
+    sa.Column("closed_at", UtcTime, nullable=True),
+    sa.CheckConstraint(_one_of("state", ("open", "answered", "withdrawn")), name="state"),
+    sa.CheckConstraint(_one_of("requester_kind", ("person", "local", "system")), name="requester_kind"),
+    sa.CheckConstraint("(state = 'open') = (closed_at IS NULL)", name="closed"),
+    sa.UniqueConstraint("thread_id", "number"),
+)
+# One conversation has one turn at a time: a second open turn would let two plans race.
+sa.Index(
+    "uq_turns_open",
+    turns.c.thread_id,
+    unique=True,
+    sqlite_where=turns.c.state == "open",
+    postgresql_where=turns.c.state == "open",
+)
+
+plans = sa.Table(
+    "plans",
+    metadata,
+    sa.Column("plan_id", sa.Text, primary_key=True),
+    sa.Column("turn_id", sa.ForeignKey("turns.turn_id"), nullable=False),
+    sa.Column("position", sa.Integer, nullable=False, doc="0 for the first AI message of the turn"),
+    sa.Column("thread_id", sa.Text, nullable=False),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column(
+        "message",
+        sa.JSON(none_as_null=True),
+        nullable=True,
+        doc="the AI message as the model gave it; None when erased",
+    ),
+    sa.Column("digest", sa.Text, nullable=False, doc="of text and calls, to see tampering without loading them"),
+    sa.Column("opened", sa.Boolean, nullable=False, doc="whether its requests have been opened"),
+    sa.Column("stored_at", UtcTime, nullable=False),
+    sa.UniqueConstraint("turn_id", "position"),
+    sa.UniqueConstraint("thread_id", "message_id"),
+)
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("request_id", sa.Text, primary_key=True, doc="derived from turn, AI message and tool call"),
+    sa.Column("number", sa.BigInteger, nullable=False, unique=True, doc="order in which requests were opened"),
+    sa.Column("plan_id", sa.ForeignKey("plans.plan_id"), nullable=False),
+    sa.Column("turn_id", sa.ForeignKey("turns.turn_id"), nullable=False),
+    sa.Column("thread_id", sa.Text, nullable=False),
+    sa.Column("tool_call_id", sa.Text, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False, doc="index of the call in its AI message"),
+    sa.Column("requested_by", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column(
+        "arguments",
+        sa.JSON(none_as_null=True),
+        nullable=True,
+        doc="None when they did not fit the action, or were erased",
+    ),
+    sa.Column("digest", sa.Text, nullable=True, doc="sha256 of action and canonical arguments"),
+    sa.Column("salt", sa.Text, nullable=True, doc="of the digests in the audit log; erased with the arguments"),
+    sa.Column("facts", sa.JSON(none_as_null=True), nullable=True),
+    sa.Column("sentence", sa.Text, nullable=True, doc="what will happen, as the reviewer reads it"),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("risk", sa.Text, nullable=False),
+    sa.Column(
+        "approvers",
+        sa.JSON(none_as_null=True),
+        nullable=True,
+        doc="roles a decider must hold, all of them; None unless asked",
+    ),
+    sa.Column("approvals", sa.Integer, nullable=False, doc="how many different people must approve; 0 unless asked"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, doc="grows with each edit and each asking with other facts"),
+    sa.Column("notice", sa.Text, nullable=True, doc="why it is asked again: shown to the reviewer"),
+    sa.Column("opened_at", UtcTime, nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+    sa.Column(
+        "asked_ms", sa.BigInteger, nullable=True, doc="wall clock of the last asking, ms; an older answer is refused"
+    ),
+    sa.Column("refused_answers", sa.Integer, nullable=False, server_default="0"),
+    sa.CheckConstraint(_one_of("state", OPEN_STATES + OUTCOMES), name="state"),
+    sa.CheckConstraint(_one_of("verdict", ("allow", "ask", "deny")), name="verdict"),
+    sa.CheckConstraint(_one_of("risk", ("low", "medium", "high", "critical")), name="risk"),
+    # Nothing that policy did not allow can stand as allowed, nothing unasked as approved.
+    sa.CheckConstraint("state <> 'allowed' OR verdict = 'allow'", name="allowed_by_policy"),
+    sa.CheckConstraint(
+        "state NOT IN ('asked', 'approved') OR (approvals >= 1 AND approvers IS NOT NULL)", name="asked_of_whom"
+    ),
+    sa.CheckConstraint("revision >= 1", name="revision"),
+    sa.UniqueConstraint("plan_id", "tool_call_id"),
+    sa.UniqueConstraint("plan_id", "position"),
+)
+sa.Index("ix_requests_thread", requests.c.thread_id, requests.c.number)
+sa.Index(
+    "ix_requests_due",
+    requests.c.expires_at,
+    requests.c.request_id,
+    sqlite_where=requests.c.state.in_(OPEN_STATES),
+    postgresql_where=requests.c.state.in_(OPEN_STATES),
+)
+
+request_subjects = sa.Table(
+    "request_subjects",
+    metadata,
+    sa.Column("request_id", sa.ForeignKey("requests.request_id"), primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True, doc="whom it concerns, so that erasure finds it"),
+)
+sa.Index("ix_request_subjects_subject", request_subjects.c.subject)
+
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.ForeignKey("requests.request_id"), nullable=False, doc="the request that erased"),
+    sa.Column("erased_at", UtcTime, nullable=False),
+)
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("decision_id", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False, doc="1 for the first decision on its request"),
+    sa.Column("request_id", sa.ForeignKey("requests.request_id"), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, doc="the revision that was decided on"),
+    sa.Column("digest", sa.Text, nullable=True, doc="of what was decided on; None when erased"),
+    sa.Column("decision", sa.Text, nullable=False),
+    sa.Column("decided_by", sa.Text, nullable=False),
+    sa.Column("decider_kind", sa.Text, nullable=False),
+    sa.Column("decider_roles", sa.JSON(none_as_null=True), nullable=False, doc="as they were then"),
+    sa.Column("reason", sa.Text, nullable=True),
+    sa.Column(
+        "edited",
+        sa.JSON(none_as_null=True),
+        nullable=True,
+        doc="the arguments that an edit put; None otherwise or when erased",
+    ),
+    sa.Column("counts", sa.Boolean, nullable=False, doc="whether it counts as an approval of the current revision"),
+    sa.Column("lapsed", sa.Text, nullable=True, doc="why it counts no more; None while it does"),
+    sa.Column("decided_at", UtcTime, nullable=False),
+    sa.CheckConstraint(_one_of("decision", ("approve", "edit", "reject")), name="decision"),
+    sa.CheckConstraint(_one_of("decider_kind", ("person", "local")), name="decider_kind"),
+    sa.CheckConstraint("NOT (counts AND lapsed IS NOT NULL)", name="lapsed"),
+    sa.CheckConstraint("NOT counts OR decision IN ('approve', 'edit')", name="counts"),
+    sa.UniqueConstraint("request_id", "number"),
+)
+# Two approvals are two people.
+sa.Index(
+    "uq_decisions_one_approval_each",
+    decisions.c.request_id,
+    decisions.c.decided_by,
+    unique=True,
+    sqlite_where=sa.text("counts"),
+    postgresql_where=sa.text("counts"),
+)
+
+receipts = sa.Table(
+    "receipts",
+    metadata,
+    # The primary key is what makes it once: a second effect of the same request cannot commit its receipt.
+    sa.Column("request_id", sa.ForeignKey("requests.request_id"), primary_key=True),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("sentence", sa.Text, nullable=True, doc="what the model and people are told; None when erased"),
+    sa.Column("finished_at", UtcTime, nullable=False),
+    sa.CheckConstraint(_one_of("outcome", OUTCOMES), name="outcome"),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Text, nullable=False, doc="UTC, ISO 8601 with microseconds: text, as it was signed"),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("thread_id", sa.Text, nullable=True),
+    sa.Column("turn_id", sa.Text, nullable=True),
+    sa.Column("request_id", sa.Text, nullable=True),
+    sa.Column("details", sa.Text, nullable=False, doc="canonical JSON: ids, salted digests, words of ours"),
+    sa.Column("mac", sa.Text, nullable=False, doc="HMAC-SHA256 over the row and the mac before it"),
+)
+sa.Index("ix_audit_request", audit.c.request_id)
+
+audit_head = sa.Table(
+    "audit_head",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, doc="always 1: the row that every gate write locks first"),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("mac", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("requests", sa.BigInteger, nullable=False, doc="how many requests were ever opened"),
+    sa.Column("frozen", sa.Boolean, nullable=False),
+    sa.Column("frozen_at", UtcTime, nullable=True),
+    sa.Column("frozen_by", sa.Text, nullable=True),
+    sa.Column("frozen_reason", sa.Text, nullable=True),
+    sa.CheckConstraint("id = 1", name="single"),
+    sa.CheckConstraint("frozen = (frozen_by IS NOT NULL)", name="frozen"),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("until", UtcTime, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""What runs beside the graph on the server: the HTTP app, recovery at start, durable checkpoints for development."""

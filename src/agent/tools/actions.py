@@ -1,0 +1,61 @@
+"""Every action as a tool. Running one means going through the gate, which pauses by `interrupt()` inside the tool."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.types import Command
+
+from agent.clearance.action import Action
+from agent.clearance.approval import NewMessage
+from agent.clearance.errors import NotOursError
+from agent.clearance.gate import Call, Caller, Gate
+from agent.clearance.journal import Receipt
+
+
+@dataclass(frozen=True)
+class Site:
+    """Which call of the journal runs now, and for whom."""
+
+    call: Call
+    caller: Caller
+
+
+#: Set by the graph around a tool's run. The gate believes the journal, so this only points there.
+site: ContextVar[Site] = ContextVar("site")
+
+
+def action_tool(cls: type[Action[Any]], gate: Gate) -> BaseTool:
+    """Make the tool of an action. It may pause for a person, and returns a sentence, never raises one.
+
+    What it carries out is the request in the journal, whatever arguments it is called with.
+    """
+
+    async def run(**_: Any) -> Any:
+        here = site.get(None)
+        if here is None:
+            return f"Not done: {cls.tool_name()} only runs inside the agent's graph."
+        try:
+            outcome = await gate.clear(here.call, here.caller)
+        except NotOursError as exc:
+            return f"Not done: {exc}."
+        match outcome:
+            case Receipt():
+                return ToolMessage(
+                    outcome.sentence or "",
+                    tool_call_id=here.call.tool_call_id,
+                    status="success" if outcome.outcome == "executed" else "error",
+                )
+            case NewMessage():
+                return Command(goto="receive", update={"messages": outcome.messages})
+            case None:
+                return Command(goto="dispatch")
+
+    return StructuredTool(
+        name=cls.tool_name(),
+        description=(cls.__doc__ or "").strip(),
+        args_schema=cls,
+        coroutine=run,
+    )

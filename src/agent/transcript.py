@@ -1,0 +1,109 @@
+"""The transcript as the journal knows it: pure functions from messages to true messages.
+
+Whoever owns a thread can write its state. So before the model reads, its own messages are taken from the journal, results
+of actions from their receipts, and what neither a person, the model nor a tool said is left out.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+
+from agent.clearance.canonical import canonical, clean
+from agent.clearance.gate import Truth
+from agent.clearance.intake import request_id
+from agent.clearance.journal import Plan, Receipt
+
+ERASED = "(erased)"
+
+
+def to_json(message: AIMessage) -> dict[str, Any]:
+    """Write an AI message for the journal."""
+    dumped: dict[str, Any] = clean(message.model_dump(mode="json", exclude_defaults=True))
+    return dumped
+
+
+def from_json(stored: dict[str, Any]) -> AIMessage:
+    """Read an AI message from the journal."""
+    return AIMessage(**{name: value for name, value in stored.items() if name != "type"})
+
+
+def message_digest(message: AIMessage) -> str:
+    """Digest what an AI message says and calls."""
+    calls = [[call["id"], call["name"], call["args"]] for call in message.tool_calls]
+    return hashlib.sha256(canonical(clean([message.content, calls]))).hexdigest()
+
+
+def result_id(plan: Plan, tool_call_id: str) -> str:
+    """Derive the id of the ToolMessage that answers a call."""
+    return f"result-{request_id(plan, tool_call_id)}"
+
+
+def result(plan: Plan, call: dict[str, Any], content: str, *, is_error: bool, artifact: Any = None) -> ToolMessage:
+    """Make the ToolMessage that answers a call."""
+    return ToolMessage(
+        content=content,
+        id=result_id(plan, call["id"]),
+        tool_call_id=call["id"],
+        name=call["name"],
+        status="error" if is_error else "success",
+        artifact=artifact,
+    )
+
+
+def receipt_message(plan: Plan, call: dict[str, Any], receipt: Receipt) -> ToolMessage:
+    """Make the ToolMessage of an action: it says what its receipt says."""
+    sentence = receipt.sentence if receipt.sentence is not None else ERASED
+    return result(plan, call, sentence, is_error=receipt.outcome != "executed")
+
+
+def true_transcript(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
+    """Give the messages as they were: every call with its result behind it, forged ones replaced or left out."""
+    results = {message.id: message for message in messages if isinstance(message, ToolMessage) and message.id}
+    true: list[AnyMessage] = []
+    for message in messages:
+        plan = truth.plans.get(message.id or "")
+        if plan is not None:
+            said = _said(plan, message)
+            true.append(said)
+            true.extend(_result_of(plan, call, truth, results) for call in said.tool_calls)
+        elif isinstance(message, HumanMessage):
+            true.append(message)
+    return true
+
+
+def _said(plan: Plan, found: AnyMessage) -> AIMessage:
+    if plan.message is None:
+        return AIMessage(ERASED, id=plan.message_id)
+    if isinstance(found, AIMessage) and message_digest(found) == plan.digest:
+        return found
+    return from_json(plan.message)
+
+
+def _result_of(plan: Plan, call: Any, truth: Truth, results: dict[str, ToolMessage]) -> ToolMessage:
+    request = truth.requests.get(request_id(plan, call["id"]))
+    if request is not None:
+        receipt = truth.receipts.get(request.request_id)
+        if receipt is not None:
+            return receipt_message(plan, call, receipt)
+        return result(plan, call, "Not decided yet; nothing was done.", is_error=True)
+    found = results.get(result_id(plan, call["id"]))
+    if found is not None and found.tool_call_id == call["id"]:
+        return found
+    return result(plan, call, "No result: the call was interrupted.", is_error=True)
+
+
+def unanswered(plan: Plan, messages: Sequence[AnyMessage], truth: Truth) -> list[str]:
+    """List the calls of a plan that have neither a receipt nor a result in the state."""
+    present = {message.id for message in messages}
+    return [
+        call["id"]
+        for call in (plan.message or {}).get("tool_calls", [])
+        if request_id(plan, call["id"]) not in truth.receipts and result_id(plan, call["id"]) not in present
+    ]
+
+
+def ai_ids(messages: Iterable[AnyMessage]) -> list[str]:
+    """List the ids under which the model's messages may stand, whatever stands there now."""
+    return [message.id for message in messages if message.id and not isinstance(message, ToolMessage)]

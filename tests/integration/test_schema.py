@@ -1,0 +1,43 @@
+"""The schema holds what Python promises."""
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from agent.db.engine import Database
+from agent.db.migrate import VERSION_TABLE, migrate
+from agent.db.tables import audit, audit_head, metadata
+
+
+def test_migrations_give_the_tables_that_the_code_knows(database: Database) -> None:
+    def differences(connection: sa.Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        return list(compare_metadata(context, metadata))
+
+    assert database.read_now(differences) == []
+
+
+def test_migrating_twice_changes_nothing(database: Database) -> None:
+    migrate(database)
+
+    assert database.read_now(lambda c: c.execute(sa.select(audit_head.c.seq)).all()) == [(0,)]
+
+
+@pytest.mark.parametrize("statement", [sa.update(audit).values(event="other"), sa.delete(audit)])
+def test_audit_rows_can_be_neither_changed_nor_deleted(database: Database, statement: sa.Executable) -> None:
+    row = {"seq": 1, "at": "t", "event": "e", "actor": "a", "details": "{}", "mac": "m"}
+    database.write_now(lambda c: c.execute(sa.insert(audit), row))
+
+    with pytest.raises(sa.exc.DBAPIError, match="append-only"):
+        database.write_now(lambda c: c.execute(statement))
+
+    assert database.read_now(lambda c: c.scalar(sa.select(audit.c.event))) == "e"
+
+
+def test_a_read_transaction_refuses_writes(database: Database) -> None:
+    with pytest.raises(sa.exc.DBAPIError, match=r"read-?only"):
+        database.read_now(lambda c: c.execute(sa.update(audit_head).values(seq=7)))
+
+    database.write_now(lambda c: c.execute(sa.update(audit_head).values(seq=8)))
+    assert database.read_now(lambda c: c.scalar(sa.select(audit_head.c.seq))) == 8
