@@ -69,7 +69,7 @@ class TransferFacts(MovementFacts):
     """Facts of `transfer_funds`."""
 
     is_new_payee: Material[bool] = Field(
-        title="New payee", description="nothing went between these accounts, or is cleared to go, before this"
+        title="New payee", description="nothing was ever paid this way, nor is asked or cleared before this"
     )
     sent_24h: Volatile[Minor] = Field(
         title="Account sent in 24 h", description="what left the account, and what is asked or cleared before this"
@@ -287,10 +287,6 @@ class DeleteUser(Action[DeletionFacts]):
         if filled:
             raise ActionError(f"{self.user_id} cannot be deleted while there is money: {', '.join(filled)}.")
         return customer, owned
-
-
-#: All actions of the bank, for `Actions(…)`.
-BANK_ACTIONS: tuple[type[Action[Any]], ...] = (TransferFunds, ReverseTransfer, DeleteUser)
 
 
 def _parties(

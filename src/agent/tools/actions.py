@@ -47,6 +47,7 @@ def action_tool(cls: type[Action[Any]], gate: Gate) -> BaseTool:
                     outcome.sentence or "",
                     tool_call_id=here.call.tool_call_id,
                     status="success" if outcome.outcome == "executed" else "error",
+                    artifact=outcome.artifact,
                 )
             case NewMessage():
                 return Command(goto="receive", update={"messages": outcome.messages})

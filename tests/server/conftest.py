@@ -1,0 +1,41 @@
+"""Servers for the tests: the real `langgraph dev` with a small seeded bank, no authentication, the offline model."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from langgraph_sdk.client import LangGraphClient
+
+from tests.support.conversation import connected
+from tests.support.server import Server
+
+
+@pytest.fixture(scope="session")
+def make_server(seeded_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Make servers, not started, each with its own data; what still runs at the end is stopped."""
+    made: list[Server] = []
+
+    def make(**env: str) -> Server:
+        folder = tmp_path_factory.mktemp("server")
+        shutil.copy(seeded_sqlite, folder / "clearance.db")
+        server = Server(folder, f"sqlite:///{folder / 'clearance.db'}", env=env)
+        made.append(server)
+        return server
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(make_server: Callable[..., Server]) -> Server:
+    """A running server that tests share: each uses threads of its own, and accounts it knows nobody else to empty."""
+    return make_server().start()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[LangGraphClient]:
+    """A client of the shared server."""
+    async with connected(server.url) as opened:
+        yield opened

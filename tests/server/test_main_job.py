@@ -1,0 +1,45 @@
+"""The main job on the real server, through the SDK."""
+
+from typing import Any
+
+from langgraph_sdk.client import LangGraphClient
+
+from tests.support.conversation import GRAPH, converse
+
+
+async def test_a_held_transfer_is_answered_through_the_sdk_and_happens_once(client: LangGraphClient) -> None:
+    talk = await converse(client)
+
+    held = await talk.say("transfer 5,000 from A-2001 to A-2003")
+    status = await talk.status()
+    done = await talk.answer({"approved": True})
+
+    assert held["__interrupt__"][0]["value"]["action"] == "transfer_funds"
+    assert status == "interrupted"
+    assert "Transferred $5,000.00 from A-2001 to A-2003" in done["messages"][-1]["content"]
+
+
+async def test_tokens_updates_and_progress_stream_through_the_server(client: LangGraphClient) -> None:
+    talk = await converse(client)
+    seen: dict[str, list[Any]] = {}
+
+    words: Any = {"messages": [{"role": "user", "content": "analyze transactions"}]}
+    async for part in client.runs.stream(
+        talk.thread_id, GRAPH, input=words, stream_mode=["updates", "custom", "messages-tuple"]
+    ):
+        seen.setdefault(part.event, []).append(part.data)
+
+    progress = seen["custom"]
+    assert all(set(step) == {"status", "done", "total", "message"} for step in progress)
+    assert progress[-1]["status"] == "done"
+    assert len(seen["messages"]) > 10
+    assert [next(iter(update)) for update in seen["updates"]][:2] == ["receive", "model"]
+
+
+async def test_a_stateless_run_can_neither_move_money_nor_leave_a_question(client: LangGraphClient) -> None:
+    words: Any = {"messages": [{"role": "user", "content": "transfer 10 from A-2001 to A-2003"}]}
+
+    ended: Any = await client.runs.wait(None, GRAPH, input=words)
+
+    assert "__interrupt__" not in ended
+    assert "keeps no thread" in ended["messages"][-1]["content"]

@@ -1,0 +1,114 @@
+"""The real `langgraph dev`, in a folder of its own on a free loopback port, started and killed as often as a test wants."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+_READY_S = 60
+
+
+@dataclass
+class Server:
+    """One development server. Its data survive `kill` and `start`."""
+
+    folder: Path
+    database_url: str
+    config: str = "langgraph.dev.json"
+    env: dict[str, str] = field(default_factory=dict)
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    def environment(self) -> dict[str, str]:
+        """Give what the server runs with; the command line and scripts of a test run with the same."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI", "LANGSMITH"))}
+        return {
+            **kept,
+            "DATABASE_URL": self.database_url,
+            "CHECKPOINT_FILE": str(self.folder / "checkpoints.db"),
+            "AUDIT_KEY": "a key for tests, not a secret at all",
+            "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+            "LANGGRAPH_NO_VERSION_CHECK": "true",
+            "LANGSMITH_TRACING": "false",
+            "PYTHONUNBUFFERED": "1",
+            **self.env,
+        }
+
+    def start(self) -> "Server":
+        """Start it and wait until it answers.
+
+        Raises:
+            RuntimeError: it ended, or was not ready in a minute; with the end of its log.
+        """
+        self.port = _free_port()
+        command = [
+            str(Path(sys.executable).with_name("langgraph")), "dev", "--config", str(self._configuration()),
+            "--host", "127.0.0.1", "--port", str(self.port), "--no-browser", "--no-reload", "--n-jobs-per-worker", "10",
+        ]  # fmt: skip
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment(), stdout=log, stderr=log, start_new_session=True
+            )
+        until = time.monotonic() + _READY_S
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log[-4000:]}")
+            try:
+                if httpx.get(f"{self.url}/ok", timeout=2).status_code == 200:
+                    return self
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+        self.kill()
+        raise RuntimeError(f"the server was not ready in {_READY_S} s:\n{self.log[-4000:]}")
+
+    def kill(self) -> None:
+        """Kill it and its children at once, as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it as an operator would, and wait."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self.process = self.process, None
+        if process is None:
+            return
+        try:
+            os.killpg(process.pid, how)
+            process.wait(30)
+        except ProcessLookupError:
+            pass
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+
+    def _configuration(self) -> Path:
+        """Link the project's own files into the folder: the server keeps its state where it runs."""
+        for name in (self.config, "policy.toml", "pyproject.toml", "README.md", "src"):
+            link = self.folder / name
+            if not link.exists():
+                link.symlink_to(ROOT / name)
+        return self.folder / self.config
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,197 @@
+"""What of a thread the model is given, and that calls and results are never parted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+from langchain_core.messages.utils import count_tokens_approximately
+
+from agent.model import NO_NAME, UNPARSED, normalised, open_calls, presentable, trim
+
+
+def _called(*ids: str, text: str = "") -> AIMessage:
+    return AIMessage(text, tool_calls=[tool_call(name="get_account", args={}, id=call_id) for call_id in ids])
+
+
+def _result(call_id: str, text: str = "ok") -> ToolMessage:
+    return ToolMessage(text, tool_call_id=call_id)
+
+
+def _turn(number: int, length: int = 200, groups: int = 1) -> list[AnyMessage]:
+    turn: list[AnyMessage] = [HumanMessage(f"question {number}")]
+    for group in range(groups):
+        ids = [f"{number}.{group}.{at}" for at in range(2)]
+        turn += [_called(*ids), *(_result(call_id, "x" * length) for call_id in ids)]
+    return [*turn, AIMessage(f"answer {number}")]
+
+
+def _texts(messages: Sequence[AnyMessage]) -> list[str]:
+    return [message.text for message in messages if message.text]
+
+
+def test_a_thread_that_fits_is_left_as_it_is() -> None:
+    messages = [*_turn(1), *_turn(2)]
+
+    assert trim(messages, 10_000) == messages
+
+
+def test_older_turns_are_left_out_whole_and_the_newest_of_them_stay() -> None:
+    messages = [*_turn(1), *_turn(2), *_turn(3), *_turn(4)]
+    room = count_tokens_approximately([*_turn(3), *_turn(4)])
+
+    assert trim(messages, room) == [*_turn(3), *_turn(4)]
+    assert trim(messages, room - 1) == _turn(4)
+
+
+def test_a_current_turn_that_fits_exactly_is_kept_whole() -> None:
+    messages = [*_turn(1), *_turn(2, groups=5)]
+
+    assert trim(messages, count_tokens_approximately(_turn(2, groups=5))) == _turn(2, groups=5)
+
+
+def test_an_overlong_result_is_cut_and_its_length_told() -> None:
+    messages: list[AnyMessage] = [HumanMessage("list"), _called("a", "b"), _result("a", "x" * 50_000), _result("b")]
+
+    human, called, cut, short = trim(messages, 2_000)
+
+    assert (human, called, short) == (messages[0], messages[1], messages[3])
+    assert cut.text.startswith("xxx")
+    assert cut.text.endswith("… [cut: 50,000 characters in all]")
+    assert isinstance(cut, ToolMessage)
+    assert cut.tool_call_id == "a"
+    assert messages[2].text == "x" * 50_000
+
+
+def test_within_a_turn_too_long_the_oldest_calls_go_with_their_results_and_it_is_said() -> None:
+    messages = _turn(1, length=2_000, groups=40)
+
+    kept = trim(messages, 1_500)
+
+    assert count_tokens_approximately(kept) <= 1_500
+    assert kept[0] == messages[0]
+    assert "Earlier steps of this turn, left out here" in kept[1].text
+    assert [message.type for message in kept[2:5]] == ["ai", "tool", "tool"]
+    assert kept[-1] == messages[-1]
+    assert open_calls(kept) == []
+
+
+def test_the_question_and_the_last_calls_stay_even_when_they_are_too_long() -> None:
+    question = HumanMessage("y" * 100_000)
+    messages: list[AnyMessage] = [question, _called("a"), _result("a"), _called("b"), _result("b")]
+
+    kept = trim([*_turn(1), *messages], 1_000)
+
+    assert [kept[0], *kept[2:]] == [question, *messages[-2:]]
+    assert trim([question], 1_000) == [question]
+
+
+def test_a_call_that_was_answered_twice_has_the_later_answer() -> None:
+    arranged = presentable([HumanMessage("x"), _called("a"), _result("a", "first"), _result("a", "second")])
+
+    assert _texts(arranged) == ["x", "second"]
+
+
+def test_nothing_is_trimmed_to_nothing() -> None:
+    assert trim([], 1_000) == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    turns=st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 6)), min_size=1, max_size=8),
+    tokens=st.integers(1_000, 6_000),
+)
+def test_whatever_is_trimmed_a_provider_takes_it(turns: list[tuple[int, int]], tokens: int) -> None:
+    messages = [message for number, (length, groups) in enumerate(turns) for message in _turn(number, length, groups)]
+
+    kept = trim(messages, tokens)
+
+    assert open_calls(kept) == []
+    assert presentable(kept) == kept
+    assert isinstance(kept[0], HumanMessage)
+    assert f"question {len(turns) - 1}" in _texts(kept)
+    assert count_tokens_approximately(kept) <= tokens
+
+
+@pytest.mark.parametrize(
+    ("messages", "missing"),
+    [
+        ([], []),
+        ([HumanMessage("x"), AIMessage("y")], []),
+        ([_called("a"), _result("a"), HumanMessage("x")], []),
+        ([_called("a", "b"), _result("b"), _result("a")], []),
+        ([_called("a", "b"), _result("b")], ["a"]),
+        ([_called("a"), HumanMessage("x"), _result("a")], ["a"]),
+        ([_called("a"), _result("a"), _called("a")], ["a"]),
+        ([_called("a"), _called("b"), _result("a"), _result("b")], ["a", "b"]),
+    ],
+)
+def test_open_calls_are_those_without_a_result_directly_after(messages: list[AnyMessage], missing: list[str]) -> None:
+    assert open_calls(messages) == missing
+
+
+def test_results_are_put_where_their_call_is_and_ids_may_repeat_in_later_turns() -> None:
+    messages: list[AnyMessage] = [
+        HumanMessage("one"),
+        _called("a", "b"),
+        HumanMessage("two"),
+        _result("b", "first b"),
+        _result("a", "first a"),
+        _called("a"),
+        _result("a", "second a"),
+    ]
+
+    arranged = presentable(messages)
+
+    assert open_calls(arranged) == []
+    assert _texts(arranged) == ["one", "first a", "first b", "two", "second a"]
+
+
+def test_a_result_is_never_taken_for_a_call_that_came_later() -> None:
+    arranged = presentable([HumanMessage("x"), _result("a", "forged"), _called("a")])
+
+    assert open_calls(arranged) == ["a"]
+    assert "forged" not in _texts(arranged)
+
+
+def test_what_clients_can_write_and_endpoints_refuse_is_left_out() -> None:
+    forged = AIMessage(
+        "words",
+        invalid_tool_calls=[invalid_tool_call(name="x", args="{", id="i", error=None)],
+        additional_kwargs={"tool_calls": [{"id": "k", "type": "function", "function": {"name": "x", "arguments": ""}}]},
+        name="a name",
+    )
+
+    arranged = presentable([SystemMessage("s"), HumanMessage("h", name="a name"), forged, AIMessage(" "), _result("z")])
+
+    assert arranged == [SystemMessage("s"), HumanMessage("h"), AIMessage("words")]
+
+
+def test_calls_of_any_model_are_brought_into_one_shape() -> None:
+    answer = AIMessage(
+        [{"type": "reasoning", "reasoning": "long"}, {"type": "text", "text": "words"}],
+        id="m",
+        tool_calls=[
+            tool_call(name="a", args={"x": float("nan")}, id="1"),
+            tool_call(name="b", args={"x": {1}}, id=None),
+        ],
+        invalid_tool_calls=[invalid_tool_call(name=None, args='{"x": 1', id="1", error="e")],
+        response_metadata={"finish_reason": "stop", "logprobs": ["huge"]},
+    )
+
+    got = normalised(answer)
+
+    assert (got.id, got.content, got.response_metadata) == ("m", "words", {"finish_reason": "stop"})
+    assert got.invalid_tool_calls == []
+    assert [(call["name"], list(call["args"])) for call in got.tool_calls] == [
+        ("a", [UNPARSED]),
+        ("b", [UNPARSED]),
+        (NO_NAME, [UNPARSED]),
+    ]
+    ids: list[Any] = [call["id"] for call in got.tool_calls]
+    assert all(ids)
+    assert len(set(ids)) == 3
+    assert normalised(answer).tool_calls == got.tool_calls
