@@ -51,6 +51,8 @@ class Say:
     text: str
     finish_reason: str | None = "stop"
     end: "End" = "done"
+    #: Seconds before each chunk of a stream.
+    pause_s: float = 0
 
 
 @dataclass(frozen=True)
@@ -266,6 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         for chunk in _chunks(reply, body):
+            time.sleep(reply.pause_s if isinstance(reply, Say) else 0)
             self._event(json.dumps(chunk))
         if reply.end == "hang":
             return self.server.llm.wait_for_close()

@@ -48,9 +48,8 @@ def test_older_turns_are_left_out_whole_and_the_newest_of_them_stay() -> None:
 
 
 def test_a_current_turn_that_fits_exactly_is_kept_whole() -> None:
-    messages = [*_turn(1), *_turn(2, groups=5)]
-
-    assert trim(messages, count_tokens_approximately(_turn(2, groups=5))) == _turn(2, groups=5)
+    for current in (_turn(2, groups=5), _turn(2, length=50_000)):
+        assert trim([*_turn(1), *current], count_tokens_approximately(current)) == current
 
 
 def test_an_overlong_result_is_cut_and_its_length_told() -> None:
@@ -87,6 +86,13 @@ def test_the_question_and_the_last_calls_stay_even_when_they_are_too_long() -> N
 
     assert [kept[0], *kept[2:]] == [question, *messages[-2:]]
     assert trim([question], 1_000) == [question]
+
+
+def test_results_that_came_after_later_calls_find_their_own() -> None:
+    arranged = presentable([HumanMessage("x"), _called("a"), _called("b"), _result("b", "of b"), _result("a", "of a")])
+
+    assert open_calls(arranged) == []
+    assert _texts(arranged) == ["x", "of a", "of b"]
 
 
 def test_a_call_that_was_answered_twice_has_the_later_answer() -> None:

@@ -60,7 +60,8 @@ async def _recover_turn(parts: Wiring, client: LangGraphClient, turn: Turn) -> s
     if thread["status"] == "busy":
         return None  # the server retries the run itself
     state = await client.threads.get_state(turn.thread_id)
-    if _waits_rightly(parts, await _next_request(parts, turn), state):
+    # The row counts, too: clients find what is pending by its status, and one made anew says "idle".
+    if thread["status"] == "interrupted" and _waits_rightly(await _next_request(parts, turn), state):
         return None
     is_there = bool(state["next"]) and _values(state).get("turn_id") == turn.turn_id
     words: dict[str, Any] | None = None if is_there else {"messages": await _rebuilt(parts, turn)}
@@ -71,7 +72,7 @@ async def _recover_turn(parts: Wiring, client: LangGraphClient, turn: Turn) -> s
     return done
 
 
-def _waits_rightly(parts: Wiring, following: Request | None, state: Any) -> bool:
+def _waits_rightly(following: Request | None, state: Any) -> bool:
     """Tell whether the thread waits for just the answer that the journal waits for."""
     if following is None or following.state != "asked":
         return False
@@ -100,8 +101,6 @@ async def _rebuilt(parts: Wiring, turn: Turn) -> list[dict[str, Any]]:
 
     messages: list[dict[str, Any]] = []
     for one, plans in await parts.database.read(work):
-        if one.messages is None:
-            continue
         messages += [{"role": "human", "id": said["id"], "content": said["content"]} for said in one.messages]
         messages += [plan.message for plan in plans if plan.message is not None]
     return messages

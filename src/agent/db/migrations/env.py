@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from agent.db import bank_tables
+from agent.db import bank_tables  # noqa: F401  registers the tables that the migrations are compared with
 from agent.db.migrate import VERSION_TABLE
 from agent.db.tables import metadata
 

@@ -1,0 +1,1 @@
+"""The main job, played on the real server and checked step by step: `make demo`."""

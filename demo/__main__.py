@@ -1,0 +1,224 @@
+"""Play the main job through the SDK, check each step, and show what is left in the bank and in the audit log."""
+
+import asyncio
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from agent.bank.ledger import check_ledger, find_account
+from agent.bank.money import usd
+from agent.bank.seed import seed
+from agent.clearance import audit
+from agent.db.engine import Database
+from agent.db.migrate import migrate
+from agent.settings import read_settings
+from tests.support.conversation import GRAPH, Conversation, connected, converse
+from tests.support.server import Server
+
+ACCOUNTS = ("A-2001", "A-2002", "A-2003", "A-2005")
+console = Console(highlight=False)
+
+
+class StepFailed(Exception):
+    """A step did not end as it must; the text says how it ended."""
+
+
+def check(claim: str, *, holds: bool, seen: object = "") -> None:
+    """Print a claim that holds.
+
+    Raises:
+        StepFailed: it does not.
+    """
+    if not holds:
+        raise StepFailed(f"{claim}: it is not so. Seen: {seen}")
+    console.print(f"   [green]✓[/] {escape(claim)}")
+
+
+def read_balance(database: Database, account_id: str) -> int:
+    """Read a balance in cents from the database itself."""
+    account = database.read_now(lambda connection: find_account(connection, account_id))
+    assert account is not None
+    return account.balance_minor
+
+
+@dataclass
+class Demo:
+    """One thread on the demo's server, and the database to compare with."""
+
+    talk: Conversation
+    database: Database
+
+    def balance(self, account_id: str) -> int:
+        """Read a balance in cents."""
+        return read_balance(self.database, account_id)
+
+    async def say(self, text: str) -> str:
+        """Say something as the person who asks, and give the agent's last words."""
+        console.print(f"\n[bold]you[/]    {escape(text)}")
+        return self._show(await self.talk.say(text))
+
+    async def answer(self, answer: Any) -> str:
+        """Answer the open question by its id, and give the agent's last words."""
+        question = await self.question()
+        console.print(f"[bold]answer[/] {escape(str(answer))} [dim]to request {question['id'][:8]}[/]")
+        return self._show(await self.talk.answer_by_id(answer))
+
+    async def question(self) -> dict[str, Any]:
+        """Give the one open question.
+
+        Raises:
+            StepFailed: there is none.
+        """
+        question = await self.talk.question()
+        if question is None:
+            raise StepFailed("a question was expected, and none is open")
+        return question
+
+    def _show(self, state: dict[str, Any]) -> str:
+        for interrupt in state.get("__interrupt__", ()):
+            asked = interrupt["value"]
+            console.print(f"[yellow]held[/]   {escape(asked['message'])} [dim]risk {asked['risk_level']}[/]")
+        if state.get("__interrupt__"):
+            return ""
+        words = str(state["messages"][-1]["content"])
+        console.print(f"[cyan]agent[/]  {escape(words[:600])}")
+        return words
+
+    # The steps
+
+    async def look_up(self) -> None:
+        words = await self.say("show account A-2001")
+        check("the look-up ran by itself", holds="84,550.00" in words, seen=words)
+
+    async def small_transfer(self) -> None:
+        before = self.balance("A-2003")
+        await self.say("transfer 900 from A-2001 to A-2003 for rent")
+        check("policy allowed it, nobody was asked", holds=await self.talk.question() is None)
+        check("$900.00 moved", holds=self.balance("A-2003") == before + 900_00, seen=self.balance("A-2003"))
+
+    async def large_transfer_rejected(self) -> None:
+        before = self.balance("A-2001")
+        await self.say("transfer 5,000 from A-2001 to A-2003")
+        check("it is held, nothing moved", holds=self.balance("A-2001") == before)
+        words = await self.answer({"approved": False, "reason": "the invoice is from last year"})
+        check("nothing moved", holds=self.balance("A-2001") == before)
+        check("the agent knows the reason", holds="last year" in words, seen=words)
+
+    async def large_transfer_approved(self) -> None:
+        before = self.balance("A-2001")
+        await self.say("transfer 5,000 from A-2001 to A-2003")
+        (interrupt,) = await self.talk.interrupts()
+        await self.answer({"approved": True})
+        check("$5,000.00 moved", holds=self.balance("A-2001") == before - 5_000_00)
+        console.print("[bold]answer[/] the same approval once more, to the same request")
+        await self.talk.answer({interrupt["id"]: {"approved": True}})
+        check("nothing moved again", holds=self.balance("A-2001") == before - 5_000_00)
+
+    async def two_calls_one_edited(self) -> None:
+        before = {account_id: self.balance(account_id) for account_id in ACCOUNTS}
+        await self.say("transfer 3,000 from A-2001 to A-2002 and 2,000 from A-2001 to A-2003")
+        await self.answer({"approved": True, "edited_args": {"amount": "2500"}})
+        check("the first is decided, nothing moved yet", holds=self.balance("A-2001") == before["A-2001"])
+        await self.answer({"approved": True})
+        check("$2,500.00 went to A-2002, as edited", holds=self.balance("A-2002") == before["A-2002"] + 2_500_00)
+        check("$2,000.00 went to A-2003", holds=self.balance("A-2003") == before["A-2003"] + 2_000_00)
+
+    async def wrong_answer_corrected(self) -> None:
+        await self.say("delete customer C-1003")
+        await self.answer("yes")
+        notice = (await self.question())["notice"]
+        check("a wrong answer is refused with a reason, and asked again", holds="'yes'" in notice, seen=notice)
+        words = await self.answer({"approved": True})
+        check("corrected, the customer is deleted", holds="C-1003" in words and "Not done" not in words, seen=words)
+
+    async def analysis(self) -> None:
+        console.print("\n[bold]you[/]    analyze transactions")
+        words: Any = {"messages": [{"role": "user", "content": "analyze transactions"}]}
+        steps = []
+        with Progress(console=console, transient=False) as progress:
+            bar = progress.add_task("reading the ledger", total=None)
+            async for part in self.talk.client.runs.stream(
+                self.talk.thread_id, GRAPH, input=words, stream_mode=["custom"]
+            ):
+                if part.event == "custom":
+                    steps.append(part.data)
+                    progress.update(bar, total=part.data["total"], completed=part.data["done"])
+        check("progress was streamed to its end", holds=bool(steps) and steps[-1]["status"] == "done", seen=steps[-1:])
+        report = str((await self.talk.messages())[-1]["content"])
+        console.print(f"[cyan]agent[/]  {escape(report.splitlines()[0])}")
+
+
+def show_end(before: dict[str, int], database: Database, key: bytes) -> None:
+    """Print balances and the audit log, and check both.
+
+    Raises:
+        StepFailed: the ledger does not balance, or the log is not whole.
+    """
+    balances = Table("account", "before", "after", title="Balances", title_justify="left")
+    for account_id, amount in before.items():
+        balances.add_row(account_id, usd(amount), usd(read_balance(database, account_id)))
+    log = Table("row", "at (UTC)", "event", "by", "request", title="Audit log", title_justify="left")
+    for row in database.read_now(lambda connection: list(audit.rows(connection))):
+        log.add_row(str(row["seq"]), row["at"][11:19], row["event"], row["actor"], (row["request_id"] or "")[:8])
+    console.print()
+    console.print(balances)
+    console.print(log)
+    wrong = database.read_now(check_ledger)
+    check("the ledger balances", holds=not wrong, seen=wrong)
+    verified = database.read_now(lambda connection: audit.verify(connection, key))
+    check(f"the audit log of {verified.rows} rows is whole", holds=verified.is_whole, seen=verified.reason)
+
+
+async def play(folder: Path) -> None:
+    """Seed a bank in `folder`, start the server there, and play."""
+    url = f"sqlite:///{folder / 'clearance.db'}"
+    database = Database(url)
+    migrate(database)
+    database.write_now(lambda connection: seed(connection))
+    given = read_settings()
+    model = {"OPENAI_API_KEY": given.openai_api_key.get_secret_value(), "OPENAI_BASE_URL": given.openai_base_url,
+             "MODEL": given.model}  # fmt: skip
+    server = Server(folder, url, env={name: value for name, value in model.items() if value})
+    console.print(f"Starting the development server, with {'the offline model' if given.is_offline else given.model} …")
+    server.start()
+    try:
+        async with connected(server.url) as client:
+            demo = Demo(await converse(client), database)
+            before = {account_id: demo.balance(account_id) for account_id in ACCOUNTS}
+            for step in (
+                demo.look_up,
+                demo.small_transfer,
+                demo.large_transfer_rejected,
+                demo.large_transfer_approved,
+                demo.two_calls_one_edited,
+                demo.wrong_answer_corrected,
+                demo.analysis,
+            ):
+                await step()
+            show_end(before, database, server.environment()["AUDIT_KEY"].encode())
+    finally:
+        server.stop()
+        database.close()
+
+
+def main() -> int:
+    """Play the demo; 0 when every step ended as it must."""
+    with tempfile.TemporaryDirectory(prefix="clearance-demo-") as folder:
+        try:
+            asyncio.run(play(Path(folder)))
+        except StepFailed as exc:
+            console.print(f"   [red]✗[/] {escape(str(exc))}")
+            return 1
+    console.print("\nEvery step ended as it must. `make dev` starts the server for you to try it.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
