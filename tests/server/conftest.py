@@ -16,10 +16,10 @@ def make_server(seeded_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Make servers, not started, each with its own data; what still runs at the end is stopped."""
     made: list[Server] = []
 
-    def make(**env: str) -> Server:
+    def make(config: str = "langgraph.dev.json", **env: str) -> Server:
         folder = tmp_path_factory.mktemp("server")
         shutil.copy(seeded_sqlite, folder / "clearance.db")
-        server = Server(folder, f"sqlite:///{folder / 'clearance.db'}", env=env)
+        server = Server(folder, f"sqlite:///{folder / 'clearance.db'}", config, env)
         made.append(server)
         return server
 

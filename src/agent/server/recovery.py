@@ -102,7 +102,7 @@ async def _rebuilt(parts: Wiring, turn: Turn) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for one, plans in await parts.database.read(work):
         messages += [{"role": "human", "id": said["id"], "content": said["content"]} for said in one.messages]
-        messages += [plan.message for plan in plans if plan.message is not None]
+        messages += [{**plan.message, "type": "ai"} for plan in plans if plan.message is not None]
     return messages
 
 

@@ -1,0 +1,120 @@
+"""After kill -9 and a restart nothing that was open is lost, whatever else is."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.bank.ledger import find_account
+from agent.db.engine import Database
+from tests.support.conversation import Conversation, connected, converse
+from tests.support.server import Server
+
+HELD = "transfer 5,000 from A-2001 to A-2003 and 2,000 from A-2001 to A-2002"
+
+
+def balance(server: Server, account_id: str) -> int:
+    """Read a balance in cents from the server's database."""
+    database = Database(server.database_url)
+    account = database.read_now(lambda connection: find_account(connection, account_id))
+    database.close()
+    assert account is not None
+    return account.balance_minor
+
+
+async def asked_again(server: Server, thread_id: str) -> dict[str, Any]:
+    """Wait until a thread shows its question, and give it."""
+    async with connected(server.url) as client:
+        talk = Conversation(client, thread_id)
+        for _ in range(300):
+            threads = await client.threads.search(status="interrupted")
+            if thread_id in {thread["thread_id"] for thread in threads} and (question := await talk.question()):
+                return question
+            await asyncio.sleep(0.1)
+    raise AssertionError(f"thread {thread_id} shows no question:\n{server.log[-3000:]}")
+
+
+async def hold(server: Server) -> str:
+    """Ask for two transfers, approve the first, and give the thread, which waits for the second."""
+    async with connected(server.url) as client:
+        talk = await converse(client)
+        await talk.say(HELD)
+        await talk.answer_by_id({"approved": True})
+        return talk.thread_id
+
+
+async def approve(server: Server, thread_id: str) -> str:
+    """Approve the open question, and give the agent's last words."""
+    async with connected(server.url) as client:
+        done = await Conversation(client, thread_id).answer_by_id({"approved": True})
+        return str(done["messages"][-1]["content"])
+
+
+@pytest.mark.parametrize("config", ["langgraph.dev.json", "langgraph.json"])
+async def test_an_open_question_survives_kill_and_is_carried_out_once(
+    make_server: Callable[..., Server], config: str
+) -> None:
+    """`langgraph.json` leaves checkpoints to the platform; in development these are lost, and made again."""
+    server = make_server(config).start()
+    thread_id = await hold(server)
+    before = balance(server, "A-2001")
+
+    server.kill()
+    server.start()
+    question = await asked_again(server, thread_id)
+    said = await approve(server, thread_id)
+    after = balance(server, "A-2001")
+    server.stop()
+
+    assert [other["state"] for other in question["turn"]["requests"]] == ["approved", "asked"]
+    assert "Transferred $5,000.00" in said
+    assert "Transferred $2,000.00" in said
+    assert after == before - 7_000_00
+
+
+async def test_a_thread_without_its_checkpoints_is_made_again_from_the_journal(
+    make_server: Callable[..., Server],
+) -> None:
+    server = make_server().start()
+    thread_id = await hold(server)
+    server.kill()
+    for file in server.folder.glob("checkpoints.db*"):
+        file.unlink()
+
+    server.start()
+    await asked_again(server, thread_id)
+    async with connected(server.url) as client:
+        messages = await Conversation(client, thread_id).messages()
+    said = await approve(server, thread_id)
+    server.stop()
+
+    assert messages[0]["content"] == HELD
+    assert "Transferred $2,000.00" in said
+
+
+async def test_a_deleted_thread_stays_deleted(make_server: Callable[..., Server]) -> None:
+    server = make_server().start()
+    thread_id = await hold(server)
+    before = balance(server, "A-2001")
+    async with connected(server.url) as client:
+        await client.threads.delete(thread_id)
+
+    server.kill()
+    server.start()
+    await asyncio.sleep(3)
+    async with connected(server.url) as client:
+        threads = await client.threads.search(limit=100)
+    server.stop()
+
+    assert thread_id not in {thread["thread_id"] for thread in threads}
+    assert balance(server, "A-2001") == before
+
+
+def test_a_policy_that_cannot_be_stops_the_server_and_says_where(make_server: Callable[..., Server]) -> None:
+    server = make_server(POLICY_FILE="bad-policy.toml")
+    policy = '[roles]\na = "x"\n[defaults]\napprovers = "a"\n[[rule]]\naction = "no_such_action"\nverdict = "allow"\n'
+    (server.folder / "bad-policy.toml").write_text(policy)
+
+    with pytest.raises(RuntimeError, match=r"bad-policy\.toml:6: unknown action 'no_such_action'"):
+        server.start()
