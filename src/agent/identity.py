@@ -7,14 +7,14 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.runtime import get_runtime
 
+from agent.clearance.approval import is_addressed
 from agent.clearance.gate import Caller
 from agent.clearance.principal import LOCAL, SYSTEM, Principal
 from agent.settings import Settings
 
 # Set by the server for each run, and refused in a client's config by it. Source: langgraph_api.models.run.
 _STARTED = "__request_start_time_ms__"
-# Where langgraph keeps answers that name their interrupt, and its checkpointer. Source: langgraph._internal._constants.
-_RESUME_MAP = "__pregel_resume_map"
+# Where langgraph keeps its checkpointer. Source: langgraph._internal._constants.
 _CHECKPOINTER = "__pregel_checkpointer"
 
 
@@ -27,7 +27,7 @@ def caller_of(config: RunnableConfig, settings: Settings) -> Caller:
         principal=_principal(settings),
         run_id=info.run_id if info else None,
         started_ms=int(started) if isinstance(started, int | float) else None,
-        is_addressed=bool(configurable.get(_RESUME_MAP)),
+        is_addressed=is_addressed(configurable),
     )
 
 

@@ -1,21 +1,34 @@
 """The transcript as the journal knows it: pure functions from messages to true messages.
 
-Whoever owns a thread can write its state. So before the model reads, its own messages are taken from the journal, results
-of actions from their receipts, and what neither a person, the model nor a tool said is left out.
+Whoever owns a thread can write its state. So before the model reads, its own messages and those of persons are taken
+from the journal, results of actions from their receipts, and what neither a person, the model nor a tool said is left
+out.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
-from agent.clearance.canonical import canonical, clean
+from agent.clearance.canonical import clean, is_too_much
 from agent.clearance.gate import Truth
 from agent.clearance.intake import request_id
-from agent.clearance.journal import Plan, Receipt
+from agent.clearance.journal import ERASED, Plan, Receipt
+from agent.model import UNPARSED
 
-ERASED = "(erased)"
+#: How the ids of results begin; no other message has such a one.
+RESULT = "result-"
+
+
+def shallow(message: AIMessage) -> AIMessage:
+    """Take out arguments that nest too deep to be written down; such a call is answered as one that cannot be read."""
+    if not any(is_too_much(call["args"]) for call in message.tool_calls):
+        return message
+    unread = {UNPARSED: "arguments that nest too deep, or are too many"}
+    taken = [{**call, "args": unread} if is_too_much(call["args"]) else call for call in message.tool_calls]
+    return message.model_copy(update={"tool_calls": taken})
 
 
 def to_json(message: AIMessage) -> dict[str, Any]:
@@ -32,12 +45,14 @@ def from_json(stored: dict[str, Any]) -> AIMessage:
 def message_digest(message: AIMessage) -> str:
     """Digest what an AI message says and calls."""
     calls = [[call["id"], call["name"], call["args"]] for call in message.tool_calls]
-    return hashlib.sha256(canonical(clean([message.content, calls]))).hexdigest()
+    # Not the canonical form, which refuses numbers that a model may well write.
+    said = json.dumps(clean([message.content, calls]), sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def result_id(plan: Plan, tool_call_id: str) -> str:
     """Derive the id of the ToolMessage that answers a call."""
-    return f"result-{request_id(plan, tool_call_id)}"
+    return f"{RESULT}{request_id(plan, tool_call_id)}"
 
 
 def result(plan: Plan, call: dict[str, Any], content: str, *, is_error: bool, artifact: Any = None) -> ToolMessage:
@@ -55,7 +70,7 @@ def result(plan: Plan, call: dict[str, Any], content: str, *, is_error: bool, ar
 def receipt_message(plan: Plan, call: dict[str, Any], receipt: Receipt) -> ToolMessage:
     """Make the ToolMessage of an action: it says what its receipt says."""
     sentence = receipt.sentence if receipt.sentence is not None else ERASED
-    return result(plan, call, sentence, is_error=receipt.outcome != "executed")
+    return result(plan, call, sentence, is_error=receipt.outcome != "executed", artifact=receipt.artifact)
 
 
 def true_transcript(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
@@ -68,9 +83,20 @@ def true_transcript(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMes
             said = _said(plan, message)
             true.append(said)
             true.extend(_result_of(plan, call, truth, results) for call in said.tool_calls)
-        elif isinstance(message, HumanMessage):
-            true.append(message)
+        elif message.id in truth.heard:
+            content = truth.heard[message.id]
+            is_same = isinstance(message, HumanMessage) and clean(message.content) == content
+            true.append(message if is_same else HumanMessage(content, id=message.id))
     return true
+
+
+def unheard(messages: Sequence[AnyMessage], truth: Truth) -> list[HumanMessage]:
+    """List what persons seem to say in messages and the journal has not heard: written into the state past a turn."""
+    return [
+        message
+        for message in messages
+        if isinstance(message, HumanMessage) and message.id not in truth.heard and message.id not in truth.plans
+    ]
 
 
 def _said(plan: Plan, found: AnyMessage) -> AIMessage:
@@ -95,15 +121,21 @@ def _result_of(plan: Plan, call: Any, truth: Truth, results: dict[str, ToolMessa
 
 
 def unanswered(plan: Plan, messages: Sequence[AnyMessage], truth: Truth) -> list[str]:
-    """List the calls of a plan that have neither a receipt nor a result in the state."""
-    present = {message.id for message in messages}
+    """List the calls of a plan that have no result: a receipt, where there is a request, and else one in the state."""
+    present = results_in(messages)
     return [
         call["id"]
         for call in (plan.message or {}).get("tool_calls", [])
-        if request_id(plan, call["id"]) not in truth.receipts and result_id(plan, call["id"]) not in present
+        if (asked := request_id(plan, call["id"])) not in truth.receipts
+        and (asked in truth.requests or result_id(plan, call["id"]) not in present)
     ]
 
 
-def ai_ids(messages: Iterable[AnyMessage]) -> list[str]:
+def results_in(messages: Iterable[AnyMessage]) -> set[str]:
+    """Give the ids of the results that stand in the state. Anybody may have put them there."""
+    return {message.id for message in messages if isinstance(message, ToolMessage) and message.id}
+
+
+def ids_of(messages: Iterable[AnyMessage]) -> list[str]:
     """List the ids under which the model's messages may stand, whatever stands there now."""
-    return [message.id for message in messages if message.id and not isinstance(message, ToolMessage)]
+    return [clean(message.id) for message in messages if message.id]

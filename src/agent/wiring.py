@@ -18,7 +18,6 @@ from agent.clearance.judging import Judge
 from agent.clearance.policy import Policy, load_policy
 from agent.db.engine import Database
 from agent.db.migrate import migrate
-from agent.model import chat_model
 from agent.settings import Settings, SettingsError, settings
 from agent.tools import Toolbox
 from agent.tools.analysis import analysis_tool
@@ -42,6 +41,8 @@ class Wiring:
     @cached_property
     def model(self) -> BaseChatModel:
         """The chat model; made at its first use, so that the command line does not need one."""
+        from agent.model import chat_model  # heavy, and the command line does without
+
         return chat_model(self.settings)
 
 
@@ -82,11 +83,11 @@ def open_database(settings: Settings) -> Database:
         raise SettingsError(f"DATABASE_URL: {exc}") from exc
 
 
-def audit_key(settings: Settings) -> bytes:
-    """Give the audit log's key: AUDIT_KEY, or for SQLite a key file beside the database, made at first.
+def audit_key(settings: Settings, *, may_make: bool = True) -> bytes:
+    """Give the audit log's key: AUDIT_KEY, or for SQLite a key file beside the database, made at first if it may be.
 
     Raises:
-        SettingsError: PostgreSQL without AUDIT_KEY, or a key that is too short.
+        SettingsError: PostgreSQL without AUDIT_KEY, a key that is too short, or no key file where none may be made.
     """
     given = settings.audit_key.get_secret_value()
     if given:
@@ -98,6 +99,8 @@ def audit_key(settings: Settings) -> bytes:
         raise SettingsError("AUDIT_KEY: missing; only with a SQLite file a key file is made beside it")
     file = Path(path).with_suffix(".audit-key")
     if not file.exists():
+        if not may_make:
+            raise SettingsError(f"AUDIT_KEY: missing, and there is no key file {str(file)!r}")
         file.parent.mkdir(parents=True, exist_ok=True)
         # Written whole, then named: two processes that start at once end with the same key.
         draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")

@@ -201,7 +201,7 @@ async def _settle(client: LangGraphClient, database: Database, wanted: list[Talk
     """Wait until everything open can be answered, answer it, and wait until nothing is open."""
     until = time.monotonic() + _SETTLED_S
     for talk in wanted:
-        if not talk.is_told and not _is_heard(database, talk):
+        if not talk.is_told and not await _will_be_heard(client, database, talk):
             counts.said_again += 1
             await _talk(client, talk)
     by_thread = {talk.thread_id: talk for talk in wanted}
@@ -225,6 +225,19 @@ async def _settle(client: LangGraphClient, database: Database, wanted: list[Talk
 def _is_heard(database: Database, talk: Talk) -> bool:
     heard = sa.select(turns.c.turn_id).where(turns.c.thread_id == talk.thread_id)
     return bool(talk.thread_id) and database.read_now(lambda c: c.scalar(heard)) is not None
+
+
+async def _will_be_heard(client: LangGraphClient, database: Database, talk: Talk) -> bool:
+    """Wait while the server still has a run for it: a run that was taken down in time is tried again by itself."""
+    while not _is_heard(database, talk):
+        try:
+            if not talk.thread_id or (await client.threads.get(talk.thread_id))["status"] != "busy":
+                # Once more: it may have been heard between the two questions.
+                return _is_heard(database, talk)
+        except httpx.HTTPStatusError:
+            return False
+        await asyncio.sleep(0.1)
+    return True
 
 
 async def _question(conversation: Conversation, until: float) -> dict[str, Any] | None:

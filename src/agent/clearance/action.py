@@ -39,7 +39,7 @@ class Shown:
 class Facts(BaseModel):
     """Base of an action's facts: what a reviewer must know and a policy may test.
 
-    Every field is declared `Material[...]` or `Volatile[...]`; `title` and `description` of a field are shown to people.
+    Every field is declared `Material[...]` or `Volatile[...]`; a field's `title` and `description` are for people.
 
     Raises:
         TypeError: when a class is defined with a field that is neither.
@@ -107,7 +107,7 @@ class Effect:
     _erase: Callable[[str], None]
 
     def erase(self, subject: str) -> None:
-        """Erase what the journal holds on a person: arguments, facts, sentences and words of requests about `subject`."""
+        """Erase what the journal holds on a person: arguments, facts, sentences, words of requests about `subject`."""
         self._erase(subject)
 
 
@@ -145,7 +145,7 @@ class Action(BaseModel, Generic[FactsT]):
     def perform(self, effect: Effect) -> str:
         """Do it, and return the sentence that the model and the receipt get.
 
-        Runs after clearance only, in a savepoint of the executing transaction, at most once with success; does no network.
+        Runs after clearance only, in a savepoint of the executing transaction, once with success; does no network.
         """
 
     def sentence(self, facts: FactsT) -> str:
@@ -158,7 +158,7 @@ class Action(BaseModel, Generic[FactsT]):
         return []
 
     def narrows(self, original: "Action[Any]") -> bool:
-        """Tell whether this, an edit, does strictly less than `original` did. Never, unless the action says what less is."""
+        """Tell whether this, an edit, does strictly less than `original`. False unless the action says what less is."""
         return False
 
 
@@ -174,6 +174,9 @@ def read_action(cls: type[Action[Any]], arguments: dict[str, Any]) -> Action[Any
         return cls.model_validate(arguments)
     except ValidationError as exc:
         raise ActionError(f"{cls.tool_name()} was not called correctly: {in_words(exc)}.") from exc
+    except (ArithmeticError, LookupError, RecursionError, TypeError) as exc:
+        # A validator of the action's own that stumbles: pydantic turns only ValueError and AssertionError into its own.
+        raise ActionError(f"{cls.tool_name()} was not called correctly: its arguments cannot be read.") from exc
 
 
 def in_words(error: ValidationError) -> str:

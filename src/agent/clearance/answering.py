@@ -42,21 +42,19 @@ def decide(
     """
     if isinstance(answer, Unclear):
         return Refusal("unclear", answer.why)
-    name = type(answer).__name__.lower()
-    decision_id = key("decision", request.request_id, str(revision), name, principal.id, run_id or "")
-    made = journal.decisions_on(log.connection, [request.request_id])
-    if run_id and any(decision.decision_id == decision_id for decision in made):
+    if is_recorded(log, request, principal, run_id):
         return None  # the same run again, after a crash
+    made = journal.decisions_on(log.connection, [request.request_id])
     refusal = _not_this_question(request, answer, revision, started_ms) or _not_this_person(request, made, principal)
     if refusal:
         return refusal
     decision = Decision(
-        decision_id=decision_id if run_id else key(decision_id, str(len(made))),
+        decision_id=_decision_id(request, principal, run_id or f"#{len(made)}"),
         number=len(made) + 1,
         request_id=request.request_id,
         revision=request.revision,
         digest=request.digest,
-        decision=name,
+        decision=type(answer).__name__.lower(),
         decided_by=principal.id,
         decider_kind=principal.kind,
         decider_roles=sorted(principal.roles),
@@ -76,6 +74,19 @@ def decide(
             return _edit(log, judge, request, made, decision, answer, principal)
         case _:
             assert_never(answer)
+
+
+def is_recorded(log: Log, request: Request, principal: Principal, run_id: str | None) -> bool:
+    """Tell whether this run's answer to a request is recorded already: a run answers a request once."""
+    if run_id is None:
+        return False
+    decision_id = _decision_id(request, principal, run_id)
+    made = journal.decisions_on(log.connection, [request.request_id])
+    return any(decision.decision_id == decision_id for decision in made)
+
+
+def _decision_id(request: Request, principal: Principal, run: str) -> str:
+    return key("decision", request.request_id, principal.id, run)
 
 
 def _not_this_question(request: Request, answer: Answer, revision: int, started_ms: int | None) -> Refusal | None:
@@ -111,7 +122,8 @@ def _makers(request: Request, made: list[Decision]) -> set[str]:
 def _reject(log: Log, request: Request, decision: Decision, answer: Reject) -> None:
     journal.add_decision(log.connection, replace(decision, reason=answer.reason or None))
     said = f": {answer.reason}" if answer.reason else ", without a reason"
-    finish(log, request, "rejected", f"Not done: {decision.decided_by} rejected it{said}", actor=decision.decided_by)
+    finish(log, request, "rejected", f"Not done: {decision.decided_by} rejected it{said}", actor=decision.decided_by,
+           **_marks(decision, is_own=decision.decided_by == request.requested_by))  # fmt: skip
 
 
 def _approve(
@@ -149,10 +161,11 @@ def _edit(
     if answer.action not in (None, request.action):
         return Refusal("other action", f"an edit cannot make {request.action} into {str(answer.action)[:40]!r}.")
     turn = journal.turn(log.connection, request.turn_id)
-    assert turn is not None and request.arguments is not None
-    cls = judge.actions[request.action]
+    assert turn is not None
+    assert request.arguments is not None
     changes = answer.changes if answer.is_whole else {**request.arguments, **answer.changes}
     try:
+        cls = judge.action(request.action)
         action = read_action(cls, changes)
         judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),
                              number=request.number, plan_id=request.plan_id)  # fmt: skip
@@ -162,7 +175,10 @@ def _edit(
         return Refusal("policy", f"the policy refuses the changed call: {judged.verdict.rule}.")
     if judged.digest == request.digest:
         return _approve(log, request, made, replace(decision, decision="approve"), principal)
-    narrows = action.narrows(read_action(cls, request.arguments))
+    try:
+        narrows = action.narrows(read_action(cls, request.arguments))
+    except ActionError:
+        narrows = False  # what was asked for fits the action no more, since the program changed
     demand = _demand(request, judged, narrows=narrows)
     is_enough = demand["approvals"] <= 1 and all(principal.has_role(role) for role in demand["approvers"])
     counts = is_enough and (narrows or principal.may_approve_own)
@@ -216,9 +232,11 @@ def _frozen(log: Log) -> Refusal:
 
 
 def _noted(log: Log, event: str, request: Request, decision: Decision, is_own: bool, **details: Any) -> None:
-    if decision.decider_kind == "local":
-        details["authentication"] = "none"
-    if is_own:
-        details["own_request"] = True
     note(log, event, request, decision.decided_by, digest=salted(request, decision.digest),
-         revision=decision.revision, **details)  # fmt: skip
+         revision=decision.revision, **details, **_marks(decision, is_own=is_own))  # fmt: skip
+
+
+def _marks(decision: Decision, *, is_own: bool) -> dict[str, Any]:
+    """Mark in the audit log what one must be able to find: a decision without authentication, or on an own request."""
+    unauthenticated = {"authentication": "none"} if decision.decider_kind == "local" else {}
+    return {**unauthenticated, **({"own_request": True} if is_own else {})}

@@ -1,16 +1,19 @@
 """How a person is asked, and what an answer means: the payload, the reading of answers, and the only `interrupt()`.
 
-Shapes of payload and answers: CLIENTS.md, measured on the clients people use. An answer is taken for a decision only when
-it is exactly one; whatever else it is, `parse` says what was wrong with it.
+Shapes of payload and answers: CLIENTS.md, measured on the clients people use. An answer is taken for a decision only
+when it is exactly one; whatever else it is, `parse` says what was wrong with it.
 """
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
 from langchain_core.messages import HumanMessage, convert_to_messages
-from langgraph.types import interrupt
+from langgraph.config import get_config
+from langgraph.types import Interrupt, interrupt
 
+from agent.clearance.canonical import clean, is_too_much
 from agent.clearance.journal import Decision, Request, Turn
 
 #: What Studio draws a form from. Shown to clients, enforced by nobody: `parse` reads the answer.
@@ -90,7 +93,41 @@ def ask(payload: dict[str, Any]) -> Any:
 
     Raises GraphInterrupt the first time, so it must not stand inside any `try`, and be called once per task.
     """
+    is_answered()  # forgets what is not this run's
     return interrupt(payload, response_schema=RESPONSE_SCHEMA)
+
+
+# Where langgraph keeps a task's answers. Source: langgraph._internal._constants and langgraph.types.interrupt.
+_SCRATCHPAD, _RESUME_MAP, _NAMESPACE = "__pregel_scratchpad", "__pregel_resume_map", "checkpoint_ns"
+
+#: In a run's config: whether it was started with an answer. The graph sets it, over whatever a client sent.
+IS_RESUME = "__clearance_is_resume"
+
+
+def is_answered() -> bool:
+    """Tell whether this run brought an answer for the task it runs in, and forget those that other runs left.
+
+    A run that fails or is cancelled leaves its answer behind, with the task and with the checkpoint, and langgraph
+    hands it to whoever runs the thread next, before their own: one person's approval would count as another's.
+    """
+    configurable = get_config()["configurable"]
+    scratchpad = configurable.get(_SCRATCHPAD)
+    if scratchpad is None:
+        return False
+    given = is_addressed(configurable)
+    # An answer by id stands last; all before it are an earlier run's.
+    scratchpad.resume[:] = scratchpad.resume[-1:] if given else []
+    if given:
+        return True
+    # An answer without an id. A run brings either that or answers by id.
+    is_own = bool(configurable.get(IS_RESUME, True)) and _RESUME_MAP not in configurable
+    return scratchpad.get_null_resume(not is_own) is not None and is_own
+
+
+def is_addressed(configurable: dict[str, Any]) -> bool:
+    """Tell whether this run's answer names the interrupt of the task it runs in, whose id only the question tells."""
+    own = Interrupt.from_ns(None, str(configurable.get(_NAMESPACE))).id
+    return own in (configurable.get(_RESUME_MAP) or {})
 
 
 @dataclass(frozen=True)
@@ -139,6 +176,7 @@ def payload(question: Question) -> dict[str, Any]:
         "digest": request.digest,
         "revision": request.revision,
         "facts": request.facts,
+        "shown_facts": [{"label": label, "text": text} for label, text in question.facts],
         "rule": request.rule,
         "requested_by": request.requested_by,
         "requested_at": request.opened_at.isoformat(),
@@ -147,6 +185,8 @@ def payload(question: Question) -> dict[str, Any]:
         "approvals_needed": request.approvals,
         "approvals_given": [decision.decided_by for decision in question.decisions if decision.counts],
         "notice": request.notice,
+        # Grows with each answer that was refused, so that a client can tell what became of its own.
+        "refused_answers": request.refused_answers,
         "turn": {
             "id": question.turn.turn_id,
             "message": spoken(question.turn),
@@ -178,6 +218,7 @@ _RESERVED = frozenset(
         "digest",
         "revision",
         "facts",
+        "shown_facts",
         "rule",
         "requested_by",
         "requested_at",
@@ -186,6 +227,7 @@ _RESERVED = frozenset(
         "approvals_needed",
         "approvals_given",
         "notice",
+        "refused_answers",
         "turn",
     ]
 )
@@ -217,10 +259,8 @@ def description(question: Question) -> str:
     return "\n".join(lines)
 
 
-def spoken(turn: Turn) -> str | None:
-    """Give what the person wrote in a turn as one text; None when it was erased."""
-    if turn.messages is None:
-        return None
+def spoken(turn: Turn) -> str:
+    """Give what the person wrote in a turn as one text."""
     parts = []
     for message in turn.messages:
         content = message["content"]
@@ -231,6 +271,8 @@ def spoken(turn: Turn) -> str | None:
 
 def parse(answer: Any) -> Answer | NewMessage | Unclear:
     """Read an answer. Exactly a decision, a new message, or `Unclear` with what was wrong; never a guess."""
+    if is_too_much(answer):
+        return Unclear(f"The answer is too large or too deep to be a decision. {_HOW}")
     match answer:
         case bool():
             return Approve() if answer else Reject()
@@ -261,8 +303,12 @@ def _from_messages(messages: list[Any]) -> NewMessage | Unclear:
     except (ValueError, TypeError, NotImplementedError, KeyError):
         return Unclear(f"The messages in the answer cannot be read. {_HOW}")
     # Only a person's messages count; whatever else a client sends along, nobody said.
-    said = [message for message in read if isinstance(message, HumanMessage)]
+    said = [message for message in read if isinstance(message, HumanMessage) and _says_something(message)]
     return NewMessage(said) if said else Unclear(f"No person's message is in the answer. {_HOW}")
+
+
+def _says_something(message: HumanMessage) -> bool:
+    return bool(message.content.strip() if isinstance(message.content, str) else message.content)
 
 
 def _from_approved(answer: dict[str, Any]) -> Answer | Unclear:
@@ -383,6 +429,8 @@ def _unknown(answer: dict[str, Any], known: set[str]) -> Unclear | None:
 def _checked_reason(reason: Any) -> Unclear | None:
     if reason is not None and not isinstance(reason, str):
         return Unclear(f"The reason is {_kind(reason)}; it must be text.")
+    if reason is not None and clean(reason) != reason:
+        return Unclear("The reason has characters in it that are no text.")
     if reason is not None and len(reason) > MAX_REASON:
         return Unclear(f"The reason has {len(reason)} characters; at most {MAX_REASON} are kept.")
     return None
@@ -393,7 +441,10 @@ def _names(items: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    return repr(value)[:60]
+    try:
+        return reprlib.repr(value)[:60]
+    except ValueError:  # an integer of thousands of digits
+        return "a value too long to show"
 
 
 def _kind(value: Any) -> str:

@@ -122,11 +122,12 @@ def read_head(connection: Connection) -> Head:
     return Head(row.seq, row.mac)
 
 
-def rows(connection: Connection, after: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield rows in order from `after` on, in constant memory."""
-    query = sa.select(audit).where(audit.c.seq > after).order_by(audit.c.seq)
-    result = connection.execution_options(yield_per=_CHUNK).execute(query)
-    yield from (dict(row) for row in result.mappings())
+def rows(connection: Connection, after: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield rows in order in constant memory: all, whatever their numbers, or those after one."""
+    query = sa.select(audit).order_by(audit.c.seq)
+    query = query if after is None else query.where(audit.c.seq > after)
+    with connection.execute(query, execution_options={"yield_per": _CHUNK}) as result:
+        yield from (dict(row) for row in result.mappings())
 
 
 def verify(connection: Connection, key: bytes, noted: Head | None = None) -> Verification:
@@ -134,6 +135,8 @@ def verify(connection: Connection, key: bytes, noted: Head | None = None) -> Ver
     seq, mac = 0, ""
     head = read_head(connection)
     for row in rows(connection):
+        if row["seq"] <= seq:
+            return Verification(seq, head, row["seq"], f"row {row['seq']} was put in before the first")
         if row["seq"] != seq + 1:
             return Verification(seq, head, seq + 1, f"row {seq + 1} is missing")
         stored = row.pop("mac")

@@ -36,3 +36,23 @@ def clean(value: Any) -> Any:
             return [clean(item) for item in value]
         case _:
             return value
+
+
+#: Parts of a JSON value and levels of them that we read. What reads it recurses, and must not run out of stack.
+_MOST_PARTS, _DEEPEST = 10_000, 50
+
+
+def is_too_much(value: Any) -> bool:
+    """Tell whether JSON from outside is larger or deeper than anything that is meant."""
+    level, parts = [value], 0
+    for _ in range(_DEEPEST):
+        parts += len(level)
+        if not level or parts > _MOST_PARTS:
+            break
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)

@@ -14,12 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy.engine import Connection
 
 from agent.clearance import approval, audit, intake, journal
 from agent.clearance.action import ActionError, Effect, read_action, shown_facts
-from agent.clearance.answering import Refusal, decide
-from agent.clearance.approval import NewMessage, Question, Unclear
+from agent.clearance.answering import Refusal, decide, is_recorded
+from agent.clearance.approval import Answer, NewMessage, Question, Unclear
 from agent.clearance.audit import Log
 from agent.clearance.canonical import clean, key
 from agent.clearance.errors import NotOursError
@@ -76,6 +77,8 @@ class Truth:
     requests: dict[str, Request]
     #: By id of the request.
     receipts: dict[str, Receipt]
+    #: What persons wrote in the thread: content by id of the message.
+    heard: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -106,32 +109,34 @@ class Gate:
         self._key = audit_key
         self._clock = clock
 
-    async def clear(self, call: Call, caller: Caller) -> Receipt | NewMessage | None:
+    async def clear(self, question: Question, revision: int, caller: Caller) -> Receipt | NewMessage | None:
         """Bring one call of a plan as far as it goes: its receipt, a message that came instead of an answer, or None.
+
+        `question` is from `call`, `revision` the one that the graph sent this task for: an answer to another is refused.
 
         None means: something of the plan has to be decided first; come back through dispatch. Pauses the run when the
         call has to be asked. Safe to run any number of times: one effect, and the same receipt for every caller.
 
         Raises:
-            NotOursError: the journal has no such call in this thread.
             DatabaseUnavailable: the database did not answer; nothing was done, or its receipt is found next time.
         """
-        question = await self.database.read(lambda connection: self._question(connection, call))
-        answer: Any = None
-        # Out of its turn it is not asked: two open questions would make an answer without an id ambiguous.
-        if question.request.state == "asked" and _next(list(question.plan)) != question.request:
-            return None
-        is_asked = question.request.state == "asked"
-        if is_asked:
-            answer = approval.parse(approval.ask(approval.payload(question)))
-            if isinstance(answer, NewMessage):
-                return answer
-        request_id = question.request.request_id
+        request = question.request
+        answer: Answer | Unclear | None = None
+        # Out of its turn it is not asked: two open questions would make an answer without an id ambiguous. Nor by a
+        # pointer to a revision that is still to come: the answer would count for what nobody was shown.
+        is_asked = request.state == "asked" and _next(list(question.plan)) == request
+        if is_asked and revision <= request.revision:
+            parsed = approval.parse(approval.ask(approval.payload(question)))
+            if isinstance(parsed, NewMessage):
+                return parsed
+            answer = parsed
+        elif approval.is_answered():
+            answer = Unclear("it is not asked for now.")
 
         def work(log: Log) -> Receipt | None:
-            if is_asked and not self._record(log, request_id, answer, call.revision, caller):
-                return journal.receipt(log.connection, request_id)
-            return self._carry_out(log, request_id)
+            if answer and not self._record(log, request.request_id, answer, revision, caller):
+                return journal.receipt(log.connection, request.request_id)
+            return self._carry_out(log, request.request_id)
 
         return await self.write(work)
 
@@ -160,24 +165,30 @@ class Gate:
         messages: list[dict[str, Any]],
         requester: Principal,
         is_durable: bool,
-    ) -> Turn:
-        """Open a turn; see `intake.open_turn`."""
-        return await self.write(
-            lambda log: intake.open_turn(
+        message_ids: list[str],
+    ) -> tuple[Turn, Truth]:
+        """Open a turn, see `intake.open_turn`; and read the `truth` of a thread in which nothing else is open now."""
+
+        def work(log: Log) -> tuple[Turn, Truth]:
+            turn = intake.open_turn(
                 log, thread_id=thread_id, run_id=run_id, messages=messages, requester=requester, is_durable=is_durable
             )
-        )
+            return turn, _truth(log.connection, thread_id, message_ids)
+
+        return await self.write(work)
 
     async def store_message(
         self, turn: Turn, *, position: int, message_id: str, message: dict[str, Any], digest: str, has_calls: bool
     ) -> Plan | None:
-        """Store what the model said, or None when the turn is over meanwhile; see `intake.store_message`."""
+        """Store what the model said, or None when it may not speak now: its turn is over, or a request is open."""
 
         def work(log: Log) -> Plan | None:
             now = journal.turn(log.connection, turn.turn_id)
-            if now is None or (
-                now.state != "open" and position >= len(journal.plans_of_turn(log.connection, turn.turn_id))
-            ):
+            if now is None:
+                return None
+            is_new = position >= len(journal.plans_of_turn(log.connection, turn.turn_id))
+            is_over = now.state != "open" or journal.open_requests_of_turn(log.connection, turn.turn_id)
+            if is_new and is_over:
                 return None
             return intake.store_message(log, now, position=position, message_id=message_id, message=message,
                                         digest=digest, has_calls=has_calls)  # fmt: skip
@@ -198,7 +209,7 @@ class Gate:
             if turn.state == "open":
                 intake.open_plan(log, self.judge, turn, plan)
             requests = journal.requests_of_plan(log.connection, plan.plan_id)
-            if expire_due(log, requests):
+            if self._end_unknown(log, requests) or expire_due(log, requests):
                 requests = journal.requests_of_plan(log.connection, plan.plan_id)
             following = _next(requests)
             if may_ask and following and following.state == "asked":
@@ -214,6 +225,14 @@ class Gate:
             return Standing(plan, turn, requests, by_call, following)
 
         return await self.write(work)
+
+    def _end_unknown(self, log: Log, requests: list[Request]) -> bool:
+        """Refuse what is open and of an action that the program has no more; tell whether there was any."""
+        unknown = [request for request in requests if request.is_open and request.action not in self.judge.actions]
+        for request in unknown:
+            sentence = f"Not done: there is no action {request.action} any more."
+            self._fail(log, request, "refused", sentence, cause="unknown action")
+        return bool(unknown)
 
     async def note_forged(self, thread_id: str, pointer: str, caller: Caller) -> None:
         """Note that somebody pointed at a turn or call that the model never made. It leads nowhere."""
@@ -263,7 +282,9 @@ class Gate:
         if expire_due(log, journal.requests_of_plan(log.connection, request.plan_id)):
             request = _existing(log, request_id)
         if request.state != "asked":
-            note(log, "answer_late", request, caller.principal.id, state=request.state)
+            # Not the answer that made it so, sent again with its run after a crash.
+            if not is_recorded(log, request, caller.principal, caller.run_id):
+                note(log, "answer_late", request, caller.principal.id, state=request.state)
             return True
         refusal = decide(log, self.judge, request, answer, revision, caller.principal, run_id=caller.run_id,
                          started_ms=None if caller.is_addressed else caller.started_ms)  # fmt: skip
@@ -295,21 +316,20 @@ class Gate:
             return None
         if log.frozen:
             sentence = f"Refused: all effects are frozen since {log.frozen_by} stopped them ({log.frozen_reason})."
-            return finish(log, request, "refused", sentence, actor="system", cause="frozen")
+            return self._fail(log, request, "refused", sentence, cause="frozen")
         turn = journal.turn(log.connection, request.turn_id)
         assert turn is not None
         if request.arguments is None:
-            return finish(log, request, "refused", "Not done: what it was about has been erased.", actor="system",
-                          cause="erased")  # fmt: skip
+            return self._fail(log, request, "refused", "Not done: what it was about has been erased.", cause="erased")
         try:
-            action = read_action(self.judge.actions[request.action], request.arguments)
+            action = read_action(self.judge.action(request.action), request.arguments)
             judged = self.judge.judge(log.connection, log.now, action, requester=requester_of(turn),
                                       number=request.number, plan_id=request.plan_id)  # fmt: skip
         except ActionError as exc:
             return self._fail(log, request, "refused", f"Not done: {exc}", cause="impossible")
         if judged.digest != request.digest:
-            return finish(log, request, "refused", "Refused: the stored arguments are not the ones that were cleared.",
-                          actor="system", cause="digest")  # fmt: skip
+            sentence = "Refused: the stored arguments are not the ones that were cleared."
+            return self._fail(log, request, "refused", sentence, cause="digest")
         if judged.verdict.word == "deny":
             return self._fail(log, request, "refused", f"Refused by policy: {judged.verdict.rule}.", cause="policy")
         why = self._asks_again(log, request, judged)
@@ -369,14 +389,14 @@ class Gate:
 
     # Look at
 
-    async def turn(self, thread_id: str, turn_id: str) -> tuple[Turn | None, list[Plan]]:
-        """Read a turn of this thread and its plans in order; (None, []) when the thread has no such turn."""
+    async def turn(self, thread_id: str, turn_id: str) -> tuple[Turn | None, list[Plan], dict[str, Receipt | None]]:
+        """Read a turn of this thread, its plans in order, its requests and how each ended; None without such a turn."""
 
-        def work(connection: Connection) -> tuple[Turn | None, list[Plan]]:
+        def work(connection: Connection) -> tuple[Turn | None, list[Plan], dict[str, Receipt | None]]:
             turn = journal.turn(connection, turn_id)
             if turn is None or turn.thread_id != thread_id:
-                return None, []
-            return turn, journal.plans_of_turn(connection, turn_id)
+                return None, [], {}
+            return turn, journal.plans_of_turn(connection, turn_id), journal.outcomes_of_turn(connection, turn_id)
 
         return await self.database.read(work)
 
@@ -384,49 +404,41 @@ class Gate:
         """Read the open turn of a thread, or None."""
         return await self.database.read(lambda connection: journal.open_turn_of(connection, thread_id))
 
-    async def heard(self, thread_id: str) -> dict[str, Any]:
-        """Read what persons wrote in a thread: content by message id; None where it was erased."""
-
-        def work(connection: Connection) -> dict[str, Any]:
-            contents: dict[str, Any] = {}
-            for turn in journal.turns_of(connection, thread_id):
-                if turn.messages is None:
-                    contents[turn.message_id] = None
-                else:
-                    contents |= {message["id"]: message["content"] for message in turn.messages}
-            return contents
-
-        return await self.database.read(work)
+    async def said_elsewhere(self, message_ids: list[str]) -> set[str]:
+        """Tell which of these messages the model said, in whatever thread."""
+        return await self.database.read(lambda connection: journal.known_messages(connection, message_ids))
 
     async def truth(self, thread_id: str, message_ids: list[str]) -> Truth:
-        """Read what the journal knows about these messages of a thread."""
+        """Read what the journal knows about these messages of a thread, and all that persons wrote in it."""
+        return await self.database.read(lambda connection: _truth(connection, thread_id, message_ids))
 
-        def work(connection: Connection) -> Truth:
-            plans = journal.plans_by_messages(connection, thread_id, message_ids)
-            requests = journal.requests_of_plans(connection, [plan.plan_id for plan in plans])
-            receipts = journal.receipts_of(connection, [request.request_id for request in requests])
-            return Truth(
-                {plan.message_id: plan for plan in plans},
-                {request.request_id: request for request in requests},
-                receipts,
-            )
+    async def look(self, thread_id: str, turn_id: str, message_ids: list[str]) -> tuple[Turn | None, list[Plan], Truth]:
+        """Read `turn` and `truth` at one moment, for the model to speak."""
+
+        def work(connection: Connection) -> tuple[Turn | None, list[Plan], Truth]:
+            turn = journal.turn(connection, turn_id)
+            if turn is None or turn.thread_id != thread_id:
+                return None, [], Truth({}, {}, {}, {})
+            return turn, journal.plans_of_turn(connection, turn_id), _truth(connection, thread_id, message_ids)
 
         return await self.database.read(work)
 
-    async def call(self, call: Call) -> tuple[Plan, dict[str, Any]]:
-        """Read a call as the model made it: its plan, and `{"name", "args", "id", …}`.
+    async def call(self, call: Call) -> tuple[Plan, dict[str, Any], Question | None]:
+        """Read a call as the model made it: its plan, `{"name", "args", "id", …}`, and for an action what to ask.
 
         Raises:
             NotOursError: the journal has no such call in this thread.
         """
 
-        def work(connection: Connection) -> tuple[Plan, dict[str, Any]]:
-            plan, _ = self._plan(connection, call.thread_id, call.message_id)
+        def work(connection: Connection) -> tuple[Plan, dict[str, Any], Question | None]:
+            plan, turn = self._plan(connection, call.thread_id, call.message_id)
             calls = (plan.message or {}).get("tool_calls", [])
             found = next((one for one in calls if one["id"] == call.tool_call_id), None)
             if found is None:
                 raise NotOursError(f"message {call.message_id!r} has no call {call.tool_call_id!r}")
-            return plan, found
+            requests = journal.requests_of_plan(connection, plan.plan_id)
+            request = next((one for one in requests if one.tool_call_id == call.tool_call_id), None)
+            return plan, found, self._question_of(connection, request, turn, requests) if request else None
 
         return await self.database.read(work)
 
@@ -437,18 +449,18 @@ class Gate:
             raise NotOursError(f"thread {thread_id!r} has no message {message_id!r} of the model's own")
         return plan, turn
 
-    def _question(self, connection: Connection, call: Call) -> Question:
-        plan, turn = self._plan(connection, call.thread_id, call.message_id)
-        requests = journal.requests_of_plan(connection, plan.plan_id)
-        request = next((one for one in requests if one.tool_call_id == call.tool_call_id), None)
-        if request is None:
-            raise NotOursError(f"the call {call.tool_call_id!r} has no request")
-        return self._question_of(connection, request, turn, requests)
-
     def _question_of(self, connection: Connection, request: Request, turn: Turn, requests: list[Request]) -> Question:
+        decisions = journal.decisions_on(connection, [request.request_id])
+        return Question(request, turn, requests, decisions, self._facts_shown(request))
+
+    def _facts_shown(self, request: Request) -> list[tuple[str, str]]:
         cls = self.judge.actions.get(request.action)
-        facts = shown_facts(cls.facts_type().model_validate(request.facts)) if cls and request.facts else []
-        return Question(request, turn, requests, journal.decisions_on(connection, [request.request_id]), facts)
+        if cls is None or request.facts is None:
+            return []
+        try:
+            return shown_facts(cls.facts_type().model_validate(request.facts))
+        except ValidationError:  # stored by a program whose action had other facts
+            return [(name.replace("_", " ").capitalize(), str(value)) for name, value in request.facts.items()]
 
     # Freeze
 
@@ -463,6 +475,20 @@ class Gate:
         if log.frozen:
             journal.set_freeze(log.connection, by=None, reason=None, at=None)
             log.append("unfrozen", by, **details)
+
+
+def _truth(connection: Connection, thread_id: str, message_ids: list[str]) -> Truth:
+    turns = journal.turns_of(connection, thread_id)
+    # A thread that nobody spoke in has no plans either.
+    plans = journal.plans_by_messages(connection, thread_id, message_ids) if turns else []
+    requests = journal.requests_of_plans(connection, [plan.plan_id for plan in plans])
+    receipts = journal.receipts_of(connection, [request.request_id for request in requests])
+    return Truth(
+        {plan.message_id: plan for plan in plans},
+        {request.request_id: request for request in requests},
+        receipts,
+        {message["id"]: message["content"] for turn in turns for message in turn.messages},
+    )
 
 
 def _existing(log: Log, request_id: str) -> Request:

@@ -11,7 +11,7 @@ from agent.clearance.canonical import key
 from agent.clearance.journal import Plan, Request, Turn
 from agent.clearance.judging import Judge, Judged, requester_of
 from agent.clearance.principal import Principal
-from agent.clearance.transitions import close_turn, finish, new_salt, note, salted, withdraw_turn
+from agent.clearance.transitions import answer_turn, finish, new_salt, note, salted, withdraw_turn
 
 
 def open_turn(
@@ -23,12 +23,17 @@ def open_turn(
     requester: Principal,
     is_durable: bool,
 ) -> Turn:
-    """Open the turn that `messages` (`[{"id", "content"}]`, at least one) begin, and withdraw what the thread left open.
+    """Open the turn that `messages` (`[{"id", "content"}]`, one at least) begin; withdraw what the thread left open.
 
-    Run again for the same run, or in the library the same message, it returns the turn that is there.
+    Run again for the same run, or in the library the same message, it returns the turn that is there; its messages
+    may have other ids then, when the run was retried from nothing.
     """
     turn_id = key("turn", thread_id, run_id or messages[-1]["id"])
     known = journal.turn(log.connection, turn_id)
+    if known and not _says(known, messages):
+        # A program that gives its runs one id for all.
+        turn_id = key("turn", thread_id, run_id or "", messages[-1]["id"])
+        known = journal.turn(log.connection, turn_id)
     if known:
         return known
     before = journal.open_turn_of(log.connection, thread_id)
@@ -51,6 +56,11 @@ def open_turn(
     )
     journal.add_turn(log.connection, turn)
     return turn
+
+
+def _says(turn: Turn, messages: list[dict[str, Any]]) -> bool:
+    said = [message["content"] for message in turn.messages]
+    return journal.ERASED in said or said == [message["content"] for message in messages]
 
 
 def store_message(
@@ -80,7 +90,7 @@ def store_message(
     )
     journal.add_plan(log.connection, plan)
     if not has_calls:
-        close_turn(log, turn, "answered")
+        answer_turn(log, turn)
     return plan
 
 

@@ -1,9 +1,9 @@
 """The journal in SQL: turns, plans, requests, decisions, receipts. Statements only; what they mean stands in `gate`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -21,6 +21,9 @@ from agent.db.tables import (
     turns,
 )
 
+#: Stands where something personal was.
+ERASED = "(erased)"
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -34,8 +37,8 @@ class Turn:
     requester_kind: str
     requester_roles: list[str]
     message_id: str
-    #: What the person wrote, `[{"id", "content"}]`; None when erased.
-    messages: list[dict[str, Any]] | None
+    #: What the person wrote, `[{"id", "content"}]`; each content is `ERASED` when it was erased.
+    messages: list[dict[str, Any]]
     #: Whether its run keeps the thread; one that does not can have no requests.
     is_durable: bool
     #: `open`, `answered` or `withdrawn`.
@@ -129,145 +132,206 @@ class Receipt:
     sentence: str | None
     finished_at: datetime
 
+    @property
+    def artifact(self) -> dict[str, Any]:
+        """What clients get beside the sentence, so that no program has to read prose; the model never sees it."""
+        return {"outcome": self.outcome, "revision": self.revision}
+
+
+@dataclass(frozen=True)
+class Switch:
+    """The freeze: by whom, why and since when; all None while effects may run."""
+
+    frozen_by: str | None
+    frozen_reason: str | None
+    frozen_at: datetime | None
+
+
+# Statements are built once: building one costs more than running it.
+
+T = TypeVar("T")
+
+
+def _param(name: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(name)
+
+
+def _among(name: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, expanding=True)
+
+
+def _all(connection: Connection, query: sa.Select[Any], into: Callable[..., T], **given: Any) -> list[T]:
+    return [into(*row) for row in connection.execute(query, given)]
+
+
+def _one(connection: Connection, query: sa.Select[Any], into: Callable[..., T], **given: Any) -> T | None:
+    row = connection.execute(query, given).one_or_none()
+    return into(*row) if row else None
+
 
 # Turns
+
+_TURN = sa.select(turns).where(turns.c.turn_id == _param("turn_id"))
+_TURNS_OF = sa.select(turns).where(turns.c.thread_id == _param("thread_id")).order_by(turns.c.number)
+_OPEN_TURN_OF = sa.select(turns).where(turns.c.thread_id == _param("thread_id"), turns.c.state == "open")
+_OPEN_TURNS = sa.select(turns).where(turns.c.state == "open", turns.c.is_durable).order_by(turns.c.opened_at)
+_LAST_TURN = sa.select(sa.func.max(turns.c.number)).where(turns.c.thread_id == _param("thread_id"))
+_ADD_TURN = sa.insert(turns)
+_CLOSE_TURN = (
+    sa.update(turns)
+    .where(turns.c.turn_id == _param("of_turn"), turns.c.state == "open")
+    .values(state=_param("new_state"), closed_at=_param("now"))
+)
 
 
 def turn(connection: Connection, turn_id: str) -> Turn | None:
     """Read a turn, or None."""
-    row = connection.execute(sa.select(turns).where(turns.c.turn_id == turn_id)).one_or_none()
-    return Turn(**row._mapping) if row else None
+    return _one(connection, _TURN, Turn, turn_id=turn_id)
 
 
 def open_turn_of(connection: Connection, thread_id: str) -> Turn | None:
     """Read the open turn of a thread; there is at most one."""
-    query = sa.select(turns).where(turns.c.thread_id == thread_id, turns.c.state == "open")
-    row = connection.execute(query).one_or_none()
-    return Turn(**row._mapping) if row else None
+    return _one(connection, _OPEN_TURN_OF, Turn, thread_id=thread_id)
 
 
 def open_turns(connection: Connection) -> list[Turn]:
     """Read all open turns of threads that are kept, oldest first."""
-    query = sa.select(turns).where(turns.c.state == "open", turns.c.is_durable).order_by(turns.c.opened_at)
-    return [Turn(**row._mapping) for row in connection.execute(query)]
+    return _all(connection, _OPEN_TURNS, Turn)
 
 
 def turns_of(connection: Connection, thread_id: str) -> list[Turn]:
     """Read the turns of a thread in order."""
-    query = sa.select(turns).where(turns.c.thread_id == thread_id).order_by(turns.c.number)
-    return [Turn(**row._mapping) for row in connection.execute(query)]
+    return _all(connection, _TURNS_OF, Turn, thread_id=thread_id)
 
 
 def last_turn_number(connection: Connection, thread_id: str) -> int:
     """Give the number of the thread's newest turn, 0 when it has none."""
-    return connection.scalar(sa.select(sa.func.max(turns.c.number)).where(turns.c.thread_id == thread_id)) or 0
+    return connection.scalar(_LAST_TURN, {"thread_id": thread_id}) or 0
 
 
 def add_turn(connection: Connection, added: Turn) -> None:
     """Insert a turn."""
-    connection.execute(sa.insert(turns), vars(added))
+    connection.execute(_ADD_TURN, vars(added))
 
 
 def close_turn(connection: Connection, turn_id: str, state: str, now: datetime) -> None:
     """Close an open turn as `answered` or `withdrawn`."""
-    connection.execute(
-        sa.update(turns).where(turns.c.turn_id == turn_id, turns.c.state == "open").values(state=state, closed_at=now)
-    )
+    connection.execute(_CLOSE_TURN, {"of_turn": turn_id, "new_state": state, "now": now})
 
 
 # Plans
 
+_PLANS_OF_TURN = sa.select(plans).where(plans.c.turn_id == _param("turn_id")).order_by(plans.c.position)
+_PLAN_BY_MESSAGE = sa.select(plans).where(
+    plans.c.thread_id == _param("thread_id"), plans.c.message_id == _param("message_id")
+)
+_PLANS_BY_MESSAGES = sa.select(plans).where(
+    plans.c.thread_id == _param("thread_id"), plans.c.message_id.in_(_among("message_ids"))
+)
+_ADD_PLAN = sa.insert(plans)
+_MARK_OPENED = sa.update(plans).where(plans.c.plan_id == _param("of_plan")).values(opened=True)
+
 
 def plans_of_turn(connection: Connection, turn_id: str) -> list[Plan]:
     """Read the plans of a turn in order."""
-    query = sa.select(plans).where(plans.c.turn_id == turn_id).order_by(plans.c.position)
-    return [Plan(**row._mapping) for row in connection.execute(query)]
+    return _all(connection, _PLANS_OF_TURN, Plan, turn_id=turn_id)
 
 
 def plan_by_message(connection: Connection, thread_id: str, message_id: str) -> Plan | None:
     """Read the plan that an AI message of a thread is, or None when the journal knows no such message."""
-    query = sa.select(plans).where(plans.c.thread_id == thread_id, plans.c.message_id == message_id)
-    row = connection.execute(query).one_or_none()
-    return Plan(**row._mapping) if row else None
+    return _one(connection, _PLAN_BY_MESSAGE, Plan, thread_id=thread_id, message_id=message_id)
 
 
 def plans_by_messages(connection: Connection, thread_id: str, message_ids: Sequence[str]) -> list[Plan]:
     """Read the plans that are among these messages of a thread."""
-    query = sa.select(plans).where(plans.c.thread_id == thread_id, plans.c.message_id.in_(message_ids))
-    return [Plan(**row._mapping) for row in connection.execute(query)]
+    if not message_ids:
+        return []
+    return _all(connection, _PLANS_BY_MESSAGES, Plan, thread_id=thread_id, message_ids=message_ids)
+
+
+def known_messages(connection: Connection, message_ids: Sequence[str]) -> set[str]:
+    """Tell which of these the model said, in whatever thread."""
+    return set(connection.scalars(sa.select(plans.c.message_id).where(plans.c.message_id.in_(message_ids))))
 
 
 def add_plan(connection: Connection, added: Plan) -> None:
     """Insert a plan."""
-    connection.execute(sa.insert(plans), vars(added))
+    connection.execute(_ADD_PLAN, vars(added))
 
 
 def mark_opened(connection: Connection, plan_id: str) -> None:
     """Note that the requests of a plan are there."""
-    connection.execute(sa.update(plans).where(plans.c.plan_id == plan_id).values(opened=True))
+    connection.execute(_MARK_OPENED, {"of_plan": plan_id})
 
 
 # Requests
 
+_REQUEST = sa.select(requests).where(requests.c.request_id == _param("request_id"))
+_REQUESTS_OF_PLAN = sa.select(requests).where(requests.c.plan_id == _param("plan_id")).order_by(requests.c.position)
+_REQUESTS_OF_PLANS = sa.select(requests).where(requests.c.plan_id.in_(_among("plan_ids"))).order_by(requests.c.number)
+_OPEN_REQUESTS = (
+    sa.select(requests)
+    .where(requests.c.turn_id == _param("turn_id"), requests.c.state.in_(OPEN_STATES))
+    .order_by(requests.c.number)
+)
+_EARLIER = (
+    sa.select(requests.c.arguments, requests.c.requested_by)
+    .where(
+        requests.c.action == _param("of_action"),
+        requests.c.number < _param("before"),
+        requests.c.arguments.is_not(None),
+        requests.c.state.in_(("approved", "allowed"))
+        | ((requests.c.state == "asked") & (requests.c.plan_id == _param("of_plan"))),
+    )
+    .order_by(requests.c.number)
+)
+_ADD_REQUEST = sa.insert(requests)
+_SUBJECTS = sa.select(request_subjects.c.subject).where(request_subjects.c.request_id == _param("request_id"))
+_ADD_SUBJECTS = sa.insert(request_subjects)
+
 
 def request(connection: Connection, request_id: str) -> Request | None:
     """Read a request, or None."""
-    row = connection.execute(sa.select(requests).where(requests.c.request_id == request_id)).one_or_none()
-    return Request(**row._mapping) if row else None
+    return _one(connection, _REQUEST, Request, request_id=request_id)
 
 
 def requests_of_plan(connection: Connection, plan_id: str) -> list[Request]:
     """Read the requests of a plan in the order the model wrote them."""
-    query = sa.select(requests).where(requests.c.plan_id == plan_id).order_by(requests.c.position)
-    return [Request(**row._mapping) for row in connection.execute(query)]
+    return _all(connection, _REQUESTS_OF_PLAN, Request, plan_id=plan_id)
 
 
 def requests_of_plans(connection: Connection, plan_ids: Sequence[str]) -> list[Request]:
     """Read the requests of several plans, oldest first."""
-    query = sa.select(requests).where(requests.c.plan_id.in_(plan_ids)).order_by(requests.c.number)
-    return [Request(**row._mapping) for row in connection.execute(query)]
+    return _all(connection, _REQUESTS_OF_PLANS, Request, plan_ids=plan_ids) if plan_ids else []
 
 
 def open_requests_of_turn(connection: Connection, turn_id: str) -> list[Request]:
     """Read what has no receipt yet, oldest first."""
-    query = (
-        sa.select(requests)
-        .where(requests.c.turn_id == turn_id, requests.c.state.in_(OPEN_STATES))
-        .order_by(requests.c.number)
-    )
-    return [Request(**row._mapping) for row in connection.execute(query)]
+    return _all(connection, _OPEN_REQUESTS, Request, turn_id=turn_id)
 
 
 def earlier(connection: Connection, action: str, number: int, plan_id: str) -> list[tuple[dict[str, Any], str]]:
     """Read (arguments, requester) of open requests before `number`: what is cleared anywhere, and all of this plan."""
-    query = (
-        sa.select(requests.c.arguments, requests.c.requested_by)
-        .where(
-            requests.c.action == action,
-            requests.c.number < number,
-            requests.c.arguments.is_not(None),
-            requests.c.state.in_(("approved", "allowed"))
-            | ((requests.c.state == "asked") & (requests.c.plan_id == plan_id)),
-        )
-        .order_by(requests.c.number)
-    )
-    return [(row.arguments, row.requested_by) for row in connection.execute(query)]
+    given = {"of_action": action, "before": number, "of_plan": plan_id}
+    return [(row.arguments, row.requested_by) for row in connection.execute(_EARLIER, given)]
 
 
 def add_request(connection: Connection, added: Request, subjects: Sequence[str]) -> None:
     """Insert a request and whom it concerns."""
-    connection.execute(sa.insert(requests), vars(added))
-    add_subjects(connection, added.request_id, subjects)
+    connection.execute(_ADD_REQUEST, vars(added))
+    _add_subjects(connection, added.request_id, set(subjects))
 
 
 def add_subjects(connection: Connection, request_id: str, subjects: Sequence[str]) -> None:
     """Note whom a request concerns; what is noted already stays."""
-    known = set(
-        connection.scalars(sa.select(request_subjects.c.subject).where(request_subjects.c.request_id == request_id))
-    )
-    if new := sorted(set(subjects) - known):
+    known = set(connection.scalars(_SUBJECTS, {"request_id": request_id}))
+    _add_subjects(connection, request_id, set(subjects) - known)
+
+
+def _add_subjects(connection: Connection, request_id: str, subjects: set[str]) -> None:
+    if subjects:
         connection.execute(
-            sa.insert(request_subjects), [{"request_id": request_id, "subject": subject} for subject in new]
+            _ADD_SUBJECTS, [{"request_id": request_id, "subject": subject} for subject in sorted(subjects)]
         )
 
 
@@ -278,20 +342,30 @@ def change_request(connection: Connection, request_id: str, **values: Any) -> No
 
 # Decisions and receipts
 
+_DECISIONS_ON = (
+    sa.select(decisions)
+    .where(decisions.c.request_id.in_(_among("request_ids")))
+    .order_by(decisions.c.request_id, decisions.c.number)
+)
+_ADD_DECISION = sa.insert(decisions)
+_RECEIPT = sa.select(receipts).where(receipts.c.request_id == _param("request_id"))
+_RECEIPTS_OF = sa.select(receipts).where(receipts.c.request_id.in_(_among("request_ids")))
+_OUTCOMES = (
+    sa.select(requests.c.request_id.label("of"), receipts)
+    .select_from(requests.outerjoin(receipts, receipts.c.request_id == requests.c.request_id))
+    .where(requests.c.turn_id == _param("turn_id"))
+)
+_ADD_RECEIPT = sa.insert(receipts)
+
 
 def decisions_on(connection: Connection, request_ids: Sequence[str]) -> list[Decision]:
     """Read decisions on requests, in the order they were made."""
-    query = (
-        sa.select(decisions)
-        .where(decisions.c.request_id.in_(request_ids))
-        .order_by(decisions.c.request_id, decisions.c.number)
-    )
-    return [Decision(**row._mapping) for row in connection.execute(query)]
+    return _all(connection, _DECISIONS_ON, Decision, request_ids=request_ids) if request_ids else []
 
 
 def add_decision(connection: Connection, added: Decision) -> None:
     """Insert a decision."""
-    connection.execute(sa.insert(decisions), vars(added))
+    connection.execute(_ADD_DECISION, vars(added))
 
 
 def lapse_approvals(connection: Connection, request_id: str, why: str) -> None:
@@ -305,22 +379,40 @@ def lapse_approvals(connection: Connection, request_id: str, why: str) -> None:
 
 def receipt(connection: Connection, request_id: str) -> Receipt | None:
     """Read how a request ended, or None while it is open."""
-    row = connection.execute(sa.select(receipts).where(receipts.c.request_id == request_id)).one_or_none()
-    return Receipt(**row._mapping) if row else None
+    return _one(connection, _RECEIPT, Receipt, request_id=request_id)
+
+
+def outcomes_of_turn(connection: Connection, turn_id: str) -> dict[str, Receipt | None]:
+    """Read how each request of a turn ended; None while it is open."""
+    rows = connection.execute(_OUTCOMES, {"turn_id": turn_id})
+    return {row[0]: Receipt(*row[1:]) if row[1] is not None else None for row in rows}
 
 
 def receipts_of(connection: Connection, request_ids: Sequence[str]) -> dict[str, Receipt]:
     """Read receipts by request."""
-    query = sa.select(receipts).where(receipts.c.request_id.in_(request_ids))
-    return {row.request_id: Receipt(**row._mapping) for row in connection.execute(query)}
+    found = _all(connection, _RECEIPTS_OF, Receipt, request_ids=request_ids) if request_ids else []
+    return {one.request_id: one for one in found}
 
 
 def add_receipt(connection: Connection, added: Receipt) -> None:
     """Insert a receipt; the database refuses a second one of the same request."""
-    connection.execute(sa.insert(receipts), vars(added))
+    connection.execute(_ADD_RECEIPT, vars(added))
 
 
 # Freeze
+
+
+def read_switch(connection: Connection) -> Switch:
+    """Read the switch without locking it."""
+    query = sa.select(audit_head.c.frozen_by, audit_head.c.frozen_reason, audit_head.c.frozen_at)
+    return Switch(**connection.execute(query).one()._mapping)
+
+
+def count_open(connection: Connection) -> dict[str, int]:
+    """Count the requests without a receipt by state; every open state is there."""
+    query = sa.select(requests.c.state, sa.func.count()).where(requests.c.state.in_(OPEN_STATES))
+    counted = {row[0]: row[1] for row in connection.execute(query.group_by(requests.c.state))}
+    return {state: counted.get(state, 0) for state in OPEN_STATES}
 
 
 def set_freeze(connection: Connection, *, by: str | None, reason: str | None, at: datetime | None) -> None:
@@ -376,23 +468,25 @@ def _erase(connection: Connection, of_requests: sa.ColumnElement[bool]) -> None:
         return
     ids = [row.request_id for row in rows]
     turn_ids = {row.turn_id for row in rows}
-    # The request that erased keeps its arguments and receipt: by contract they hold ids only.
-    eraser = sa.select(erasures.c.request_id)
     connection.execute(
         sa.update(requests)
-        .where(requests.c.request_id.in_(ids), requests.c.request_id.not_in(eraser))
-        .values(arguments=None, digest=None, salt=None)
+        .where(requests.c.request_id.in_(ids))
+        .values(arguments=None, digest=None, salt=None, facts=None, sentence=None, notice=None)
     )
+    # The request that erased keeps its receipt: by contract that says ids only.
+    eraser = sa.select(erasures.c.request_id)
     connection.execute(
         sa.update(receipts)
         .where(receipts.c.request_id.in_(ids), receipts.c.request_id.not_in(eraser))
         .values(sentence=None)
     )
     connection.execute(
-        sa.update(requests).where(requests.c.request_id.in_(ids)).values(facts=None, sentence=None, notice=None)
-    )
-    connection.execute(
         sa.update(decisions).where(decisions.c.request_id.in_(ids)).values(reason=None, edited=None, digest=None)
     )
     connection.execute(sa.update(plans).where(plans.c.turn_id.in_(turn_ids)).values(message=None))
-    connection.execute(sa.update(turns).where(turns.c.turn_id.in_(turn_ids)).values(messages=None))
+    for row in connection.execute(
+        sa.select(turns.c.turn_id, turns.c.messages).where(turns.c.turn_id.in_(turn_ids))
+    ).all():
+        # The ids stay: a message that the journal does not know would be heard as a new one.
+        erased = [{"id": message["id"], "content": ERASED} for message in row.messages]
+        connection.execute(sa.update(turns).where(turns.c.turn_id == row.turn_id).values(messages=erased))

@@ -1,17 +1,22 @@
 """What is true about an action now, and what the policy says to it."""
 
+import logging
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from agent.clearance import journal
-from agent.clearance.action import Action, Actions, Earlier, Facts, Reading
+from agent.clearance.action import Action, ActionError, Actions, Earlier, Facts, Reading
 from agent.clearance.canonical import digest
 from agent.clearance.policy import Policy, Verdict
 from agent.clearance.principal import Principal
-from agent.db.engine import read_only
+from agent.db.engine import is_lost, read_only
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,24 +55,44 @@ class Judge:
         `number` and `plan_id` are the request's place in the order: what stands before it counts towards limits.
 
         Raises:
-            ActionError: the action says in a sentence why it cannot be done.
+            ActionError: the action says in a sentence why it cannot be done, or failed to read its facts.
         """
 
         def earlier(name: str) -> list[Earlier]:
             return [Earlier(*row) for row in journal.earlier(connection, name, number, plan_id)]
 
-        with read_only(connection):
-            facts = action.facts(Reading(connection, now, requester.id, earlier))
-        arguments = action.model_dump(mode="json")
-        return Judged(
-            action=action,
-            arguments=arguments,
-            digest=digest(action.tool_name(), arguments),
-            facts=facts,
-            sentence=action.sentence(facts),
-            subjects=action.subjects(facts),
-            verdict=self.policy.judge(action, facts, requester),
-        )
+        try:
+            with read_only(connection):
+                facts = action.facts(Reading(connection, now, requester.id, earlier))
+            arguments = action.model_dump(mode="json")
+            return Judged(
+                action=action,
+                arguments=arguments,
+                digest=digest(action.tool_name(), arguments),
+                facts=facts,
+                sentence=action.sentence(facts),
+                subjects=action.subjects(facts),
+                verdict=self.policy.judge(action, facts, requester),
+            )
+        except ActionError:
+            raise
+        except Exception as exc:  # broken is no effect, and the thread goes on
+            if isinstance(exc, DBAPIError) and is_lost(exc):
+                raise  # the transaction is gone: it is tried again as a whole
+            error_id = secrets.token_hex(4)
+            logger.exception("facts of %s cannot be read, error id %s", action.tool_name(), error_id)
+            raise ActionError(f"what is true about it cannot be read (error id {error_id}).") from exc
+
+    def action(self, name: str) -> type[Action[Any]]:
+        """Give the action called `name`.
+
+        Raises:
+            ActionError: there is none, since the program changed after it was asked for.
+        """
+        cls = self.actions.get(name)
+        if cls is None:
+            raise ActionError(f"there is no action {name} any more.")
+        return cls
 
 
 def requester_of(turn: journal.Turn) -> Principal:

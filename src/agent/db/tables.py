@@ -40,8 +40,8 @@ turns = sa.Table(
     sa.Column(
         "messages",
         sa.JSON(none_as_null=True),
-        nullable=True,
-        doc="what the person wrote: [{id, content}]; None when erased",
+        nullable=False,
+        doc="what the person wrote: [{id, content}]; the contents can be erased, the ids stay",
     ),
     sa.Column("is_durable", sa.Boolean, nullable=False, doc="whether its run keeps the thread"),
     sa.Column("state", sa.Text, nullable=False),

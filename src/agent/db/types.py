@@ -24,7 +24,7 @@ def to_text(moment: datetime) -> str:
 
 def from_text(text: str) -> datetime:
     """Read what `to_text` wrote."""
-    return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -9,9 +9,8 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.types import Command
 
 from agent.clearance.action import Action
-from agent.clearance.approval import NewMessage
-from agent.clearance.errors import NotOursError
-from agent.clearance.gate import Call, Caller, Gate
+from agent.clearance.approval import NewMessage, Question
+from agent.clearance.gate import Caller, Gate
 from agent.clearance.journal import Receipt
 
 
@@ -19,12 +18,24 @@ from agent.clearance.journal import Receipt
 class Site:
     """Which call of the journal runs now, and for whom."""
 
-    call: Call
+    question: Question
+    #: The revision that the graph sent the task for.
+    revision: int
     caller: Caller
 
 
 #: Set by the graph around a tool's run. The gate believes the journal, so this only points there.
 site: ContextVar[Site] = ContextVar("site")
+
+
+class _ActionTool(StructuredTool):
+    """Does not look at the arguments: the request in the journal counts, and those were read when it was opened.
+
+    To check them here would end in an error, on every resume, where a later program knows other fields.
+    """
+
+    def _parse_input(self, tool_input: str | dict[str, Any], tool_call_id: str | None) -> dict[str, Any]:
+        return {}
 
 
 def action_tool(cls: type[Action[Any]], gate: Gate) -> BaseTool:
@@ -33,19 +44,16 @@ def action_tool(cls: type[Action[Any]], gate: Gate) -> BaseTool:
     What it carries out is the request in the journal, whatever arguments it is called with.
     """
 
-    async def run(**_: Any) -> Any:
+    async def run() -> Any:
         here = site.get(None)
         if here is None:
             return f"Not done: {cls.tool_name()} only runs inside the agent's graph."
-        try:
-            outcome = await gate.clear(here.call, here.caller)
-        except NotOursError as exc:
-            return f"Not done: {exc}."
+        outcome = await gate.clear(here.question, here.revision, here.caller)
         match outcome:
             case Receipt():
                 return ToolMessage(
                     outcome.sentence or "",
-                    tool_call_id=here.call.tool_call_id,
+                    tool_call_id=here.question.request.tool_call_id,
                     status="success" if outcome.outcome == "executed" else "error",
                     artifact=outcome.artifact,
                 )
@@ -54,7 +62,7 @@ def action_tool(cls: type[Action[Any]], gate: Gate) -> BaseTool:
             case None:
                 return Command(goto="dispatch")
 
-    return StructuredTool(
+    return _ActionTool(
         name=cls.tool_name(),
         description=(cls.__doc__ or "").strip(),
         args_schema=cls,

@@ -56,7 +56,7 @@ def upgrade() -> None:
         sa.Column("requester_kind", sa.Text(), nullable=False),
         sa.Column("requester_roles", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("message_id", sa.Text(), nullable=False),
-        sa.Column("messages", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("messages", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("is_durable", sa.Boolean(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("opened_at", UtcTime(), nullable=False),

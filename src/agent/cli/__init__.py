@@ -1,0 +1,27 @@
+"""The `clearance` command: threads over the SDK; audit, policy and freeze in the database, on this machine.
+
+commands.py  the list of commands      threads.py  pending, show, approve, reject, edit      chat.py   the conversation
+audit.py     policy.py                 effects.py  freeze, unfreeze, status                  bank.py   migrate, seed
+cards.py     how a held call looks     terminal.py exit codes, consoles, safe text
+server.py    database.py               the two ways in, and where foreign errors become one sentence
+"""
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit with its code; `arguments` are those of the process if not given."""
+    from agent.cli.commands import app
+    from agent.cli.terminal import Failed, warn
+
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets its escape, never a traceback.
+        with suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app(arguments, prog_name="clearance")
+    except Failed as exc:
+        warn(str(exc))
+        sys.exit(exc.code)

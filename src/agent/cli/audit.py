@@ -1,0 +1,144 @@
+"""`clearance audit`: read and check the log. Nothing here writes to the database."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from agent.cli.database import audit_key, current_settings, existing_database
+from agent.cli.terminal import Code, Failed, line, out, say, say_json
+
+if TYPE_CHECKING:
+    from agent.clearance.audit import Head
+    from agent.db.engine import Database
+
+app = typer.Typer(help="Read and check the audit log.", no_args_is_help=True)
+
+#: Rows read in one transaction of an export.
+_CHUNK = 5_000
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog="Exit codes: 0 the log is whole, 6 it is not.")
+def verify(
+    head: Annotated[
+        str | None, typer.Option(metavar="SEQ:MAC", help="A head noted before, as `audit head` prints it.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Check every row of the log, and name the first bad one.
+
+    A log that was cut at its end shows only against a head noted elsewhere.
+    """
+    from agent.clearance import audit
+
+    settings = current_settings()
+    noted = _read_head(head) if head is not None else None
+    with existing_database(settings) as database:
+        key = audit_key(settings)
+        found = database.read_now(lambda connection: audit.verify(connection, key, noted))
+    text = _head_text(found.head)
+    if as_json:
+        say_json(
+            {
+                "whole": found.is_whole,
+                "rows": found.rows,
+                "head": text,
+                "broken_at": found.broken_at,
+                "reason": found.reason,
+            }
+        )
+    elif found.is_whole:
+        say(f"Whole: {found.rows:,} rows.", "green")
+        say(f"Head {text}")
+    else:
+        say(f"Broken at row {found.broken_at}: {found.reason}.", "bold red")
+        say(f"{found.rows:,} rows before it are whole.")
+    raise typer.Exit(Code.DONE if found.is_whole else Code.LOG_BROKEN)
+
+
+@app.command()
+def head() -> None:
+    """Print where the log ends, as SEQ:MAC. Noted somewhere else, it proves later that nothing was cut off."""
+    from agent.clearance.audit import read_head
+
+    with existing_database(current_settings()) as database:
+        typer.echo(_head_text(database.read_now(read_head)))
+
+
+@app.command()
+def tail(
+    count: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many rows.")] = 20,
+    as_json: _Json = False,
+) -> None:
+    """Print the newest rows, oldest of them first."""
+    from agent.clearance.audit import read_head, rows
+
+    with existing_database(current_settings()) as database:
+        newest = database.read_now(lambda c: list(rows(c, after=max(0, read_head(c).seq - count))))
+    if as_json:
+        say_json(newest)
+        return
+    for row in newest:
+        of = f" {row['request_id'][:8]}" if row["request_id"] else ""
+        details = " ".join(f"{name}={_short(value)}" for name, value in json.loads(row["details"]).items())
+        text = Text(f"{row['seq']:>6}  {row['at'][:19].replace('T', ' ')}  ")
+        text.append(line(row["event"]), "bold").append(f"{of}  {line(row['actor'])}  ").append(line(details), "dim")
+        out.print(text, soft_wrap=True)
+
+
+@app.command()
+def export(
+    file: Annotated[Path | None, typer.Argument(help="File to write; standard output if not given.")] = None,
+) -> None:
+    """Write the whole log as JSON Lines: one row a line, exactly as it was signed (details is a text of JSON)."""
+    with existing_database(current_settings()) as database:
+        if file is None:
+            for row in _all_rows(database):
+                typer.echo(json.dumps(row))
+            return
+        try:
+            with file.open("w", encoding="utf-8") as stream:
+                count = sum(1 for row in _all_rows(database) if stream.write(f"{json.dumps(row)}\n"))
+        except OSError as exc:
+            raise Failed(f"{file} cannot be written: {exc.strerror}.") from exc
+    say(f"Wrote {count:,} rows to {file}.")
+
+
+def _all_rows(database: "Database") -> Iterator[dict[str, Any]]:
+    """Yield what the log holds now. A transaction for each chunk: rows never change, and no reader holds one open."""
+    from itertools import islice
+
+    from agent.clearance.audit import read_head, rows
+
+    seq, until = 0, database.read_now(read_head).seq
+    while seq < until:
+        after = seq
+        chunk = database.read_now(lambda c: list(islice(rows(c, after), min(_CHUNK, until - after))))  # noqa: B023  runs at once
+        if not chunk:
+            raise Failed(f"The log ends at row {seq}, its head says {until}; `clearance audit verify` tells more.")
+        yield from chunk
+        seq = chunk[-1]["seq"]
+
+
+def _read_head(text: str) -> "Head":
+    from agent.clearance.audit import Head
+
+    found = re.fullmatch(r"(\d{1,18}):([0-9a-f]{64}|)", text.strip())
+    if found is None:
+        raise typer.BadParameter("must be SEQ:MAC, as `clearance audit head` prints it", param_hint="--head")
+    return Head(int(found[1]), found[2])
+
+
+def _head_text(head: "Head") -> str:
+    return f"{head.seq}:{head.mac}"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"{text[:8]}…" if re.fullmatch(r"[0-9a-f]{32,}", text) else text

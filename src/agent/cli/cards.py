@@ -1,0 +1,172 @@
+"""How a held call looks in a terminal. All of it comes from outside: it is escaped, cut and never read as markup."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from agent.cli.terminal import line, out, plain
+
+#: Digits of a request's id that are shown; a unique prefix is enough everywhere.
+SHORT = 8
+
+_RISKS = {"low": "green", "medium": "yellow", "high": "red", "critical": "bold red"}
+
+
+def card(held: dict[str, Any], thread_id: str, now: datetime) -> Panel:
+    """Draw all that a reviewer must know about one request: sentence, facts, the whole turn, who and until when."""
+    risk = str(held.get("risk_level", ""))
+    style = _RISKS.get(risk, "")
+    parts: list[Any] = [Text(line(_sentence(held)), "bold")]
+    if held.get("notice"):
+        parts += ["", Text(plain(f"Asked again: {held['notice']}"), "yellow")]
+    parts += ["", _grid(_vitals(held, now))]
+    parts += ["", Text("Arguments", "dim"), _indented(_grid(_arguments(held)))]
+    if facts := _facts(held):
+        parts += ["", Text("Facts", "dim"), _indented(_facts_in_columns(facts))]
+    parts += ["", *_turn(held.get("turn") or {})]
+    return Panel(
+        Group(*parts),
+        title=Text(f" {risk} risk · {line(str(held.get('action')))} · {held['id'][:SHORT]} ", style),
+        subtitle=Text(f" thread {line(thread_id)} ", "dim"),
+        title_align="left",
+        subtitle_align="left",
+        border_style=style,
+        padding=(1, 2),
+        width=min(out.width, 110),
+    )
+
+
+def table(rows: Sequence[tuple[dict[str, Any], str]], now: datetime) -> Table:
+    """List what is held, one row each, from (payload, thread id)."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("Request", "Risk", "What", "Asked by", "Approved", "Left"):
+        drawn.add_column(heading, header_style="dim", no_wrap=heading != "What")
+    for held, _ in rows:
+        risk = str(held.get("risk_level", ""))
+        what = Text(line(_sentence(held)))
+        if held.get("notice"):
+            what.append(f"\n{line(str(held['notice']))}", "yellow")
+        given = held.get("approvals_given") or []
+        drawn.add_row(
+            Text(held["id"][:SHORT], "bold"),
+            Text(line(risk), _RISKS.get(risk, "")),
+            what,
+            Text(line(str(held.get("requested_by", "")))),
+            Text(f"{len(given)} of {held.get('approvals_needed', 1)}"),
+            _left(held, now),
+        )
+    return drawn
+
+
+def progress() -> Progress:
+    """Make the bar of a long job."""
+    # The message gives way, never the bar.
+    room = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    message = TextColumn("{task.description}", markup=False, table_column=room)
+    return Progress(BarColumn(30), MofNCompleteColumn(), message, console=out, expand=True)
+
+
+def moment(at: datetime) -> str:
+    """Write a moment as people read it, in UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def duration(time: timedelta) -> str:
+    """Write a length of time, rounded down: minutes under two hours, hours under two days, then days."""
+    minutes = int(time.total_seconds()) // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
+
+
+def _vitals(held: dict[str, Any], now: datetime) -> list[tuple[str, Text]]:
+    given = [line(str(name)) for name in held.get("approvals_given") or []]
+    needed = f"{held.get('approvals_needed', 1)} × {' and '.join(held.get('approvers') or [])}"
+    by = f", given by {', '.join(given)}" if given else ", none given yet"
+    asked = _read(held.get("requested_at"))
+    until = _read(held.get("expires_at"))
+    return [
+        ("Asked by", Text(line(str(held.get("requested_by"))) + (f", {moment(asked)}" if asked else ""))),
+        ("Approvals", Text(line(needed) + by)),
+        ("Until", Text(f"{moment(until)}, ").append_text(_left(held, now)) if until else Text("")),
+        ("Because of", Text(line(str(held.get("rule"))))),
+    ]
+
+
+def _left(held: dict[str, Any], now: datetime) -> Text:
+    until = _read(held.get("expires_at"))
+    if until is None:
+        return Text("")
+    if until <= now:
+        return Text("too late", "red")
+    return Text(duration(until - now), "yellow" if until - now < timedelta(hours=1) else "")
+
+
+def _arguments(held: dict[str, Any]) -> list[tuple[str, Text]]:
+    requests = held.get("action_requests") or [{}]
+    arguments = requests[0].get("args") or {}
+    return [(name, Text(line(str(value)))) for name, value in arguments.items() if value != ""]
+
+
+def _facts(held: dict[str, Any]) -> list[tuple[str, Text]]:
+    return [(str(fact["label"]), Text(line(str(fact["text"])))) for fact in held.get("shown_facts") or []]
+
+
+def _facts_in_columns(facts: list[tuple[str, Text]]) -> Table:
+    """Draw facts, side by side where they are short enough: the whole card should fit on a screen."""
+    if out.width < 90 or any(len(label) > 24 or len(text) > 18 for label, text in facts):
+        return _grid(facts)
+    half = (len(facts) + 1) // 2
+    both = Table.grid(padding=(0, 4, 0, 0))
+    both.add_row(_grid(facts[:half]), _grid(facts[half:]))
+    return both
+
+
+def _turn(turn: dict[str, Any]) -> list[Any]:
+    said = turn.get("message")
+    parts: list[Any] = [Text("The whole turn", "dim")]
+    if said:
+        parts.append(Text(f"  “{line(str(said))}”", "italic"))
+    calls = Table.grid(padding=(0, 2, 0, 0))
+    for number, request in enumerate(turn.get("requests") or [], 1):
+        style = "bold" if request.get("this") else ""
+        calls.add_row(
+            Text(f"{'→' if request.get('this') else ' '} {number}", style),
+            Text(line(str(request.get("state"))), "dim"),
+            Text(line(str(request.get("sentence") or request.get("action"))), style),
+        )
+    parts.append(_indented(calls))
+    return parts
+
+
+def _grid(rows: Sequence[tuple[str, Text]]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in rows:
+        grid.add_row(Text(line(label)), text)
+    return grid
+
+
+def _indented(grid: Table) -> Padding:
+    return Padding(grid, (0, 0, 0, 2))
+
+
+def _sentence(held: dict[str, Any]) -> str:
+    """Give what will happen, without the question mark and the notice that `message` adds."""
+    mine = [request for request in (held.get("turn") or {}).get("requests") or [] if request.get("this")]
+    return str((mine[0].get("sentence") if mine else None) or held.get("message") or held.get("action"))
+
+
+def _read(text: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None

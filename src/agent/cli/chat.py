@@ -1,0 +1,181 @@
+"""`clearance chat`: talk to the agent; what it holds is shown as a card."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.cli.cards import SHORT, card, progress
+from agent.cli.server import GRAPH, connected, held_in
+from agent.cli.terminal import Failed, line, out, plain, say
+
+if TYPE_CHECKING:
+    from langgraph_sdk.client import SyncLangGraphClient
+    from rich.progress import Progress, TaskID
+
+
+def chat(
+    context: typer.Context,
+    message: Annotated[str | None, typer.Argument(help="Say this and leave; talk back and forth if not given.")] = None,
+    thread: Annotated[
+        str | None, typer.Option(metavar="ID", help="Go on in this thread; a new one if not given.")
+    ] = None,
+) -> None:
+    """Talk to the agent. What it holds is shown with all that a reviewer must know.
+
+    Ctrl-C stops the agent, Ctrl-D leaves.
+    An empty line shows what happened in the thread since.
+    A new message withdraws what the last one asked for and is not done.
+    """
+    with connected(context) as client:
+        thread_id = thread or client.threads.create()["thread_id"]
+        talk = _Talk(client, thread_id)
+        if thread:
+            talk.catch_up(is_start=True)
+        else:
+            say(f"Thread {thread_id}", "dim")
+        if message is not None:
+            talk.say(message)
+            return
+        while (said := _listen()) is not None:
+            if said.strip():
+                talk.say(said)
+            else:
+                talk.catch_up()
+
+
+def _listen() -> str | None:
+    try:
+        if not sys.stdin.isatty():
+            return input()
+        import readline  # noqa: F401  gives input() its line editing
+
+        return input("\n› ")
+    except (EOFError, KeyboardInterrupt):
+        return None
+
+
+class _Talk:
+    """One conversation: sends messages, and prints each thing that is said once."""
+
+    def __init__(self, client: "SyncLangGraphClient", thread_id: str) -> None:
+        self._client = client
+        self._thread_id = thread_id
+        self._printed: set[str] = set()
+
+    def say(self, message: str) -> None:
+        """Send a message and print what comes of it. Ctrl-C cancels the run."""
+        from agent.clearance.canonical import clean
+
+        said: dict[str, Any] = {"messages": [{"role": "user", "content": clean(message)}]}
+        run_id = None
+        shown = _Stream(self._printed)
+        try:
+            for part in self._client.runs.stream(
+                self._thread_id,
+                GRAPH,
+                input=said,
+                stream_mode=["messages-tuple", "updates", "custom"],
+                multitask_strategy="enqueue",
+            ):
+                if part.event == "metadata":
+                    run_id = part.data["run_id"]
+                shown.part(part.event, part.data)
+        except KeyboardInterrupt:
+            if run_id:
+                self._client.runs.cancel(self._thread_id, run_id, wait=True)
+            say("\nStopped.", "yellow")
+        finally:
+            shown.close()
+        self.catch_up()
+
+    def catch_up(self, *, is_start: bool = False) -> None:
+        """Print what the agent said that is not printed yet (at the start only the last of it), and what is held."""
+        waiting, messages = held_in(self._client, self._thread_id)
+        said = [message for message in messages if message.get("type") == "ai" and _text(message.get("content"))]
+        for message in said[-1:] if is_start else said:
+            if message.get("id") not in self._printed:
+                say(_text(message["content"]))
+        self._printed.update(str(message.get("id")) for message in said)
+        for held in waiting:
+            out.print(card(held.payload, held.thread_id, datetime.now(UTC)))
+            short = held.request_id[:SHORT]
+            say(
+                f"clearance approve {short}  ·  clearance reject {short} --reason …  ·  clearance edit {short} --set …",
+                "dim",
+            )
+
+
+class _Stream:
+    """Prints the parts of one run's stream."""
+
+    def __init__(self, printed: set[str]) -> None:
+        self._printed = printed
+        self._is_midline = False
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def part(self, event: str, data: Any) -> None:
+        """Print one part, as far as it says something to people.
+
+        Raises:
+            Failed: the run failed.
+        """
+        match event:
+            case "messages":
+                self._token(*data)
+            case "updates":
+                self._calls(data.get("model"))  # others repeat what was called before
+            case "custom" if isinstance(data, dict) and {"status", "done", "total"} <= data.keys():
+                self._progress(data)
+            case "error":
+                self.close()
+                raise Failed(f"The agent's run failed: {data.get('message') or data.get('error')}")
+
+    def close(self) -> None:
+        """End the line and the bar that are open."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if self._is_midline:
+            out.print()
+            self._is_midline = False
+
+    def _token(self, message: dict[str, Any], _metadata: dict[str, Any]) -> None:
+        text = _text(message.get("content"))
+        if message.get("type") != "AIMessageChunk" or not text:
+            return
+        if self._bar is not None:
+            self.close()
+        self._printed.add(str(message.get("id")))
+        self._is_midline = not text.endswith("\n")
+        out.print(plain(text), end="", soft_wrap=True)
+
+    def _calls(self, update: Any) -> None:
+        for message in (update or {}).get("messages") or [] if isinstance(update, dict) else []:
+            for call in message.get("tool_calls") or []:
+                self.close()
+                arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in call["args"].items())
+                say(line(f"→ {call['name']}({arguments})"), "dim")
+
+    def _progress(self, data: dict[str, Any]) -> None:
+        if self._bar is None:
+            self.close()
+            self._bar = progress()
+            self._bar.start()
+            self._task = self._bar.add_task("")
+        assert self._task is not None
+        self._bar.update(
+            self._task, completed=data["done"], total=data["total"], description=line(str(data.get("message", "")))
+        )
+        if data["status"] != "running":
+            self.close()
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    blocks = content if isinstance(content, list) else []
+    return "".join(block if isinstance(block, str) else str(block.get("text") or "") for block in blocks)

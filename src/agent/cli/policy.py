@@ -1,0 +1,89 @@
+"""`clearance policy`: compile the table of rules, and show it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.cards import duration
+from agent.cli.database import current_settings
+from agent.cli.terminal import Code, Failed, line, out, say, say_json
+
+if TYPE_CHECKING:
+    from agent.clearance.policy import Policy, Verdict
+
+app = typer.Typer(help="Check and show the policy.", no_args_is_help=True)
+
+
+@app.command(epilog="Exit codes: 0 it is valid, 7 it is not.")
+def check(
+    file: Annotated[Path | None, typer.Argument(help="Policy to check; POLICY_FILE if not given.")] = None,
+) -> None:
+    """Compile a policy as the server does when it starts, and print the first error as path:line: message."""
+    policy = _load(file)
+    rules = len(policy.explain()) - 1
+    say(f"{policy.path}: valid, {rules} {'rule' if rules == 1 else 'rules'}, roles {', '.join(policy.roles)}.", "green")
+
+
+@app.command(epilog="Exit codes: 0 done, 7 the policy is not valid.")
+def explain(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the rules in the order they are tried; the last row is what happens when none matches."""
+    policy = _load(None)
+    rules = policy.explain()
+    if as_json:
+        say_json(
+            {
+                "roles": policy.roles,
+                "rules": [
+                    {
+                        "action": action,
+                        "when": when or None,
+                        "verdict": verdict.word,
+                        "rule": verdict.rule,
+                        "risk": verdict.risk,
+                        "approvers": verdict.approvers,
+                        "approvals": verdict.approvals,
+                        "expires_s": int(verdict.expires.total_seconds()),
+                    }
+                    for action, when, verdict in rules
+                ],
+            }
+        )
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("", "Action", "When", "Verdict", "Risk", "Cleared by", "Within", "Rule"):
+        table.add_column(heading, header_style="dim", overflow="fold", no_wrap=heading not in ("When", "Rule"))
+    for number, (action, when, verdict) in enumerate(rules, 1):
+        cells = [
+            str(number) if action != "*" else "",
+            "anything else" if action == "*" else action,
+            " ".join(when.split()) or "always",
+            verdict.word,
+            verdict.risk,
+            _who(verdict),
+            duration(verdict.expires) if verdict.word == "ask" else "",
+            verdict.rule,
+        ]
+        table.add_row(*(Text(line(cell), _STYLES.get(cell, "")) for cell in cells))
+    out.print(table)
+
+
+_STYLES = {"allow": "green", "ask": "yellow", "deny": "red"}
+
+
+def _who(verdict: "Verdict") -> str:
+    return f"{verdict.approvals} × {verdict.approvers}" if verdict.word == "ask" else ""
+
+
+def _load(file: Path | None) -> "Policy":
+    from agent.clearance.errors import PolicyError
+    from agent.wiring import read_policy
+
+    settings = current_settings()
+    try:
+        return read_policy(settings.model_copy(update={"policy_file": file}) if file else settings)
+    except PolicyError as exc:
+        raise Failed(str(exc), Code.POLICY_INVALID) from exc

@@ -1,0 +1,141 @@
+"""The server of --url, over the SDK: what is held there. Foreign errors become one sentence here."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from agent.cli.terminal import Code, Failed, line
+
+if TYPE_CHECKING:
+    from langgraph_sdk.client import SyncLangGraphClient
+
+#: Name of the graph in langgraph.json.
+GRAPH = "clearance"
+_PAGE = 100
+
+
+@dataclass(frozen=True)
+class Held:
+    """One request that waits for an answer, and where the answer goes."""
+
+    thread_id: str
+    interrupt_id: str
+    #: As `clearance/approval.py` writes it.
+    payload: dict[str, Any]
+
+    @property
+    def request_id(self) -> str:
+        """The request's id."""
+        return str(self.payload["id"])
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """All requests of its turn's plan, in order, this one among them."""
+        return list(self.payload["turn"]["requests"])
+
+    @property
+    def sentence(self) -> str:
+        """What will happen."""
+        return next(str(one["sentence"] or one["action"]) for one in self.requests if one["this"])
+
+
+@contextmanager
+def connected(context: typer.Context) -> "Iterator[SyncLangGraphClient]":
+    """Give a client of the server.
+
+    Raises:
+        Failed: the server cannot be reached, or refused the request.
+    """
+    import httpx
+    from langgraph_sdk import get_sync_client
+
+    url = str(context.obj)
+    token = os.environ.get("CLEARANCE_TOKEN", "")
+    # api_key None: otherwise the SDK sends whatever LANGSMITH_API_KEY holds to this server.
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if not (token.isascii() and token.isprintable()):
+        raise Failed("CLEARANCE_TOKEN holds characters that no token has.")
+    try:
+        with get_sync_client(url=url, api_key=None, headers=headers) as client:
+            yield client
+    except httpx.HTTPStatusError as exc:
+        raise Failed(f"The server at {url} answered {exc.response.status_code}: {_reason(exc)}") from exc
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise Failed(f"The server at {url} does not answer: {exc}") from exc
+    except json.JSONDecodeError as exc:
+        raise Failed(f"What is at {url} does not answer as a LangGraph server does.") from exc
+
+
+def all_held(client: "SyncLangGraphClient") -> list[Held]:
+    """List what waits for an answer in any thread that this caller may see, the longest waiting first."""
+    found: list[Held] = []
+    offset = 0
+    while page := client.threads.search(
+        status="interrupted", limit=_PAGE, offset=offset, sort_by="thread_id", select=["thread_id", "interrupts"]
+    ):
+        for thread in page:
+            waiting = [one for task in thread["interrupts"].values() for one in task]
+            found += _ours(thread["thread_id"], waiting)
+        offset += len(page)
+    return sorted(found, key=lambda held: (str(held.payload.get("requested_at")), held.request_id))
+
+
+def held_in(client: "SyncLangGraphClient", thread_id: str) -> tuple[list[Held], list[dict[str, Any]]]:
+    """Read a thread: what waits in it, and its messages.
+
+    Raises:
+        Failed: there is no such thread.
+    """
+    import httpx
+
+    try:
+        state = client.threads.get_state(thread_id)
+    except httpx.HTTPStatusError as exc:
+        if exc.response.status_code in (404, 422):  # 422: not even an id
+            raise Failed(f"There is no thread {thread_id}.", Code.NOT_OPEN) from exc
+        raise
+    waiting = [one for task in state["tasks"] for one in task.get("interrupts") or []]
+    values = state["values"] if isinstance(state["values"], dict) else {}
+    return _ours(thread_id, waiting), list(values.get("messages") or [])
+
+
+def find(client: "SyncLangGraphClient", reference: str) -> Held:
+    """Find the held request whose id begins with `reference`.
+
+    Raises:
+        Failed: none does, or several do.
+    """
+    held = all_held(client)
+    wanted = reference.strip().lower()
+    matching = [one for one in held if one.request_id.startswith(wanted)]
+    if len(matching) == 1 and wanted:
+        return matching[0]
+    if matching:
+        known = ", ".join(one.request_id for one in matching[:8])
+        raise Failed(f"{len(matching)} held requests begin with {reference!r}: {known}.", Code.USAGE)
+    for one in held:
+        for other in one.requests:
+            if str(other["id"]).startswith(wanted):
+                first = f"first {one.request_id} is decided: {one.sentence}"
+                raise Failed(f"{other['id']} waits behind another request of its turn; {first}.", Code.NOT_OPEN)
+    raise Failed(f"No request that waits for an answer begins with {line(reference)!r}.", Code.NOT_OPEN)
+
+
+def _ours(thread_id: str, waiting: list[Any]) -> list[Held]:
+    """Keep the interrupts that are ours: a server may run other graphs beside this one."""
+    return [
+        Held(thread_id, one["id"], one["value"])
+        for one in waiting
+        if isinstance(one.get("value"), dict) and {"id", "digest", "action", "turn"} <= one["value"].keys()
+    ]
+
+
+def _reason(exc: Any) -> str:
+    body = getattr(exc, "body", None)
+    detail = body.get("detail") if isinstance(body, dict) else None
+    return line(str(detail or getattr(exc, "message", None) or exc.response.reason_phrase))

@@ -1,0 +1,250 @@
+"""Promise 10: the audit log is complete, holds nothing personal, and shows what was done to it."""
+
+import json
+
+import pytest
+import sqlalchemy as sa
+from langchain_core.messages import AIMessage, HumanMessage
+
+from agent.clearance import audit, journal
+from agent.clearance.audit import Verification
+from agent.clearance.transitions import salted
+from agent.db.tables import decisions, erasures, plans, receipts, requests, turns
+from tests.support.scripted_model import calls
+from tests.support.world import ANA, AUDIT_KEY, OLGA, World, question
+
+PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000", "memo": "secret memo"})
+DELETE = ("delete_user", {"user_id": "C-1003", "reason": "Ada Quist wrote to us"})
+ROW = "INSERT INTO audit (seq, at, event, actor, details, mac) VALUES"
+
+
+async def test_the_log_tells_the_whole_story(world: World) -> None:
+    world.model.will_say(calls(PAY, PAY), AIMessage("Done."))
+    await world.say("pay")
+    await world.answer("nonsense")
+    await world.answer(True)
+    await world.answer({"approved": True, "edited_args": {"amount": "4000"}})
+    await world.freeze()
+    await world.unfreeze()
+
+    assert world.events() == [
+        "requested", "requested", "answer_refused", "approved", "edited", "executed", "executed", "frozen", "unfrozen",
+    ]  # fmt: skip
+    rows = world.audit()
+    assert [row["seq"] for row in rows] == list(range(1, 10))
+    assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
+    assert [row["actor"] for row in rows] == ["olga"] * 2 + ["ana"] * 3 + ["system"] * 2 + ["ops"] * 2
+    assert {row["thread_id"] for row in rows[:7]} == {"thread"}
+    assert world.audit_is_whole()
+
+
+async def test_what_was_decided_on_can_be_proved_from_the_log(world: World) -> None:
+    world.model.will_say(calls(PAY))
+    await world.say("pay")
+    await world.answer(True)
+
+    request = world.request()
+    requested, approved, executed = world.audit()
+    assert requested["details"]["arguments"] == salted(request, request.arguments)
+    assert approved["details"]["digest"] == salted(request, request.digest)
+    assert executed["details"]["arguments"] == salted(request, request.arguments)
+
+
+async def test_nothing_personal_stands_in_the_log(world: World) -> None:
+    world.model.will_say(calls(PAY, DELETE), AIMessage("Done."))
+    await world.say("Please pay Tom Becker his secret rent")
+    await world.answer({"approved": False, "reason": "private reason"})
+    await world.answer("Tom said yes")
+    await world.answer({"approved": True, "reason": "another reason"})
+    await world.freeze(reason="private freeze reason")
+
+    text = json.dumps(world.audit())
+
+    words = ("secret", "Becker", "Tom", "Ada", "Quist", "Priya", "private", "another reason", "rent", "5000", "4825")
+    assert [word for word in words if word in text] == []
+
+
+TAMPERINGS: dict[str, tuple[list[str], str]] = {
+    "change": (["UPDATE audit SET actor = 'nobody' WHERE seq = 3"], "row 3 is not what was written"),
+    "change of time": (["UPDATE audit SET at = '2020-01-01T00:00:00.000000Z' WHERE seq = 2"], "row 2 is not"),
+    "change of details": (["UPDATE audit SET details = '{}' WHERE seq = 4"], "row 4 is not"),
+    "change of mac": (["UPDATE audit SET mac = 'x' WHERE seq = 4"], "row 4 is not"),
+    "delete": (["DELETE FROM audit WHERE seq = 3"], "row 3 is missing"),
+    "delete first": (["DELETE FROM audit WHERE seq = 1"], "row 1 is missing"),
+    "delete and renumber": (
+        ["DELETE FROM audit WHERE seq = 3", "UPDATE audit SET seq = 3 WHERE seq = 4"],
+        "row 3 is not what was written",
+    ),
+    "insert": ([f"{ROW} (6, '2026', 'executed', 'x', '{{}}', 'y')"], "row 6 is not what was written"),
+    "insert below": ([f"{ROW} (0, '2026', 'executed', 'x', '{{}}', 'y')"], "row 0 was put in before the first"),
+    "insert far below": ([f"{ROW} (-7, '2026', 'executed', 'x', '{{}}', 'y')"], "row -7 was put in before the first"),
+    "insert above a gap": ([f"{ROW} (9, '2026', 'executed', 'x', '{{}}', 'y')"], "row 6 is missing"),
+    "reorder": (
+        [
+            "UPDATE audit SET seq = 100 WHERE seq = 3",
+            "UPDATE audit SET seq = 3 WHERE seq = 4",
+            "UPDATE audit SET seq = 4 WHERE seq = 100",
+        ],
+        "row 3 is not what was written",
+    ),
+    "cut tail": (["DELETE FROM audit WHERE seq = 5"], "the log ends at row 4, its head says 5"),
+    "head moved": (["UPDATE audit_head SET seq = 4"], "the log ends at row 5, its head says 4"),
+    "everything": (["DELETE FROM audit"], "the log ends at row 0, its head says 5"),
+}
+
+
+async def test_tampering_is_found_and_named(world: World) -> None:
+    await _five_rows(world)
+    _drop_triggers(world)
+
+    for tampering, (statements, reason) in TAMPERINGS.items():
+        verification = _after(world, statements)
+        assert not verification.is_whole, tampering
+        assert reason in str(verification.reason), tampering
+        assert verification.broken_at is not None
+
+    assert _verify(world).is_whole
+
+
+async def test_a_tail_cut_together_with_its_head_shows_against_a_head_noted_before(world: World) -> None:
+    await _five_rows(world)
+    noted = world.read(audit.read_head)
+    _drop_triggers(world)
+    mac = world.audit()[3]["mac"]
+    world.execute("DELETE FROM audit WHERE seq = 5")
+    world.execute(f"UPDATE audit_head SET seq = 4, mac = '{mac}'")
+
+    assert _verify(world).is_whole
+    verification = _verify(world, noted)
+    assert verification.reason == "the log ends at row 4; row 5 was noted before"
+    world.model.will_say(calls(PAY))
+    await world.say("pay", thread="later")
+    verification = _verify(world, noted)
+    assert verification.reason == "row 5 differs from the head noted before"
+
+
+async def test_another_key_verifies_nothing(world: World) -> None:
+    await _five_rows(world)
+
+    verification = world.read(lambda c: audit.verify(c, b"another key"))
+
+    assert verification.broken_at == 1
+
+
+async def test_triggers_keep_ordinary_writers_out(world: World) -> None:
+    await _five_rows(world)
+
+    for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit", "DELETE FROM receipts"):
+        with pytest.raises(sa.exc.DBAPIError):
+            world.execute(statement)
+    assert _verify(world).is_whole
+
+
+async def test_time_never_runs_backwards_in_the_log(world: World) -> None:
+    world.model.will_say(calls(PAY), AIMessage("No."))
+    await world.say("pay")
+    world.clock.advance(hours=-5)
+    await world.answer(False)
+
+    times = [row["at"] for row in world.audit()]
+    assert times == sorted(times)
+    assert len(set(times)) == 2
+
+
+async def test_erasure_empties_the_journal_and_leaves_the_log_whole(world: World) -> None:
+    pay = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2005", "amount": "5000", "memo": "to Ada"})
+    world.model.will_say(calls(pay), AIMessage("Ada Quist was not paid."), calls(DELETE), AIMessage("Ada is deleted."))
+    await world.say("Pay Ada Quist")
+    await world.answer({"approved": False, "reason": "Ada left"})
+    world.model.will_say()
+
+    await world.say("Delete Ada Quist")
+    await world.answer({"approved": True, "reason": "Ada asked"})
+
+    tables = (turns, plans, requests, decisions, receipts)
+    everything = str(world.read(lambda c: [c.execute(table.select()).all() for table in tables]))
+    assert [word for word in ("Ada", "Quist") if word in everything] == []
+    assert world.receipts()["call-0"] == "Deleted C-1003 and closed A-2005; the ledger entries stay."
+    assert world.read(lambda c: c.execute(erasures.select()).one()).subject == "customer:C-1003"
+    assert world.audit_is_whole()
+
+
+async def test_a_thread_goes_on_after_erasure_and_asks_nothing_again(world: World) -> None:
+    """Of two messages in one turn only the last was still known, so the first was heard anew, and stored again."""
+    world.model.will_say(calls(DELETE), AIMessage("Deleted."), AIMessage("You are welcome."))
+    await world.run({"messages": [HumanMessage("About Ada Quist:"), HumanMessage("delete her")]}, by=OLGA)
+    await world.answer(True)
+
+    done = await world.say("thanks")
+
+    assert done["messages"][-1].content == "You are welcome."
+    read = world.model.read[-1]
+    assert [m.content for m in read if isinstance(m, HumanMessage)] == ["(erased)", "(erased)", "thanks"]
+    assert "Ada" not in str(read)
+    assert "Ada" not in str(world.read(lambda c: c.execute(turns.select()).all()))
+
+
+async def test_what_waits_about_a_deleted_person_is_erased_when_its_turn_ends(world: World) -> None:
+    pay = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2005", "amount": "5000", "memo": "to Ada"})
+    world.model.will_say(calls(pay))
+    await world.say("Pay Ada", thread="waiting")
+    world.model.will_say(calls(DELETE), AIMessage("Deleted."), AIMessage("Refused."))
+    await world.say("Delete Ada", thread="deleting")
+    await world.answer(True, thread="deleting")
+
+    assert world.requests()[0].arguments is not None
+    await world.answer(True, thread="waiting")
+
+    assert world.states()[0] == "refused"
+    first = world.requests()[0]
+    assert (first.arguments, first.facts, first.sentence, first.notice) == (None, None, None, None)
+    assert world.read(lambda c: journal.receipt(c, first.request_id)).sentence is None
+    assert world.audit_is_whole()
+
+
+async def test_forbidden_answers_are_counted_by_person(world: World) -> None:
+    world.model.will_say(calls(PAY))
+    await world.say("pay")
+
+    asked = question(await world.answer(True, by=OLGA))
+
+    assert asked["refused_answers"] == 1
+    assert world.audit()[-1]["details"] == {"cause": "role"}
+
+
+async def _five_rows(world: World) -> None:
+    world.model.will_say(calls(PAY, PAY), AIMessage("Done."))
+    await world.say("pay")
+    await world.answer(False)
+    await world.answer("hm", by=ANA)
+    await world.answer(False)
+    assert len(world.audit()) == 5
+
+
+def _verify(world: World, noted: audit.Head | None = None) -> Verification:
+    verification: Verification = world.read(lambda c: audit.verify(c, AUDIT_KEY, noted))
+    return verification
+
+
+def _after(world: World, statements: list[str]) -> Verification:
+    """Verify after `statements`, and take them back."""
+    found: list[Verification] = []
+
+    def tamper(connection: sa.Connection) -> None:
+        savepoint = connection.begin_nested()
+        for statement in statements:
+            connection.execute(sa.text(statement))
+        found.append(audit.verify(connection, AUDIT_KEY))
+        savepoint.rollback()
+
+    world.database.write_now(tamper)
+    return found[0]
+
+
+def _drop_triggers(world: World) -> None:
+    """What somebody does who may do everything in the database, and has not the key."""
+    if world.database.is_sqlite:
+        world.execute("DROP TRIGGER audit_no_update")
+        world.execute("DROP TRIGGER audit_no_delete")
+    else:
+        world.execute("ALTER TABLE audit DISABLE TRIGGER ALL")

@@ -1,0 +1,177 @@
+"""The command line as a whole: help everywhere, one sentence for what goes wrong, nothing heavy before it is needed."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from agent.cli.commands import app
+from agent.cli.terminal import line, plain
+from tests.support.command import run
+
+
+def _commands(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from _commands(command, *path, name)
+
+
+COMMANDS = dict(_commands(typer.main.get_command(app)))
+NEEDS_DATABASE = [
+    ("audit", "verify"),
+    ("audit", "head"),
+    ("audit", "tail"),
+    ("audit", "export"),
+    ("status",),
+    ("freeze", "--reason", "drill"),
+    ("unfreeze",),
+]
+
+
+def test_the_commands_are_those_that_the_readme_names() -> None:
+    assert {" ".join(path) for path in COMMANDS} == {
+        *("chat", "pending", "show", "approve", "reject", "edit"),
+        *("status", "freeze", "unfreeze", "migrate", "seed"),
+        *("audit", "audit verify", "audit head", "audit tail", "audit export"),
+        *("policy", "policy check", "policy explain"),
+    }
+
+
+@pytest.mark.parametrize("path", [*COMMANDS, ()], ids=" ".join)
+def test_every_command_and_every_option_has_help(path: tuple[str, ...]) -> None:
+    shown = run(*path, "--help")
+
+    assert shown.code == 0
+    if path:
+        assert COMMANDS[path].help
+        assert COMMANDS[path].help.split("\n")[0].split()[0] in shown.out
+        assert [param.name for param in COMMANDS[path].params if not getattr(param, "help", None)] == []
+
+
+@pytest.mark.parametrize("command", ["approve", "reject", "edit", ""])
+def test_help_documents_the_exit_codes(command: str) -> None:
+    shown = run(*([command] if command else []), "--help").out
+
+    assert [code for code in "01234567" if f"\n {code}  " not in shown] == []
+
+
+def test_help_is_there_at_once_without_what_the_commands_need() -> None:
+    heavy = "{'langgraph', 'langchain_core', 'langgraph_sdk', 'sqlalchemy', 'pydantic', 'agent.wiring'}"
+    code = f"import agent.cli.commands, sys; print(sorted({heavy} & set(sys.modules)))"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert loaded.strip() == "[]"
+
+
+def test_the_version_is_the_packages() -> None:
+    assert run("--version").out.startswith("clearance 0.")
+
+
+@pytest.mark.parametrize("command", NEEDS_DATABASE, ids=" ".join)
+def test_a_database_that_is_not_there_is_an_error_and_is_not_made(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'none.db'}")
+
+    ran = run(*command)
+
+    assert ran.code == 1
+    assert "none.db" in ran.err
+    assert "clearance migrate" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://127.0.0.1/x", "must begin with sqlite:// or postgresql://"),
+        ("postgresql://127.0.0.1:1/x", "did not answer"),
+    ],
+)
+def test_a_database_that_cannot_be_is_one_sentence(url: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    ran = run("status")
+
+    assert ran.code == 1
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notes.db").write_text("this is no database, however long it is\n" * 100)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'notes.db'}")
+
+    ran = run("status")
+
+    assert ran.code == 1
+    assert ran.err.count("\n") == 1
+
+
+def test_a_setting_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_RETRIES", "many")
+
+    ran = run("status")
+
+    assert ran.code == 1
+    assert "MODEL_RETRIES" in ran.err
+
+
+@pytest.mark.parametrize("command", [("pending",), ("show", "a"), ("approve", "a"), ("chat", "hello")], ids=" ".join)
+def test_a_server_that_does_not_answer_is_one_sentence(command: tuple[str, ...]) -> None:
+    ran = run("--url", "http://127.0.0.1:1", *command)
+
+    assert ran.code == 1
+    assert "http://127.0.0.1:1 does not answer" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("reject", "a"),
+        ("reject", "a", "--reason", " "),
+        ("edit", "a"),
+        ("edit", "a", "--set", "amount"),
+        ("edit", "a", "--set", "amount=1", "--set", "amount=2"),
+        ("freeze",),
+        ("freeze", "--reason", " "),
+        ("audit", "verify", "--head", "12"),
+        ("audit", "tail", "-n", "0"),
+        ("seed", "--size", "huge"),
+        ("nothing",),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_2(command: tuple[str, ...]) -> None:
+    assert run("--url", "http://127.0.0.1:1", *command).code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Zoë & José — 山田", "Zoë & José — 山田"),
+        ("\x1b]0;title\x07", "\\u001b]0;title\\u0007"),
+        ("\x9b31m", "\\u009b31m"),
+        ("\x7f", "\\u007f"),
+        ("pay\u202eeulav", "pay\\u202eeulav"),
+        ("a\u200bb\ufeff", "a\\u200bb\\ufeff"),
+        ("\ud800", "\\ud800"),
+        ("[red]no markup[/red] :smile:", "[red]no markup[/red] :smile:"),
+        ("over\rwrite", "over\\rwrite"),
+    ],
+)
+def test_text_from_outside_shows_what_is_in_it(text: str, shown: str) -> None:
+    assert plain(text) == shown
+    assert line(text) == shown
+
+
+def test_a_line_is_one_line_of_bounded_length() -> None:
+    assert line("a\nb\tc") == "a\\nb\\tc"
+    assert line("x" * 10_240) == "x" * 200 + " … 10,240 characters"

@@ -1,0 +1,263 @@
+"""The whole agent in one process on a real database: the compiled graph, a scripted model, people with roles."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from langchain_core.messages import AnyMessage, ToolMessage
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, Interrupt, StateSnapshot
+from langgraph_sdk.auth.types import BaseUser
+from sqlalchemy.engine import Connection
+
+from agent.bank.ledger import check_ledger, find_account
+from agent.clearance import audit, journal
+from agent.clearance.action import Action, Actions
+from agent.clearance.approval import NewMessage, parse
+from agent.clearance.gate import Caller, Gate
+from agent.clearance.journal import Request
+from agent.clearance.judging import Judge
+from agent.clearance.policy import parse_policy
+from agent.clearance.principal import Principal
+from agent.db.bank_tables import transfers
+from agent.db.engine import Database
+from agent.db.tables import plans
+from agent.db.tables import requests as request_rows
+from agent.graph import build_graph
+from agent.settings import Settings
+from agent.tools import Toolbox
+from agent.tools.analysis import analysis_tool
+from agent.tools.lookups import lookup_tools
+from agent.wiring import ACTIONS, Wiring
+from tests.support.scripted_model import ScriptedModel
+from tests.support.server import ROOT
+
+AUDIT_KEY = b"a key for tests, not a secret at all"
+POLICY = (ROOT / "policy.toml").read_text()
+
+
+@dataclass
+class Person:
+    """Somebody whom the server authenticated."""
+
+    identity: str
+    roles: tuple[str, ...] = ()
+
+    @property
+    def is_authenticated(self) -> bool:
+        return True
+
+    @property
+    def display_name(self) -> str:
+        return self.identity
+
+    @property
+    def permissions(self) -> list[str]:
+        return []
+
+    def __getitem__(self, key: str) -> Any:
+        return {"identity": self.identity, "roles": list(self.roles)}[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in ("identity", "roles")
+
+    def __iter__(self) -> Any:
+        return iter(("identity", "roles"))
+
+
+_: type[BaseUser] = Person
+
+OLGA = Person("olga")  # operations: asks, decides nothing
+ANA = Person("ana", ("approver",))
+BEN = Person("ben", ("approver",))
+TESS = Person("tess", ("approver", "treasurer"))
+TOM = Person("tom", ("approver", "treasurer"))
+
+
+class Clock:
+    """The gate's clock, which a test moves."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def advance(self, **by: float) -> None:
+        """Let time pass: `advance(hours=25)`."""
+        self._ahead += timedelta(**by)
+
+
+@dataclass
+class World:
+    """A bank, a gate, a graph. People ask and answer in threads."""
+
+    database: Database
+    policy: str = POLICY
+    actions: tuple[type[Action[Any]], ...] = ACTIONS
+    checkpointer: BaseCheckpointSaver[Any] = field(default_factory=InMemorySaver)
+    #: Without authentication everybody is the local principal.
+    has_authentication: bool = True
+
+    def __post_init__(self) -> None:
+        self.clock = Clock()
+        self.model = ScriptedModel()
+        self.use_policy(self.policy)
+
+    def use_policy(self, text: str) -> None:
+        """Restart the process with another policy; database and threads stay."""
+        known = Actions(self.actions)
+        policy = parse_policy(text, "policy.toml", known, {"usd": lambda dollars: dollars * 100})
+        self.gate = Gate(self.database, Judge(known, policy), AUDIT_KEY, self.clock)
+        settings = Settings(_env_file=None, auth="on" if self.has_authentication else "off")  # type: ignore[call-arg]
+        lookups = [*lookup_tools(self.database), analysis_tool(self.database, settings.analysis_chunk)]
+        parts = self.parts = Wiring(settings, self.database, self.gate, Toolbox(lookups, self.gate))
+        parts.__dict__["model"] = self.model
+
+        async def assemble() -> Wiring:
+            return parts
+
+        self.graph = build_graph(assemble)
+        self.graph.checkpointer = self.checkpointer
+
+    # People
+
+    async def say(self, text: str, *, by: Person = OLGA, thread: str = "thread", **config: Any) -> dict[str, Any]:
+        """Send a message as a new run, and give the state it ends in."""
+        return await self.run({"messages": [("user", text)]}, by=by, thread=thread, **config)
+
+    async def answer(self, answer: Any, *, by: Person = ANA, thread: str = "thread", **config: Any) -> dict[str, Any]:
+        """Answer the open question without naming it, as simple clients do."""
+        return await self.run(Command(resume=answer), by=by, thread=thread, **config)
+
+    async def go_on(self, *, thread: str = "thread", by: Person | None = None) -> dict[str, Any]:
+        """Continue a thread by a run without input, as the server does after a crash."""
+        return await self.run(None, by=by, thread=thread)
+
+    async def run(
+        self, given: Any, *, by: Person | None, thread: str = "thread", **configurable: Any
+    ) -> dict[str, Any]:
+        """Run the graph on anything, as the server would for this person."""
+        result: dict[str, Any] = await self.graph.ainvoke(given, self.config(by, thread, **configurable))
+        return result
+
+    def config(self, by: Person | None, thread: str = "thread", **configurable: Any) -> Any:
+        """Build the config that the server would give a run of this person."""
+        return {
+            "run_id": configurable.pop("run_id", None) or uuid4(),
+            "configurable": {"thread_id": thread, "langgraph_auth_user": by, **configurable},
+        }
+
+    async def decide(self, answer: Any, *, by: Person, call: str = "call-0", revision: int | None = None) -> bool:
+        """Decide on an open request without a run, as the approvals API does; tell whether it decided."""
+        request = self.request(call)
+        caller = Caller(Principal(by.identity, roles=frozenset(by.roles)))
+        shown = request.revision if revision is None else revision
+        parsed = parse(answer)
+        assert not isinstance(parsed, NewMessage)
+        return await self.gate.write(lambda log: self.gate.decide_now(log, request.request_id, parsed, shown, caller))
+
+    async def freeze(self, by: str = "ops", reason: str = "drill") -> None:
+        """Freeze all effects."""
+        await self.gate.write(lambda log: self.gate.freeze(log, by=by, reason=reason))
+
+    async def unfreeze(self, by: str = "ops") -> None:
+        """Lift the freeze."""
+        await self.gate.write(lambda log: self.gate.unfreeze(log, by=by))
+
+    async def open_question(self, thread: str = "thread") -> Interrupt | None:
+        """Give the question a thread waits with, or None; more than one is an error."""
+        interrupts = (await self.graph.aget_state(self.config(None, thread))).interrupts
+        assert len(interrupts) <= 1
+        return interrupts[0] if interrupts else None
+
+    async def history(self, thread: str = "thread") -> list[StateSnapshot]:
+        """Give the checkpoints of a thread, oldest first."""
+        found = [snapshot async for snapshot in self.graph.aget_state_history(self.config(None, thread))]
+        return found[::-1]
+
+    # What there is
+
+    def execute(self, statement: sa.Executable | str) -> None:
+        """Write to the database past the gate, as another program would."""
+        made = sa.text(statement) if isinstance(statement, str) else statement
+        self.database.write_now(lambda connection: connection.execute(made))
+
+    def transfers(self) -> list[tuple[str, str, int]]:
+        """Transfers that the gate made, oldest first, as (from, to, cents)."""
+        query = sa.select(transfers.c.from_account, transfers.c.to_account, transfers.c.amount_minor)
+        ours = query.where(transfers.c.request_id.is_not(None)).order_by(transfers.c.number)
+        return [(row[0], row[1], row[2]) for row in self.read(lambda c: c.execute(ours).all())]
+
+    def balance(self, account_id: str) -> int:
+        """Balance in cents."""
+        account = self.read(lambda c: find_account(c, account_id))
+        return int(account.balance_minor)
+
+    def ledger_is_whole(self) -> bool:
+        """Check that the ledger balances."""
+        return bool(self.read(check_ledger) == [])
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Audit rows in order, details read."""
+        rows = self.read(lambda c: list(audit.rows(c)))
+        return [{**row, "details": json.loads(row["details"])} for row in rows]
+
+    def model_message_id(self) -> str:
+        """Id of the newest message of the model that the journal holds."""
+        query = sa.select(plans.c.message_id).order_by(plans.c.stored_at.desc()).limit(1)
+        return str(self.read(lambda c: c.execute(query).scalar_one()))
+
+    def request(self, call: str = "call-0") -> Request:
+        """The newest request of a call."""
+        return [request for request in self.requests() if request.tool_call_id == call][-1]
+
+    def read(self, work: Callable[[Connection], Any]) -> Any:
+        """Read from the database."""
+        return self.database.read_now(work)
+
+    def requests(self) -> list[Request]:
+        """All requests, oldest first."""
+        rows = self.read(lambda c: c.execute(request_rows.select().order_by(request_rows.c.number)).all())
+        return [Request(**row._mapping) for row in rows]
+
+    def states(self) -> list[str]:
+        """States of all requests, oldest first."""
+        return [request.state for request in self.requests()]
+
+    def events(self) -> list[str]:
+        """Audit events in order."""
+        return [row["event"] for row in self.read(lambda c: list(audit.rows(c)))]
+
+    def audit_is_whole(self) -> bool:
+        """Verify the audit log."""
+        verification: audit.Verification = self.read(lambda c: audit.verify(c, AUDIT_KEY))
+        return verification.is_whole
+
+    def receipts(self) -> dict[str, str]:
+        """Receipt sentences by tool call id."""
+        sentences = {}
+        for request in self.requests():
+            receipt = self.read(partial(journal.receipt, request_id=request.request_id))
+            if receipt:
+                sentences[request.tool_call_id] = receipt.sentence
+        return sentences
+
+
+def question(state: dict[str, Any]) -> dict[str, Any]:
+    """Give the one question a run ended with."""
+    (interrupt,) = state["__interrupt__"]
+    value: dict[str, Any] = interrupt.value
+    return value
+
+
+def results(state: dict[str, Any]) -> list[str]:
+    """Give what the tools said, in order."""
+    messages: list[AnyMessage] = state["messages"]
+    return [str(message.content) for message in messages if isinstance(message, ToolMessage)]

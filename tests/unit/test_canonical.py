@@ -1,0 +1,73 @@
+"""Keys and digests: the same input gives the same text, another one another."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.clearance.canonical import canonical, clean, digest, is_too_much, key
+
+TEXT = st.text(st.characters(codec="utf-8"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def test_the_digest_does_not_depend_on_the_order_of_arguments() -> None:
+    assert digest("pay", {"a": 1, "b": "x"}) == digest("pay", {"b": "x", "a": 1})
+    assert digest("pay", {"a": 1}) != digest("pay", {"a": "1"})
+    assert digest("pay", {"a": 1}) != digest("pays", {"a": 1})
+
+
+@given(JSON, JSON)
+def test_different_values_are_written_differently(one: Any, other: Any) -> None:
+    if _typed(one) == _typed(other):
+        assert canonical(one) == canonical(other)
+    else:
+        assert canonical(one) != canonical(other)
+
+
+@given(st.lists(TEXT), st.lists(TEXT))
+def test_another_split_of_the_same_text_is_another_key(one: list[str], other: list[str]) -> None:
+    assert (key(*one) == key(*other)) == (one == other)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**60, {1: 2}, object()])
+def test_what_json_cannot_hold_exactly_is_refused(value: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        canonical(value)
+
+
+def test_clean_replaces_what_databases_refuse() -> None:
+    assert clean({"a\0": ["\ud800x", 1, None]}) == {"a�": ["?x", 1, None]}
+    assert clean("ordinary ünïcödé 🙂") == "ordinary ünïcödé 🙂"
+
+
+def test_size_and_depth_are_measured_without_recursion() -> None:
+    deep: Any = 1
+    for _ in range(100_000):
+        deep = [deep]
+    flat = [1] * 20_000
+
+    assert is_too_much(deep)
+    assert is_too_much(flat)
+    assert is_too_much({"a": {"b": flat}})
+    assert not is_too_much({"approved": True, "edited_args": {"amount": "5", "list": [1, 2, {"x": None}]}})
+    while isinstance(deep, list):  # or its destruction recurses
+        deep = deep[0]
+
+
+def _typed(value: Any) -> Any:
+    """Make True and 1 differ, as they do in JSON."""
+    match value:
+        case bool() | None:
+            return repr(value)
+        case list():
+            return [_typed(item) for item in value]
+        case dict():
+            return {name: _typed(item) for name, item in value.items()}
+        case _:
+            return value

@@ -1,0 +1,22 @@
+"""The journal's values are its rows: read by position, so the order has to be the same."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from agent.clearance.journal import Decision, Plan, Receipt, Request, Turn
+from agent.db import tables
+
+PAIRS: list[tuple[Any, Any]] = [
+    (Turn, tables.turns),
+    (Plan, tables.plans),
+    (Request, tables.requests),
+    (Decision, tables.decisions),
+    (Receipt, tables.receipts),
+]
+
+
+@pytest.mark.parametrize(("value", "table"), PAIRS, ids=lambda one: getattr(one, "__name__", ""))
+def test_fields_stand_in_the_order_of_the_columns(value: Any, table: Any) -> None:
+    assert [field.name for field in fields(value)] == list(table.columns.keys())
