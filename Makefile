@@ -16,7 +16,7 @@ demo: install          ## play the main job on the real server and check every s
 	$(BIN)/python -m demo
 
 test: install          ## everything, on SQLite and PostgreSQL, unit to real server
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 dev: install           ## the server for Studio and clients, with a seeded bank
 	$(BIN)/clearance seed --if-empty

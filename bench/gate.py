@@ -59,7 +59,7 @@ when = "args.amount > 0 && facts.owner != ''"
 verdict = "ask"
 approvers = "approver"
 """
-#: Rounds that are not counted: until a write-ahead log is reused rather than grown, each commit waits for metadata, too.
+#: Rounds that are not counted: until a write-ahead log is reused, not grown, commits wait for metadata, too.
 WARM_UP = 40
 EFFECT = "INSERT INTO effects (at, amount) VALUES (?, ?)"
 

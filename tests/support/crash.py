@@ -108,10 +108,11 @@ class Counts:
 
     def __str__(self) -> str:
         return (
-            f"{self.kills} kills, {self.wishes} transfers wanted, {self.said_again} said again,"
+            f"{self.kills} kills, {self.wishes} transfers wanted, {self.said_again} messages said again,"
             f" {self.still_answerable} open requests answerable after the restart,"
-            f" {self.finished_later} cleared effects finished after it: {len(self.lost)} lost,"
-            f" {len(self.doubled)} doubled, {len(self.missing)} missing, {len(self.unwanted)} unwanted; ledger {self.ledger or 'balanced'};"
+            f" {self.finished_later} cleared effects finished after it:"
+            f" {len(self.lost)} lost, {len(self.doubled)} doubled, {len(self.missing)} missing,"
+            f" {len(self.unwanted)} unwanted; ledger {self.ledger or 'balanced'};"
             f" audit log of {self.audit_rows} rows {'whole' if self.audit_is_whole else 'BROKEN'}; {self.seconds:.0f} s"
         )
 

@@ -1,4 +1,4 @@
-"""The real `langgraph dev`, in a folder of its own on a free loopback port, started and killed as often as a test wants."""
+"""The real `langgraph dev`, in a folder of its own on a free loopback port, started and killed as tests want."""
 
 import os
 import signal

@@ -98,7 +98,8 @@ def _not_this_question(request: Request, answer: Answer, revision: int, started_
     if about.digest is not None:
         if about.digest != request.digest:
             return Refusal("other digest", "it is about other arguments than the ones asked for now.")
-        return None
+        if request.revision == 1:
+            return None  # nothing else was ever shown under this digest; later the facts may have been others
     if revision != request.revision:
         return Refusal("changed", "the request changed after this question was put.")
     if started_ms is not None and request.asked_ms is not None and started_ms < request.asked_ms:

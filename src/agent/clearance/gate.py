@@ -112,7 +112,7 @@ class Gate:
     async def clear(self, question: Question, revision: int, caller: Caller) -> Receipt | NewMessage | None:
         """Bring one call of a plan as far as it goes: its receipt, a message that came instead of an answer, or None.
 
-        `question` is from `call`, `revision` the one that the graph sent this task for: an answer to another is refused.
+        `question` is from `call`; `revision` is the one the graph sent this task for: answers to others are refused.
 
         None means: something of the plan has to be decided first; come back through dispatch. Pauses the run when the
         call has to be asked. Safe to run any number of times: one effect, and the same receipt for every caller.

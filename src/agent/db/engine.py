@@ -23,7 +23,8 @@ Work = Callable[[Connection], T]
 _WAIT_S = 20
 _THREADS = 8
 _ATTEMPTS = 4
-_PG_RETRY = {"40001", "40P01"}  # serialization failure, deadlock
+_PG_RETRY = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, a lock that nobody let go
+_PG_TIMEOUT = "57014"
 
 
 class DatabaseUnavailable(Exception):
@@ -85,9 +86,10 @@ class Database:
                     _limit(connection, writing=writing)
                     return work(connection)
             except DBAPIError as exc:
-                if not is_lost(exc):
+                is_late = getattr(exc.orig, "sqlstate", None) == _PG_TIMEOUT
+                if not (is_late or is_lost(exc)):
                     raise
-                if attempt == _ATTEMPTS:
+                if is_late or attempt == _ATTEMPTS:
                     raise DatabaseUnavailable(f"The database did not answer ({attempt} tries): {exc.orig}") from exc
                 time.sleep(0.05 * 2**attempt)
         raise AssertionError("unreachable")

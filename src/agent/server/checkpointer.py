@@ -39,8 +39,8 @@ class SqliteCheckpointer(AsyncSqliteSaver):
             for table in _TABLES:
                 cursor = await self.conn.execute(f"SELECT * FROM {table} WHERE thread_id = ?", (str(source_thread_id),))
                 names = [column[0] for column in cursor.description]
-                rows = [[str(target_thread_id) if name == "thread_id" else value for name, value in zip(names, row, strict=True)]
-                        for row in await cursor.fetchall()]  # fmt: skip
+                at = names.index("thread_id")
+                rows = [[*row[:at], str(target_thread_id), *row[at + 1 :]] for row in await cursor.fetchall()]
                 marks = ", ".join("?" * len(names))
                 await self.conn.executemany(
                     f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({marks})", rows

@@ -30,7 +30,7 @@ _LEASE_TIME = timedelta(seconds=10)
 async def recover(parts: Wiring) -> None:
     """Bring every open turn back to where it can go on. One server at a time, by a lease in the database."""
     holder = uuid4().hex
-    while not await parts.gate.take_lease(_LEASE, holder, _LEASE_TIME):
+    while not await parts.gate.take_lease(_LEASE, holder, _LEASE_TIME):  # noqa: ASYNC110  another machine may have it
         await asyncio.sleep(1)
     client = get_client(url=None)
     for turn in await parts.database.read(journal.open_turns):
@@ -93,7 +93,7 @@ async def _next_request(parts: Wiring, turn: Turn) -> Request | None:
 
 
 async def _rebuilt(parts: Wiring, turn: Turn) -> list[dict[str, Any]]:
-    """Write the thread's conversation from the journal, to be put in as input: all of it is known, so nothing is new."""
+    """Write the thread's conversation from the journal, to be put in as input: all is known, so nothing is new."""
 
     def work(connection: Connection) -> list[tuple[Turn, list[Plan]]]:
         of_thread = journal.turns_of(connection, turn.thread_id)

@@ -1,4 +1,4 @@
-"""A thread that somebody deleted stays deleted: what was open in it is withdrawn, so recovery does not make it again."""
+"""A thread that somebody deleted stays deleted: what was open in it is withdrawn, so recovery leaves it alone."""
 
 import re
 from urllib.parse import unquote

@@ -19,6 +19,8 @@ class Toolbox:
         for tool in lookups:
             if (tool.metadata or {}).get("read_only") is not True:
                 raise ValueError(f"{tool.name} is not declared read-only: what has an effect is written as an Action")
+        if len({tool.name for tool in lookups}) != len(lookups):
+            raise ValueError("two look-ups have the same name")
         self.lookups = {tool.name: tool for tool in lookups}
         self.actions = {cls.tool_name(): action_tool(cls, gate) for cls in gate.judge.actions}
         self.all: list[BaseTool] = [*self.lookups.values(), *self.actions.values()]

@@ -122,7 +122,8 @@ def upgrade() -> None:
         sa.CheckConstraint("risk IN ('low', 'medium', 'high', 'critical')", name=op.f("ck_requests_risk")),
         sa.CheckConstraint("state <> 'allowed' OR verdict = 'allow'", name=op.f("ck_requests_allowed_by_policy")),
         sa.CheckConstraint(
-            "state IN ('asked', 'approved', 'allowed', 'executed', 'failed', 'refused', 'rejected', 'withdrawn', 'expired')",
+            "state IN ('asked', 'approved', 'allowed',"
+            " 'executed', 'failed', 'refused', 'rejected', 'withdrawn', 'expired')",
             name=op.f("ck_requests_state"),
         ),
         sa.CheckConstraint(
