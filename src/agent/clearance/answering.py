@@ -42,9 +42,9 @@ def decide(
     """
     if isinstance(answer, Unclear):
         return Refusal("unclear", answer.why)
-    if is_recorded(log, request, principal, run_id):
-        return None  # the same run again, after a crash
     made = journal.decisions_on(log.connection, [request.request_id])
+    if is_recorded(made, request, principal, run_id):
+        return None  # the same run again, after a crash
     refusal = _not_this_question(request, answer, revision, started_ms) or _not_this_person(request, made, principal)
     if refusal:
         return refusal
@@ -76,13 +76,11 @@ def decide(
             assert_never(answer)
 
 
-def is_recorded(log: Log, request: Request, principal: Principal, run_id: str | None) -> bool:
-    """Tell whether this run's answer to a request is recorded already: a run answers a request once."""
-    if run_id is None:
-        return False
-    decision_id = _decision_id(request, principal, run_id)
-    made = journal.decisions_on(log.connection, [request.request_id])
-    return any(decision.decision_id == decision_id for decision in made)
+def is_recorded(made: list[Decision], request: Request, principal: Principal, run_id: str | None) -> bool:
+    """Tell whether this run's answer is among the decisions `made` on a request: a run answers a request once."""
+    return run_id is not None and any(
+        decision.decision_id == _decision_id(request, principal, run_id) for decision in made
+    )
 
 
 def _decision_id(request: Request, principal: Principal, run: str) -> str:

@@ -134,9 +134,9 @@ class Gate:
             answer = Unclear("it is not asked for now.")
 
         def work(log: Log) -> Receipt | None:
-            if answer and not self._record(log, request.request_id, answer, revision, caller):
+            if answer and not self._record(log, request.plan_id, request.request_id, answer, revision, caller):
                 return journal.receipt(log.connection, request.request_id)
-            return self._carry_out(log, request.request_id)
+            return self._carry_out(log, request.plan_id, request.request_id)
 
         return await self.write(work)
 
@@ -186,10 +186,6 @@ class Gate:
             now = journal.turn(log.connection, turn.turn_id)
             if now is None:
                 return None
-            is_new = position >= len(journal.plans_of_turn(log.connection, turn.turn_id))
-            is_over = now.state != "open" or journal.open_requests_of_turn(log.connection, turn.turn_id)
-            if is_new and is_over:
-                return None
             return intake.store_message(log, now, position=position, message_id=message_id, message=message,
                                         digest=digest, has_calls=has_calls)  # fmt: skip
 
@@ -206,7 +202,7 @@ class Gate:
 
         def work(log: Log) -> Standing:
             plan, turn = self._plan(log.connection, thread_id, message_id)
-            if turn.state == "open":
+            if turn.state == "open" and not plan.opened:
                 intake.open_plan(log, self.judge, turn, plan)
             requests = journal.requests_of_plan(log.connection, plan.plan_id)
             if self._end_unknown(log, requests) or expire_due(log, requests):
@@ -216,7 +212,8 @@ class Gate:
                 # Wall clock, not the gate's: it is compared with the server's stamp on the answering run.
                 asked_ms = int(self._clock().timestamp() * 1000)
                 journal.change_request(log.connection, following.request_id, asked_ms=asked_ms)
-            receipts = journal.receipts_of(log.connection, [request.request_id for request in requests])
+            ended = [request.request_id for request in requests if not request.is_open]
+            receipts = journal.receipts_of(log.connection, ended)
             by_call = {
                 request.tool_call_id: receipts[request.request_id]
                 for request in requests
@@ -270,20 +267,27 @@ class Gate:
 
     # Decide
 
-    def decide_now(
-        self, log: Log, request_id: str, answer: approval.Answer | Unclear, revision: int, caller: Caller
-    ) -> bool:
-        """Record an answer in the caller's transaction; tell whether it decided. The way of `clear`, without a run."""
-        return self._record(log, request_id, answer, revision, caller)
+    def decide_now(self, log: Log, request_id: str, answer: Answer | Unclear, revision: int, caller: Caller) -> bool:
+        """Record an answer in the caller's transaction; tell whether it decided. The way of `clear`, without a run.
 
-    def _record(self, log: Log, request_id: str, answer: Any, revision: int, caller: Caller) -> bool:
+        Raises:
+            NotOursError: there is no such request.
+        """
+        request = journal.request(log.connection, request_id)
+        if request is None:
+            raise NotOursError(f"there is no request {request_id!r}")
+        return self._record(log, request.plan_id, request_id, answer, revision, caller)
+
+    def _record(self, log: Log, plan_id: str, request_id: str, answer: Any, revision: int, caller: Caller) -> bool:
         """Record a decision, or refuse the answer with a reason the reviewer sees; tell whether it decided."""
-        request = _existing(log, request_id)
-        if expire_due(log, journal.requests_of_plan(log.connection, request.plan_id)):
-            request = _existing(log, request_id)
+        plan = journal.requests_of_plan(log.connection, plan_id)
+        if expire_due(log, plan):
+            plan = journal.requests_of_plan(log.connection, plan_id)
+        request = _of(plan, request_id)
         if request.state != "asked":
             # Not the answer that made it so, sent again with its run after a crash.
-            if not is_recorded(log, request, caller.principal, caller.run_id):
+            made = journal.decisions_on(log.connection, [request_id])
+            if not is_recorded(made, request, caller.principal, caller.run_id):
                 note(log, "answer_late", request, caller.principal.id, state=request.state)
             return True
         refusal = decide(log, self.judge, request, answer, revision, caller.principal, run_id=caller.run_id,
@@ -302,14 +306,11 @@ class Gate:
 
     # Carry out
 
-    def _carry_out(self, log: Log, request_id: str) -> Receipt | None:
+    def _carry_out(self, log: Log, plan_id: str, request_id: str) -> Receipt | None:
         """Use up a clearance: effect, receipt and audit event in this transaction, or the reason why not."""
-        done = journal.receipt(log.connection, request_id)
-        if done:
-            return done
-        request = _existing(log, request_id)
-        plan = journal.requests_of_plan(log.connection, request.plan_id)
-        if expire_due(log, plan):
+        plan = journal.requests_of_plan(log.connection, plan_id)
+        request = _of(plan, request_id)
+        if not request.is_open or expire_due(log, plan):
             return journal.receipt(log.connection, request_id)
         # A plan is decided before it is done, and done in the order the model wrote it.
         if any(other.state == "asked" or (other.is_open and other.position < request.position) for other in plan):
@@ -491,10 +492,8 @@ def _truth(connection: Connection, thread_id: str, message_ids: list[str]) -> Tr
     )
 
 
-def _existing(log: Log, request_id: str) -> Request:
-    request = journal.request(log.connection, request_id)
-    assert request is not None
-    return request
+def _of(plan: list[Request], request_id: str) -> Request:
+    return next(request for request in plan if request.request_id == request_id)
 
 
 def _next(requests: list[Request]) -> Request | None:

@@ -28,21 +28,20 @@ def open_turn(
     Run again for the same run, or in the library the same message, it returns the turn that is there; its messages
     may have other ids then, when the run was retried from nothing.
     """
+    before = {turn.turn_id: turn for turn in journal.turns_of(log.connection, thread_id)}
     turn_id = key("turn", thread_id, run_id or messages[-1]["id"])
-    known = journal.turn(log.connection, turn_id)
-    if known and not _says(known, messages):
+    if turn_id in before and not _says(before[turn_id], messages):
         # A program that gives its runs one id for all.
         turn_id = key("turn", thread_id, run_id or "", messages[-1]["id"])
-        known = journal.turn(log.connection, turn_id)
-    if known:
-        return known
-    before = journal.open_turn_of(log.connection, thread_id)
-    if before:
-        withdraw_turn(log, before, actor=requester.id)
+    if turn_id in before:
+        return before[turn_id]
+    for turn in before.values():
+        if turn.state == "open":
+            withdraw_turn(log, turn, actor=requester.id)
     turn = Turn(
         turn_id=turn_id,
         thread_id=thread_id,
-        number=journal.last_turn_number(log.connection, thread_id) + 1,
+        number=len(before) + 1,
         run_id=run_id,
         requested_by=requester.id,
         requester_kind=requester.kind,
@@ -65,14 +64,17 @@ def _says(turn: Turn, messages: list[dict[str, Any]]) -> bool:
 
 def store_message(
     log: Log, turn: Turn, *, position: int, message_id: str, message: dict[str, Any], digest: str, has_calls: bool
-) -> Plan:
-    """Store what the model said at `position` of an open turn, and return what is stored there: the first one wins.
+) -> Plan | None:
+    """Store what the model said at `position` of a turn, and return what is stored there: the first one wins.
 
-    A message without calls answers the turn and closes it.
+    A message without calls answers the turn and closes it. None when the model may not speak now: the turn is over, or
+    a request of it is open.
     """
     plans = journal.plans_of_turn(log.connection, turn.turn_id)
     if position < len(plans):
         return plans[position]
+    if turn.state != "open" or (plans and journal.open_requests_of_turn(log.connection, turn.turn_id)):
+        return None
     if journal.plan_by_message(log.connection, turn.thread_id, message_id):
         # A provider that repeats its ids would make one message replace another in the state.
         message_id = key("message", turn.turn_id, str(position))
@@ -90,7 +92,7 @@ def store_message(
     )
     journal.add_plan(log.connection, plan)
     if not has_calls:
-        answer_turn(log, turn)
+        answer_turn(log, turn, has_requests=bool(plans))
     return plan
 
 
@@ -100,12 +102,10 @@ def request_id(plan: Plan, tool_call_id: str) -> str:
 
 
 def open_plan(log: Log, judge: Judge, turn: Turn, plan: Plan) -> None:
-    """Open a request for every action among the calls of a plan; a second time it does nothing.
+    """Open a request for every action among the calls of a plan that is not opened yet.
 
     Arguments that do not fit, and actions that cannot be, are refused at once, with a receipt.
     """
-    if plan.opened:
-        return
     opened: list[Request] = []
     for position, call in enumerate((plan.message or {}).get("tool_calls", [])):
         if call["name"] not in judge.actions:

@@ -175,7 +175,6 @@ _TURN = sa.select(turns).where(turns.c.turn_id == _param("turn_id"))
 _TURNS_OF = sa.select(turns).where(turns.c.thread_id == _param("thread_id")).order_by(turns.c.number)
 _OPEN_TURN_OF = sa.select(turns).where(turns.c.thread_id == _param("thread_id"), turns.c.state == "open")
 _OPEN_TURNS = sa.select(turns).where(turns.c.state == "open", turns.c.is_durable).order_by(turns.c.opened_at)
-_LAST_TURN = sa.select(sa.func.max(turns.c.number)).where(turns.c.thread_id == _param("thread_id"))
 _ADD_TURN = sa.insert(turns)
 _CLOSE_TURN = (
     sa.update(turns)
@@ -202,11 +201,6 @@ def open_turns(connection: Connection) -> list[Turn]:
 def turns_of(connection: Connection, thread_id: str) -> list[Turn]:
     """Read the turns of a thread in order."""
     return _all(connection, _TURNS_OF, Turn, thread_id=thread_id)
-
-
-def last_turn_number(connection: Connection, thread_id: str) -> int:
-    """Give the number of the thread's newest turn, 0 when it has none."""
-    return connection.scalar(_LAST_TURN, {"thread_id": thread_id}) or 0
 
 
 def add_turn(connection: Connection, added: Turn) -> None:

@@ -98,21 +98,20 @@ def withdraw_turn(
     log: Log, turn: Turn, *, actor: str, because: str = "a new message came before it was carried out"
 ) -> None:
     """Close a turn that something ended: whatever of it is not carried out is withdrawn, approved or not."""
-    _close_turn(log, turn, "withdrawn", actor=actor, because=because)
-
-
-def answer_turn(log: Log, turn: Turn) -> None:
-    """Close a turn that the model answered. Nothing of it may be open then; whatever is, is withdrawn."""
-    _close_turn(log, turn, "answered", actor=SYSTEM_ACTOR, because="the conversation went on without it")
-
-
-def _close_turn(log: Log, turn: Turn, state: str, *, actor: str, because: str) -> None:
-    # Nobody would ever look at a request of a closed turn again, and it would count towards limits for good.
     for request in journal.open_requests_of_turn(log.connection, turn.turn_id):
         finish(log, request, "withdrawn", f"Not done: withdrawn, because {because}.", actor=actor)
+    _close_turn(log, turn, "withdrawn")
+
+
+def answer_turn(log: Log, turn: Turn, *, has_requests: bool) -> None:
+    """Close a turn that the model answered. Nothing of it is open then: the model does not speak before."""
+    _close_turn(log, turn, "answered", has_requests=has_requests)
+
+
+def _close_turn(log: Log, turn: Turn, state: str, *, has_requests: bool = True) -> None:
     journal.close_turn(log.connection, turn.turn_id, state, log.now)
-    # The erasures that waited for it.
-    journal.erase_closed_turn(log.connection, turn.turn_id)
+    if has_requests:  # the erasures that waited for it
+        journal.erase_closed_turn(log.connection, turn.turn_id)
 
 
 def note(log: Log, event: str, request: Request, actor: str, **details: Any) -> None:
