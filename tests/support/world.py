@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from agent.bank.ledger import check_ledger, find_account
 from agent.clearance import audit, journal
 from agent.clearance.action import Action, Actions
-from agent.clearance.approval import NewMessage, parse
+from agent.clearance.answers import NewMessage, parse
 from agent.clearance.gate import Caller, Gate
 from agent.clearance.journal import Request
 from agent.clearance.judging import Judge

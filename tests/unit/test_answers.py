@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.clearance.approval import MAX_REASON, Approve, Edit, NewMessage, Reject, Unclear, parse
+from agent.clearance.answers import MAX_REASON, Approve, Edit, NewMessage, Reject, Unclear, parse
 
 WORDS = st.sampled_from(
     ["approve", "reject", "edit", "accept", "response", "ignore", "respond", "yes", "true", "false", "", "APPROVE"]
@@ -76,7 +76,7 @@ def test_exact_decisions_decide_and_nothing_else_does(answer: Any) -> None:
 
 
 def meaning(answer: Any) -> str:
-    """Read the table of CLIENTS.md literally: what an answer means, or "nothing"."""
+    """Read the table of what clients send literally: what an answer means, or "nothing"."""
     if answer is True:
         return "approve"
     if answer is False:

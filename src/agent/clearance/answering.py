@@ -5,7 +5,7 @@ from typing import Any, assert_never
 
 from agent.clearance import journal
 from agent.clearance.action import ActionError, read_action
-from agent.clearance.approval import Answer, Approve, Edit, Reject, Unclear
+from agent.clearance.answers import Answer, Approve, Edit, Reject, Unclear
 from agent.clearance.audit import Log
 from agent.clearance.canonical import key
 from agent.clearance.journal import Decision, Request

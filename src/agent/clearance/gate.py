@@ -20,7 +20,8 @@ from sqlalchemy.engine import Connection
 from agent.clearance import approval, audit, intake, journal
 from agent.clearance.action import ActionError, Effect, read_action, shown_facts
 from agent.clearance.answering import Refusal, decide, is_recorded
-from agent.clearance.approval import Answer, NewMessage, Question, Unclear
+from agent.clearance.answers import Answer, NewMessage, Unclear, parse
+from agent.clearance.approval import Question
 from agent.clearance.audit import Log
 from agent.clearance.canonical import clean, key
 from agent.clearance.errors import NotOursError
@@ -126,7 +127,7 @@ class Gate:
         # pointer to a revision that is still to come: the answer would count for what nobody was shown.
         is_asked = request.state == "asked" and _next(list(question.plan)) == request
         if is_asked and revision <= request.revision:
-            parsed = approval.parse(approval.ask(approval.payload(question)))
+            parsed = parse(approval.ask(approval.payload(question)))
             if isinstance(parsed, NewMessage):
                 return parsed
             answer = parsed

@@ -2,7 +2,7 @@
 
 A pure function from an action, its facts and its requester to a verdict. Everything that can be wrong with the file is
 found when it is loaded: unknown keys, actions, roles, fields, and conditions whose types do not fit.
-Source: DESIGN.md, "Policy"; the expression language is https://cel.dev.
+The expression language is https://cel.dev.
 """
 
 import re

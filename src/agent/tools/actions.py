@@ -9,7 +9,8 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.types import Command
 
 from agent.clearance.action import Action
-from agent.clearance.approval import NewMessage, Question
+from agent.clearance.answers import NewMessage
+from agent.clearance.approval import Question
 from agent.clearance.gate import Caller, Gate
 from agent.clearance.journal import Receipt
 
