@@ -245,9 +245,9 @@ async def test_an_answer_whose_run_failed_is_not_taken_for_the_next_persons(worl
 async def test_an_answer_whose_run_was_cancelled_is_not_taken_for_the_next_persons(world: World) -> None:
     world.model.will_say(calls(PAY))
     await world.say("pay")
-    with _failing_commits(world, 1_000):
+    with _failing_commits(world, 1_000) as failed:
         run = asyncio.create_task(world.answer(True, by=OLGA))
-        await asyncio.sleep(0.3)
+        assert await asyncio.to_thread(failed.wait, 20)
         run.cancel()
         with pytest.raises((asyncio.CancelledError, DatabaseUnavailable)):
             await run
@@ -323,11 +323,11 @@ def _slow_writes(world: World, action: type = TransferFunds) -> Iterator[tuple[t
 
 
 @contextmanager
-def _failing_commits(world: World, times: int) -> Iterator[None]:
+def _failing_commits(world: World, times: int) -> Iterator[threading.Event]:
     """Lose the connection at the next commits of transactions that wrote something."""
     engine: sa.Engine = world.database._engine
     commit = engine.dialect.do_commit
-    left, wrote = [times], threading.local()
+    left, wrote, failed = [times], threading.local(), threading.Event()
 
     def watch(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith(("INSERT", "UPDATE")):
@@ -337,12 +337,13 @@ def _failing_commits(world: World, times: int) -> Iterator[None]:
         has_written, wrote.it = getattr(wrote, "it", False), False
         if has_written and left[0]:
             left[0] -= 1
+            failed.set()
             raise engine.dialect.loaded_dbapi.OperationalError("connection lost")
         commit(dbapi_connection)
 
     sa.event.listen(engine, "before_cursor_execute", watch)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(engine.dialect, "do_commit", lose)
-        yield
+        yield failed
     sa.event.remove(engine, "before_cursor_execute", watch)
     assert left[0] < times

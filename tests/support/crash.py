@@ -206,21 +206,26 @@ async def _settle(client: LangGraphClient, database: Database, wanted: list[Talk
             counts.said_again += 1
             await _talk(client, talk)
     by_thread = {talk.thread_id: talk for talk in wanted}
-    for turn in database.read_now(journal.open_turns):
-        waiting = database.read_now(partial(journal.open_requests_of_turn, turn_id=turn.turn_id))
-        if not any(request.state == "asked" for request in waiting):
-            continue
-        conversation = Conversation(client, turn.thread_id)
-        if turn.thread_id not in by_thread or await _question(conversation, until) is None:
-            counts.lost.append(f"{turn.thread_id}, turn {turn.number}")
-            continue
-        counts.still_answerable += 1
-        await _answer_all(conversation, by_thread[turn.thread_id])
-    while time.monotonic() < until:
-        if not database.read_now(journal.open_turns):
-            return
+    open_at_kill = {turn.thread_id for turn in database.read_now(journal.open_turns) if _asks(database, turn)}
+    while time.monotonic() < until and (waiting := database.read_now(journal.open_turns)):
+        for turn in waiting:
+            # One that was killed before its question was put, puts it now.
+            if not _asks(database, turn):
+                continue
+            conversation = Conversation(client, turn.thread_id)
+            if turn.thread_id not in by_thread or await _question(conversation, until) is None:
+                counts.lost.append(f"{turn.thread_id}, turn {turn.number}: no question")
+                return
+            await _answer_all(conversation, by_thread[turn.thread_id])
         await asyncio.sleep(0.1)
-    counts.lost += [f"{turn.thread_id} never ended" for turn in database.read_now(journal.open_turns)]
+    still_open = [turn.thread_id for turn in database.read_now(journal.open_turns)]
+    counts.still_answerable += len(open_at_kill - set(still_open))
+    counts.lost += [f"{thread_id} never ended" for thread_id in still_open]
+
+
+def _asks(database: Database, turn: journal.Turn) -> bool:
+    waiting = database.read_now(partial(journal.open_requests_of_turn, turn_id=turn.turn_id))
+    return any(request.state == "asked" for request in waiting)
 
 
 def _is_heard(database: Database, talk: Talk) -> bool:

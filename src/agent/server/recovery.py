@@ -14,6 +14,7 @@ import httpx
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import ConflictError, NotFoundError
+from langgraph_sdk.schema import Thread
 from sqlalchemy.engine import Connection
 
 from agent.clearance import journal
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 GRAPH = "clearance"
 _LEASE = "recovery"
 _LEASE_TIME = timedelta(seconds=10)
+#: How often, and how many seconds apart, an open turn is looked at until it goes on.
+_LOOKS, _BETWEEN_S = 60, 1
 
 
 async def recover(parts: Wiring) -> None:
@@ -33,43 +36,53 @@ async def recover(parts: Wiring) -> None:
     while not await parts.gate.take_lease(_LEASE, holder, _LEASE_TIME):  # noqa: ASYNC110  another machine may have it
         await asyncio.sleep(1)
     client = get_client(url=None)
-    for turn in await parts.database.read(journal.open_turns):
-        for attempt in range(5):
-            try:
-                done = await _recover_turn(parts, client, turn)
-                if done:
-                    logger.warning("turn %s of thread %s: %s", turn.turn_id, turn.thread_id, done)
-                break
-            except (httpx.HTTPError, OSError) as exc:
-                logger.warning("turn %s was not recovered (attempt %d): %s", turn.turn_id, attempt + 1, exc)
-                await asyncio.sleep(1)
+    unsettled = await parts.database.read(journal.open_turns)
+    for _ in range(_LOOKS):
+        unsettled = [turn for turn in unsettled if not await _is_settled(parts, client, turn)]
+        if not unsettled:
+            break
+        await asyncio.sleep(_BETWEEN_S)
         await parts.gate.take_lease(_LEASE, holder, _LEASE_TIME)
+    for turn in unsettled:
+        logger.error("turn %s of thread %s does not go on; a new message there ends it", turn.turn_id, turn.thread_id)
     await parts.gate.drop_lease(_LEASE, holder)
 
 
-async def _recover_turn(parts: Wiring, client: LangGraphClient, turn: Turn) -> str | None:
-    """Continue one turn when it does not by itself; say what was done."""
-    done = "continued"
+async def _is_settled(parts: Wiring, client: LangGraphClient, turn: Turn) -> bool:
+    """Tell whether a turn is over or waits for an answer; else make it go on, to be looked at again.
+
+    A run may go on with it already: the server tries those again that it still knows, and then this one is refused.
+    """
+    now = await parts.database.read(lambda connection: journal.turn(connection, turn.turn_id))
+    if now is None or now.state != "open":
+        return True
     try:
-        thread = await client.threads.get(turn.thread_id)
+        thread = await _thread(client, turn)
+        state = await client.threads.get_state(turn.thread_id)
+        # The row counts, too: clients find what is pending by its status, and one made anew says "idle".
+        if thread["status"] == "interrupted" and _waits_rightly(await _next_request(parts, turn), state):
+            return True
+        is_there = bool(state["next"]) and _values(state).get("turn_id") == turn.turn_id
+        words: dict[str, Any] | None = None if is_there else {"messages": await _rebuilt(parts, turn)}
+        await client.runs.create(turn.thread_id, GRAPH, input=words, multitask_strategy="reject", durability="sync")
+    except ConflictError:
+        return False
+    except (httpx.HTTPError, OSError) as exc:
+        logger.warning("turn %s of thread %s is not recovered yet: %s", turn.turn_id, turn.thread_id, exc)
+        return False
+    logger.warning("turn %s of thread %s continued", turn.turn_id, turn.thread_id)
+    return False
+
+
+async def _thread(client: LangGraphClient, turn: Turn) -> Thread:
+    """Give the turn's thread, made again when it is lost."""
+    try:
+        return await client.threads.get(turn.thread_id)
     except NotFoundError:
         # Whose it is stands in the journal: the metadata that the server's own handlers would have written.
         metadata = {"graph_id": GRAPH, "owner": turn.requested_by}
-        thread = await client.threads.create(thread_id=turn.thread_id, metadata=metadata, if_exists="do_nothing")
-        done = "its thread was lost, made again"
-    if thread["status"] == "busy":
-        return None  # the server retries the run itself
-    state = await client.threads.get_state(turn.thread_id)
-    # The row counts, too: clients find what is pending by its status, and one made anew says "idle".
-    if thread["status"] == "interrupted" and _waits_rightly(await _next_request(parts, turn), state):
-        return None
-    is_there = bool(state["next"]) and _values(state).get("turn_id") == turn.turn_id
-    words: dict[str, Any] | None = None if is_there else {"messages": await _rebuilt(parts, turn)}
-    try:
-        await client.runs.create(turn.thread_id, GRAPH, input=words, multitask_strategy="reject", durability="sync")
-    except ConflictError:
-        return None  # somebody else's run goes on with it
-    return done
+        logger.warning("thread %s was lost, made again", turn.thread_id)
+        return await client.threads.create(thread_id=turn.thread_id, metadata=metadata, if_exists="do_nothing")
 
 
 def _waits_rightly(following: Request | None, state: Any) -> bool:
