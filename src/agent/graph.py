@@ -17,9 +17,10 @@ from langgraph.types import Command, Send
 from agent.clearance.approval import IS_RESUME
 from agent.clearance.canonical import clean, key
 from agent.clearance.errors import NotOursError
-from agent.clearance.gate import Call, Caller, Truth
+from agent.clearance.gate import Caller
 from agent.clearance.intake import request_id
 from agent.clearance.journal import ERASED, Plan
+from agent.clearance.records import Call, Truth
 from agent.identity import caller_of, is_durable, thread_of
 from agent.model import ModelUnavailable, speak, unparsed_call
 from agent.tools.actions import Site, site
@@ -114,7 +115,7 @@ class _Nodes:
         if not said or caller.principal.kind == "system":
             # Nothing to answer. What was open goes on where it was. What nobody wrote who is signed in goes: it would
             # count as the words of whoever writes next.
-            turn = await parts.gate.open_turn_of(thread_id)
+            turn = await parts.gate.records.open_turn_of(thread_id)
             if said and turn is None:
                 messages.append(AIMessage("Nobody signed in wrote this message, so it is not answered."))
             return Command(
@@ -142,7 +143,7 @@ class _Nodes:
         parts = await self._assemble()
         thread_id = thread_of(config)
         messages = state["messages"]
-        turn, plans, truth = await parts.gate.look(thread_id, _turn_id(state), ids_of(messages))
+        turn, plans, truth = await parts.gate.records.look(thread_id, _turn_id(state), ids_of(messages))
         if turn is None:
             return Command(goto=END)
         position = _position(plans, messages)
@@ -191,7 +192,7 @@ class _Nodes:
         thread_id = thread_of(config)
         caller = caller_of(config, parts.settings)
         messages = state["messages"]
-        turn, plans, outcomes = await gate.turn(thread_id, _turn_id(state))
+        turn, plans, outcomes = await gate.records.turn(thread_id, _turn_id(state))
         position = _position(plans, messages)
         if turn is None:
             await gate.note_forged(thread_id, _turn_id(state), caller)
@@ -251,7 +252,7 @@ class _Nodes:
         try:
             pointer = (clean(str(state["message_id"])), clean(str(state["tool_call_id"])), int(state["revision"]))
             call = Call(thread_id, *pointer)
-            plan, stored, question = await parts.gate.call(call)
+            plan, stored, question = await parts.gate.records.call(call)
         except (NotOursError, KeyError, TypeError, ValueError):
             await parts.gate.note_forged(thread_id, str(state)[:200], caller)
             return Command(goto="dispatch")
@@ -292,7 +293,7 @@ async def _heard(
     heard as a new one, and the earlier one stands again. Older words that the journal of this thread does not know were
     said elsewhere, in the thread this one is a copy of: to hear them again would be to ask for everything again.
     """
-    truth = await parts.gate.truth(thread_id, ids_of(messages))
+    truth = await parts.gate.records.truth(thread_id, ids_of(messages))
     tail = await _tail(parts, messages, truth)
     said: list[HumanMessage] = []
     heard: list[HumanMessage] = []
@@ -318,7 +319,7 @@ async def _tail(parts: Wiring, messages: list[AnyMessage], truth: Truth) -> int:
     while last and not isinstance(messages[last - 1], HumanMessage) and messages[last - 1].id not in truth.plans:
         last -= 1
     behind = ids_of(messages[last:])
-    if behind and await parts.gate.said_elsewhere(behind):
+    if behind and await parts.gate.records.said_elsewhere(behind):
         return len(messages)
     while last and not isinstance(messages[last - 1], AIMessage):
         last -= 1

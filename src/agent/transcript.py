@@ -13,9 +13,9 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from agent.clearance.canonical import clean, is_too_much
-from agent.clearance.gate import Truth
 from agent.clearance.intake import request_id
 from agent.clearance.journal import ERASED, Plan, Receipt
+from agent.clearance.records import Truth
 from agent.model import UNPARSED
 
 #: How the ids of results begin; no other message has such a one.

@@ -126,7 +126,7 @@ def normalise_url(url: str) -> str:
         return f"sqlite://{rest}"
     if separator and backend in ("postgres", "postgresql"):
         return f"postgresql+psycopg://{rest}"
-    raise ValueError(f"DATABASE_URL must begin with sqlite:// or postgresql://, not {scheme!r}")
+    raise ValueError(f"must begin with sqlite:// or postgresql://, not {scheme!r}")
 
 
 def _engine(url: str, *, read_only: bool = False) -> Engine:
