@@ -65,7 +65,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
         return
-    with _copy(request.getfixturevalue("postgres_template"), "migrated") as url:
+    with copied(request.getfixturevalue("postgres_template"), "migrated") as url:
         yield url
 
 
@@ -103,14 +103,15 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
             shutil.copy(request.getfixturevalue("seeded_sqlite"), path)
             opened = Database(f"sqlite:///{path}")
         else:
-            url = stack.enter_context(_copy(request.getfixturevalue("seeded_postgres"), "seeded"))
+            url = stack.enter_context(copied(request.getfixturevalue("seeded_postgres"), "seeded"))
             opened = Database(url)
         stack.callback(opened.close)
         yield World(opened)
 
 
 @contextmanager
-def _copy(url: str, template: str) -> Iterator[str]:
+def copied(url: str, template: str) -> Iterator[str]:
+    """Give the URL of a copy of a database for as long as the block runs."""
     name = f"test_{uuid4().hex}"
     _administer(url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield _named(url, name)

@@ -16,10 +16,12 @@ def make_server(seeded_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Make servers, not started, each with its own data; what still runs at the end is stopped."""
     made: list[Server] = []
 
-    def make(config: str = "langgraph.dev.json", **env: str) -> Server:
+    def make(config: str = "langgraph.dev.json", database_url: str = "", **env: str) -> Server:
         folder = tmp_path_factory.mktemp("server")
-        shutil.copy(seeded_sqlite, folder / "clearance.db")
-        server = Server(folder, f"sqlite:///{folder / 'clearance.db'}", config, env)
+        if not database_url:
+            shutil.copy(seeded_sqlite, folder / "clearance.db")
+            database_url = f"sqlite:///{folder / 'clearance.db'}"
+        server = Server(folder, database_url, config, env)
         made.append(server)
         return server
 

@@ -1,10 +1,15 @@
 """The main job on the real server, through the SDK."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import NotFoundError
 
-from tests.support.conversation import GRAPH, converse
+from tests.conftest import copied
+from tests.support.conversation import GRAPH, Conversation, connected, converse
+from tests.support.server import Server
 
 
 async def test_a_held_transfer_is_answered_through_the_sdk_and_happens_once(client: LangGraphClient) -> None:
@@ -43,3 +48,36 @@ async def test_a_stateless_run_can_neither_move_money_nor_leave_a_question(clien
 
     assert "__interrupt__" not in ended
     assert "keeps no thread" in ended["messages"][-1]["content"]
+
+
+async def test_the_main_job_runs_on_postgresql_and_survives_a_kill(
+    seeded_postgres: str, make_server: Callable[..., Server]
+) -> None:
+    with copied(seeded_postgres, "seeded") as url:
+        server = make_server(database_url=url).start()
+        async with connected(server.url) as client:
+            talk = await converse(client)
+            await talk.say("transfer 5,000 from A-2001 to A-2003 and 2,000 from A-2001 to A-2002")
+            await talk.answer_by_id({"approved": True})
+        server.kill()
+        server.start()
+        async with connected(server.url) as client:
+            talk = Conversation(client, talk.thread_id)
+            for _ in range(300):
+                if await is_asking(talk):
+                    break
+                await asyncio.sleep(0.1)
+            done = await talk.answer_by_id({"approved": True})
+        server.stop()
+
+    said = done["messages"][-1]["content"]
+    assert "Transferred $5,000.00 from A-2001 to A-2003" in said
+    assert "Transferred $2,000.00 from A-2001 to A-2002" in said
+
+
+async def is_asking(talk: Conversation) -> bool:
+    """Tell whether the thread is there again and waits for an answer."""
+    try:
+        return await talk.status() == "interrupted" and await talk.question() is not None
+    except NotFoundError:
+        return False
