@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -58,7 +58,7 @@ def report(planted: Sequence[Planted], findings: Sequence[Finding]) -> dict[str,
 
 @pytest.mark.parametrize("size", ["small", "full"])
 def test_a_seeded_bank_is_whole_and_every_planted_oddity_is_found(
-    database: Database, size: str, capsys: pytest.CaptureFixture[str]
+    database: Database, size: str, record_property: Callable[[str, object], None]
 ) -> None:
     began = time.monotonic()
     planted = database.write_now(lambda c: seed(c, size))  # type: ignore[arg-type]  # a parameter is a plain str
@@ -66,10 +66,11 @@ def test_a_seeded_bank_is_whole_and_every_planted_oddity_is_found(
 
     counts = report(planted, detect(database))
 
-    with capsys.disabled():
-        print(f"\nseed {size} on {'SQLite' if database.is_sqlite else 'PostgreSQL'}: {took_s:.1f} s")  # noqa: T201
-        for kind, (wanted, found, other, false) in counts.items():
-            print(f"  {kind:16}planted {wanted}, found {found}, other planted {other}, false {false}")  # noqa: T201
+    on = "SQLite" if database.is_sqlite else "PostgreSQL"
+    record_property("measured", f"{size} seed on {on}: {took_s:.1f} s")
+    for kind, (wanted, found, other, false) in counts.items():
+        told = f"  {kind:16}planted {wanted}, found {found}, other planted {other}, false {false}"
+        record_property("measured", told)
     for wanted, found, _, false in counts.values():
         assert wanted == found == SIZES[size].planted
         assert false <= SIZES[size].lookalikes / 2
