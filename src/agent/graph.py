@@ -207,15 +207,15 @@ class _Nodes:
         calls = from_json(plan.message).tool_calls
         settled: list[AnyMessage] = []
         lookups: list[Send] = []
-        actions: list[tuple[int, dict[str, Any]]] = []
-        for index, call in enumerate(calls):
+        actions: list[dict[str, Any]] = []
+        for call in calls:
             asked = cast("dict[str, Any]", call)
             is_present = result_id(plan, asked["id"]) in present
             asked_id = request_id(plan, asked["id"])
             if call["name"] in toolbox.actions or asked_id in outcomes:
                 # What the state says of an action is not believed; its receipt is.
                 if not is_present or (durable and outcomes.get(asked_id) is None):
-                    actions.append((index, asked))
+                    actions.append(asked)
             elif is_present:
                 continue
             elif (wrong := _unusable(parts, asked)) is not None:
@@ -223,8 +223,8 @@ class _Nodes:
             else:
                 lookups.append(_send(plan, asked["id"], 0))
         if actions and not durable:
-            await gate.note_undurable(thread_id, turn.turn_id, caller, [call["name"] for _, call in actions])
-            settled += [result(plan, call, _UNDURABLE, is_error=True) for _, call in actions]
+            await gate.note_undurable(thread_id, turn.turn_id, caller, [call["name"] for call in actions])
+            settled += [result(plan, call, _UNDURABLE, is_error=True) for call in actions]
             actions = []
         if not actions:
             return Command(update={"messages": settled}, goto=lookups or "model")
@@ -234,7 +234,7 @@ class _Nodes:
             receipt_message(plan, call, standing.receipts[call["id"]])
             if call["id"] in standing.receipts
             else result(plan, call, _UNOPENED, is_error=True)
-            for _, call in actions
+            for call in actions
             if call["id"] in standing.receipts or call["id"] not in known
         ]
         if lookups:
