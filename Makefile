@@ -1,8 +1,12 @@
 # `make demo` and `make test` need Python 3.11 or newer, git and make, and nothing before them.
 PYTHON ?= python3
 BIN := .venv/bin
+# Aegra needs Python 3.12: the one on the path, else one of pyenv's, else say `make aegra PYTHON312=…`.
+PYTHON312 ?= $(firstword $(shell python3.12 -c "import sys; print(sys.executable)" 2>/dev/null) \
+	$(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python) python3.12)
+AEGRA := .venv-aegra/bin
 
-.PHONY: install demo test dev lint crash bench lock clean help
+.PHONY: install demo test aegra dev lint attacks crash bench bench-audit screenshots terminal lock clean help
 
 install: .venv/installed
 
@@ -15,17 +19,33 @@ install: .venv/installed
 demo: install          ## play the main job on the real server and check every step
 	$(BIN)/python -m demo
 
-test: install          ## everything, on SQLite and PostgreSQL, unit to real server
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: install          ## everything, unit to real server and browser, on SQLite and PostgreSQL; needs Chromium
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/aegra
 
-dev: install           ## the server for Studio and clients, with a seeded bank
+aegra: install .venv-aegra/installed ## the same package on Aegra, with PostgreSQL and Python 3.12
+	$(BIN)/python -m pytest tests/aegra
+
+.venv-aegra/installed: requirements-aegra.lock pyproject.toml
+	test -x $(AEGRA)/python || $(PYTHON312) -m venv .venv-aegra
+	$(AEGRA)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-aegra.lock
+	$(AEGRA)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+dev: install           ## the server for Studio and clients, with a seeded bank and tokens to try
 	$(BIN)/clearance seed --if-empty
-	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --config langgraph.dev.json --n-jobs-per-worker 10 --no-browser
+	@echo; echo "olga asks:     $$($(BIN)/clearance token olga)"
+	@echo "ana decides:   $$($(BIN)/clearance token ana --role approver)"
+	@echo "tess decides more than \$$25,000 (it takes two):"; echo "  $$($(BIN)/clearance token tess --role approver --role treasurer)"
+	@echo "  $$($(BIN)/clearance token tom --role approver --role treasurer)"; echo
+	AUTH_BOTH_PARTS=true LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --config langgraph.dev.json --n-jobs-per-worker 10 --no-browser
 
 lint: install          ## ruff, and mypy strict over src and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+attacks: install       ## every known way around an approval: a stock agent, ours, and our gate alone; prints the table
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/attacks
 
 crash: install         ## kill -9 the server a hundred times
 	$(BIN)/python -m tests.support.crash --kills 100
@@ -33,13 +53,24 @@ crash: install         ## kill -9 the server a hundred times
 bench: install         ## pause, approve, effect: ours beside bare LangGraph and LangChain's middleware
 	$(BIN)/python -m bench.gate
 
+bench-audit: install   ## `audit verify` over a million rows: rows a second, and memory
+	$(BIN)/python -m bench.audit --postgres
+
+screenshots: install   ## docs/inbox-*.png, made anew in Chromium (apt-get install chromium fonts-liberation)
+	$(BIN)/python -m tests.browser.screenshots
+
+terminal: install      ## docs/terminal.svg, the terminal's inbox drawn anew
+	$(BIN)/python -m tests.support.picture
+
 lock: install          ## pin what pyproject.toml asks for, with hashes and without addresses
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra bench \
 		pyproject.toml -o requirements.lock --no-header --no-annotate
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.12 --extra aegra \
+		--constraint requirements.lock pyproject.toml -o requirements-aegra.lock --no-header --no-annotate
 
 clean:
-	rm -rf .venv .clearance .langgraph_api
+	rm -rf .venv .venv-aegra .clearance .langgraph_api
 
 help:                  ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10

@@ -3,10 +3,12 @@
 import asyncio
 import sys
 import tempfile
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -21,6 +23,8 @@ from agent.db.migrate import migrate
 from agent.settings import read_settings
 from tests.support.conversation import GRAPH, Conversation, connected, converse
 from tests.support.server import Server
+from tests.support.tokens import bearer
+from tests.support.world import ANA, OLGA, TESS
 
 ACCOUNTS = ("A-2001", "A-2002", "A-2003", "A-2005")
 console = Console(highlight=False)
@@ -50,9 +54,13 @@ def read_balance(database: Database, account_id: str) -> int:
 
 @dataclass
 class Demo:
-    """One thread on the demo's server, and the database to compare with."""
+    """One thread on the demo's server as each person sees it, and the database to compare with."""
 
+    #: olga asks, and holds no role.
     talk: Conversation
+    #: ana and tess hold the role approver.
+    ana: Conversation
+    tess: Conversation
     database: Database
 
     def balance(self, account_id: str) -> int:
@@ -60,15 +68,28 @@ class Demo:
         return read_balance(self.database, account_id)
 
     async def say(self, text: str) -> str:
-        """Say something as the person who asks, and give the agent's last words."""
-        console.print(f"\n[bold]you[/]    {escape(text)}")
+        """Say something as olga, and give the agent's last words."""
+        console.print(f"\n[bold]olga[/]   {escape(text)}")
         return self._show(await self.talk.say(text))
 
     async def answer(self, answer: Any) -> str:
-        """Answer the open question by its id, and give the agent's last words."""
+        """Answer the open question by its id as ana, and give the agent's last words."""
         question = await self.question()
-        console.print(f"[bold]answer[/] {escape(str(answer))} [dim]to request {question['id'][:8]}[/]")
-        return self._show(await self.talk.answer_by_id(answer))
+        console.print(f"[bold]ana[/]    {escape(str(answer))} [dim]to request {question['id'][:8]}[/]")
+        return self._show(await self.ana.answer_by_id(answer))
+
+    async def is_refused(self, who: str, talk: Conversation, answer: Any) -> int:
+        """Answer as somebody whom the server must refuse, and give its status.
+
+        Raises:
+            StepFailed: it took the answer.
+        """
+        console.print(f"[bold]{who:6}[/] {escape(str(answer))}")
+        try:
+            await talk.answer(answer)
+        except httpx.HTTPStatusError as exc:
+            return exc.response.status_code
+        raise StepFailed(f"{who} was to be refused, and was not")
 
     async def question(self) -> dict[str, Any]:
         """Give the one open question.
@@ -115,10 +136,12 @@ class Demo:
         before = self.balance("A-2001")
         await self.say("transfer 5,000 from A-2001 to A-2003")
         (interrupt,) = await self.talk.interrupts()
+        status = await self.is_refused("olga", self.talk, {"approved": True})
+        check("who asked cannot approve", holds=status == 403, seen=status)
         await self.answer({"approved": True})
         check("$5,000.00 moved", holds=self.balance("A-2001") == before - 5_000_00)
-        console.print("[bold]answer[/] the same approval once more, to the same request")
-        await self.talk.answer({interrupt["id"]: {"approved": True}})
+        status = await self.is_refused("tess", self.tess, {interrupt["id"]: {"approved": True}})
+        check("a second approval is told that it is late", holds=status == 409, seen=status)
         check("nothing moved again", holds=self.balance("A-2001") == before - 5_000_00)
 
     async def two_calls_one_edited(self) -> None:
@@ -139,7 +162,7 @@ class Demo:
         check("corrected, the customer is deleted", holds="C-1003" in words and "Not done" not in words, seen=words)
 
     async def analysis(self) -> None:
-        console.print("\n[bold]you[/]    analyze transactions")
+        console.print("\n[bold]olga[/]   analyze transactions")
         words: Any = {"messages": [{"role": "user", "content": "analyze transactions"}]}
         steps = []
         with Progress(console=console, transient=False) as progress:
@@ -185,12 +208,15 @@ async def play(folder: Path) -> None:
     given = read_settings()
     model = {"OPENAI_API_KEY": given.openai_api_key.get_secret_value(), "OPENAI_BASE_URL": given.openai_base_url,
              "MODEL": given.model}  # fmt: skip
-    server = Server(folder, url, env={name: value for name, value in model.items() if value})
+    server = Server(folder, url, env={name: value for name, value in model.items() if value}, auth="on")
     console.print(f"Starting the development server, with {'the offline model' if given.is_offline else given.model} …")
     server.start()
     try:
-        async with connected(server.url) as client:
-            demo = Demo(await converse(client), database)
+        async with AsyncExitStack() as stack:
+            olga, ana, tess = [await stack.enter_async_context(connected(server.url, **bearer(person)))
+                               for person in (OLGA, ANA, TESS)]  # fmt: skip
+            talk = await converse(olga)
+            demo = Demo(talk, Conversation(ana, talk.thread_id), Conversation(tess, talk.thread_id), database)
             before = {account_id: demo.balance(account_id) for account_id in ACCOUNTS}
             for step in (
                 demo.look_up,

@@ -5,14 +5,16 @@ State and `Send` payloads point into the journal. Nothing in them is believed: a
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Annotated, Any, TypedDict, cast
+from typing import Annotated, Any, cast
+from uuid import uuid4
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Send
+from typing_extensions import TypedDict  # pydantic draws no schema of typing's own before Python 3.12
 
 from agent.clearance.approval import IS_RESUME
 from agent.clearance.canonical import clean, key
@@ -84,13 +86,27 @@ def build_graph(assemble: Assemble = wired) -> CompiledStateGraph[State, None, I
 
 
 class _Graph(CompiledStateGraph[State, None, Input, Input]):
-    """Tells the gate whether a run brought an answer: one that an earlier run left behind is not this person's."""
+    """Tells the gate whether a run brought an answer: one that an earlier run left behind is not this person's.
+
+    And gives words an id before they are stored: run again from the checkpoint that holds them, they are not new.
+    """
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
-        return super().stream(input, _told(input, config), **options)
+        return super().stream(_identified(input), _told(input, config), **options)
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
-        return super().astream(input, _told(input, config), **options)
+        return super().astream(_identified(input), _told(input, config), **options)
+
+
+def _identified(given: Any) -> Any:
+    if not isinstance(given, dict) or not given.get("messages"):
+        return given
+    words = given["messages"]
+    try:
+        read = convert_to_messages(words if isinstance(words, list) else [words])
+    except (ValueError, TypeError, NotImplementedError, KeyError, AttributeError):
+        return given  # langgraph says what is wrong with it
+    return {**given, "messages": [one if one.id else one.model_copy(update={"id": str(uuid4())}) for one in read]}
 
 
 def _told(given: Any, config: RunnableConfig | None) -> RunnableConfig:
@@ -228,7 +244,7 @@ class _Nodes:
             actions = []
         if not actions:
             return Command(update={"messages": settled}, goto=lookups or "model")
-        standing = await gate.advance(thread_id, plan.message_id, may_ask=not lookups)
+        standing = await gate.advance(thread_id, plan.message_id)
         known = {request.tool_call_id for request in standing.requests}
         settled += [
             receipt_message(plan, call, standing.receipts[call["id"]])

@@ -1,19 +1,22 @@
 """Who runs this: read from what the server authenticated, in one place."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.runtime import get_runtime
 
-from agent.clearance.approval import is_addressed
+from agent.clearance.approval import checkpoint_id, interrupt_id, is_addressed
 from agent.clearance.gate import Caller
-from agent.clearance.principal import LOCAL, SYSTEM, Principal
+from agent.clearance.principal import LOCAL, STUDIO_ID, SYSTEM, Principal
 from agent.settings import Settings
 
 # Set by the server for each run, and refused in a client's config by it. Source: langgraph_api.models.run.
 _STARTED = "__request_start_time_ms__"
+#: In a run's config: when our handler let it in, ms since 1970. Aegra stamps nothing of its own.
+RECEIVED_MS = "clearance_received_ms"
+#: A field of the user on Aegra, where recovery acts as a thread's owner: that it is the server itself.
+OF_SYSTEM = "clearance_system"
 # Where langgraph keeps its checkpointer. Source: langgraph._internal._constants.
 _CHECKPOINTER = "__pregel_checkpointer"
 
@@ -22,12 +25,16 @@ def caller_of(config: RunnableConfig, settings: Settings) -> Caller:
     """Give who asked for this run and when; on a resume that is the one who answers. Call it inside a node."""
     configurable = config.get("configurable", {})
     info = get_runtime().execution_info
-    started = configurable.get(_STARTED)
+    # The earlier one: where only one of them is the server's own, a client gains nothing by sending the other.
+    stamps = [configurable.get(name) for name in (_STARTED, RECEIVED_MS)]
+    started = [int(stamp) for stamp in stamps if isinstance(stamp, int | float) and not isinstance(stamp, bool)]
     return Caller(
         principal=_principal(settings),
         run_id=info.run_id if info else None,
-        started_ms=int(started) if isinstance(started, int | float) else None,
+        started_ms=min(started, default=None),
         is_addressed=is_addressed(configurable),
+        interrupt_id=interrupt_id(configurable),
+        checkpoint_id=checkpoint_id(configurable),
     )
 
 
@@ -42,22 +49,34 @@ def is_durable(config: RunnableConfig) -> bool:
     return isinstance(config.get("configurable", {}).get(_CHECKPOINTER), BaseCheckpointSaver)
 
 
-def _principal(settings: Settings) -> Principal:
+def principal_of(user: Any, settings: Settings) -> Principal:
+    """Give the principal that a user of the server's authentication is; `SYSTEM` for none, `LOCAL` where it is off."""
     if settings.auth == "off":
         return LOCAL
-    info = get_runtime().server_info
-    user = info.user if info else None
-    if user is None or not user.identity:
+    identity = _field(user, "identity") if user is not None else None
+    if not isinstance(identity, str) or not identity or _field(user, OF_SYSTEM) is True:
         # A run without a user on a server that authenticates was started by the server itself.
         return SYSTEM
-    return Principal(user.identity, kind="person", roles=frozenset(_roles(user)))
+    is_studio = identity == STUDIO_ID
+    roles = _field(user, "roles")
+    return Principal(
+        identity,
+        kind="person",
+        roles=frozenset() if is_studio or not isinstance(roles, list | tuple | set | frozenset)
+        else frozenset(role for role in roles if isinstance(role, str)),
+        has_all_roles=is_studio and settings.auth_both_parts,
+        may_approve_own=settings.auth_both_parts,
+    )  # fmt: skip
 
 
-def _roles(user: Any) -> Iterable[str]:
+def _principal(settings: Settings) -> Principal:
+    info = get_runtime().server_info
+    return principal_of(info.user if info else None, settings)
+
+
+def _field(user: Any, name: str) -> Any:
+    """Read a field of a user: a mapping on LangGraph's server, an object on Aegra."""
     try:
-        roles = user["roles"]
+        return user[name]
     except (KeyError, TypeError):
-        return ()
-    return (
-        (role for role in roles if isinstance(role, str)) if isinstance(roles, list | tuple | set | frozenset) else ()
-    )
+        return getattr(user, name, None)

@@ -1,9 +1,9 @@
 """The one settings object, read once from the environment (and `.env`). Every name stands in `.env.example`."""
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,8 +27,27 @@ class Settings(BaseSettings):
     #: Key of the audit log's HMAC. With SQLite it may be empty: a key file is made beside the database.
     audit_key: SecretStr = SecretStr("")
     #: `on`: who acts comes from the server's authentication. `off`: one local principal with all roles.
-    #: Empty: on where the server has an authentication configured.
-    auth: Literal["on", "off", ""] = ""
+    auth: Literal["on", "off"] = "on"
+
+    #: Whose signatures count: the JWKS of the identity provider. Empty: development, tokens of `clearance token`.
+    auth_jwks_url: str = ""
+    #: The issuer that tokens must name; required with AUTH_JWKS_URL.
+    auth_issuer: str = ""
+    #: The audience that tokens must name.
+    auth_audience: str = "clearance"
+    #: The claim that holds a person's roles, a list of names or one text with spaces between them.
+    auth_roles_claim: str = "roles"
+    #: HS256 secret of development tokens. With SQLite it may be empty: a file is made beside the database.
+    auth_secret: SecretStr = SecretStr("")
+    #: One person may play both parts, to debug in Studio: approve what they asked for themselves.
+    auth_both_parts: bool = False
+    #: `off`: answers on loopback only. `on`: on every address. Empty: on with AUTH_JWKS_URL, else off.
+    remote: Literal["on", "off", ""] = ""
+
+    #: Where notifications are posted; empty: none are sent.
+    webhook_url: str = ""
+    #: Key of their signature, at least 32 characters; required with WEBHOOK_URL.
+    webhook_secret: SecretStr = SecretStr("")
 
     #: Model name at the endpoint.
     model: str = "gpt-5-mini"
@@ -47,11 +66,23 @@ class Settings(BaseSettings):
     analysis_chunk: int = Field(default=2_000, ge=1)
 
     @model_validator(mode="after")
-    def _decide_auth(self) -> "Settings":
-        if not self.auth:
-            configured = os.environ.get("LANGGRAPH_AUTH") or os.environ.get("LANGGRAPH_AUTH_TYPE", "noop") != "noop"
-            object.__setattr__(self, "auth", "on" if configured else "off")
+    def _check_pairs(self) -> "Settings":
+        if self.auth_jwks_url and not self.auth_issuer:
+            raise ValueError("AUTH_ISSUER: required with AUTH_JWKS_URL, else any token of that provider's would count")
+        secret = self.auth_secret.get_secret_value()
+        if secret and len(secret) < 32:
+            raise ValueError("AUTH_SECRET: needs at least 32 characters, for example from `openssl rand -hex 32`")
+        jwks = urlsplit(self.auth_jwks_url)
+        if self.auth_jwks_url and jwks.scheme != "https" and jwks.hostname not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError("AUTH_JWKS_URL: must begin with https://, else anybody on the way can put in a key")
+        if self.webhook_url and len(self.webhook_secret.get_secret_value()) < 32:
+            raise ValueError("WEBHOOK_SECRET: required with WEBHOOK_URL, at least 32 characters")
         return self
+
+    @property
+    def answers_remotely(self) -> bool:
+        """Tell whether requests from other machines are answered."""
+        return self.remote == "on" or (not self.remote and bool(self.auth_jwks_url))
 
     @property
     def is_offline(self) -> bool:
@@ -79,6 +110,9 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as exc:
         problems = "; ".join(
-            f"{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}" for error in exc.errors()
+            f"{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}"
+            if error["loc"]
+            else error["msg"].removeprefix("Value error, ")
+            for error in exc.errors()
         )
         raise SettingsError(problems) from exc

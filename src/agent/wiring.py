@@ -94,13 +94,27 @@ def audit_key(settings: Settings, *, may_make: bool = True) -> bytes:
         if len(given) < 32:
             raise SettingsError("AUDIT_KEY: needs at least 32 characters, for example from `openssl rand -hex 32`")
         return given.encode()
+    return _key_beside(settings, "AUDIT_KEY", ".audit-key", may_make)
+
+
+def auth_secret(settings: Settings, *, may_make: bool = True) -> bytes:
+    """Give the secret of development tokens: AUTH_SECRET, or for SQLite a file beside the database, made at first.
+
+    Raises:
+        SettingsError: PostgreSQL without AUTH_JWKS_URL and AUTH_SECRET, or no file where none may be made.
+    """
+    given = settings.auth_secret.get_secret_value()
+    return given.encode() if given else _key_beside(settings, "AUTH_SECRET", ".auth-secret", may_make)
+
+
+def _key_beside(settings: Settings, name: str, suffix: str, may_make: bool) -> bytes:
     path = sa.make_url(settings.database_url).database
     if not settings.database_url.startswith("sqlite") or not path or path == ":memory:":
-        raise SettingsError("AUDIT_KEY: missing; only with a SQLite file a key file is made beside it")
-    file = Path(path).with_suffix(".audit-key")
+        raise SettingsError(f"{name}: missing; only with a SQLite file a key file is made beside it")
+    file = Path(path).with_suffix(suffix)
     if not file.exists():
         if not may_make:
-            raise SettingsError(f"AUDIT_KEY: missing, and there is no key file {str(file)!r}")
+            raise SettingsError(f"{name}: missing, and there is no key file {str(file)!r}")
         file.parent.mkdir(parents=True, exist_ok=True)
         # Written whole, then named: two processes that start at once end with the same key.
         draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
@@ -108,7 +122,7 @@ def audit_key(settings: Settings, *, may_make: bool = True) -> bytes:
         draft.write_text(secrets.token_hex(32))
         try:
             file.hardlink_to(draft)
-            logger.warning("AUDIT_KEY is not set: made %s; keep it, the audit log verifies with no other", file)
+            logger.warning("%s is not set: made %s", name, file)
         except FileExistsError:
             pass
         finally:

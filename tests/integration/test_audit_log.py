@@ -11,6 +11,7 @@ from agent.clearance.audit import Verification
 from agent.clearance.transitions import salted
 from agent.db.tables import decisions, erasures, plans, receipts, requests, turns
 from tests.support.scripted_model import calls
+from tests.support.tampering import disarm
 from tests.support.world import ANA, AUDIT_KEY, OLGA, World, question
 
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000", "memo": "secret memo"})
@@ -107,13 +108,12 @@ TAMPERINGS: dict[str, tuple[list[str], str]] = {
 
 async def test_tampering_is_found_and_named(world: World) -> None:
     await _five_rows(world)
-    _drop_triggers(world)
+    disarm(world.database)
 
     for tampering, (statements, reason) in TAMPERINGS.items():
         verification = _after(world, statements)
         assert not verification.is_whole, tampering
         assert reason in str(verification.reason), tampering
-        assert verification.broken_at is not None
 
     assert _verify(world).is_whole
 
@@ -121,11 +121,15 @@ async def test_tampering_is_found_and_named(world: World) -> None:
 async def test_a_tail_cut_together_with_its_head_shows_against_a_head_noted_before(world: World) -> None:
     await _five_rows(world)
     noted = world.read(audit.read_head)
-    _drop_triggers(world)
-    mac = world.audit()[3]["mac"]
+    disarm(world.database)
+    last = world.audit()[3]
     world.execute("DELETE FROM audit WHERE seq = 5")
-    world.execute(f"UPDATE audit_head SET seq = 4, mac = '{mac}'")
+    world.execute(f"UPDATE audit_head SET seq = 4, mac = '{last['mac']}', at = '{last['at']}'")
 
+    alone = f"the log tells of 1 (nothing of request {world.request('call-1').request_id})"
+    assert _verify(world).reason == f"the journal holds 2 decisions, {alone}; the journal holds 2 receipts, {alone}"
+    for table in ("decisions", "receipts"):
+        world.execute(f"DELETE FROM {table} WHERE request_id = '{world.request('call-1').request_id}'")
     assert _verify(world).is_whole
     verification = _verify(world, noted)
     assert verification.reason == "the log ends at row 4; row 5 was noted before"
@@ -133,6 +137,75 @@ async def test_a_tail_cut_together_with_its_head_shows_against_a_head_noted_befo
     await world.say("pay", thread="later")
     verification = _verify(world, noted)
     assert verification.reason == "row 5 differs from the head noted before"
+
+
+BENT: dict[str, tuple[str, str]] = {
+    "outcome": ("UPDATE receipts SET outcome = 'failed' WHERE outcome = 'executed'",
+                "row 5 says executed of request {executed}, its receipt says failed"),
+    "sentence": ("UPDATE receipts SET sentence = 'Transferred $9.' WHERE outcome = 'executed'",
+                 "row 5 says executed of request {executed}, its receipt has another sentence"),
+    "time": ("UPDATE receipts SET finished_at = '2026-01-01T00:00:00.000000Z' WHERE outcome = 'rejected'",
+             "row 4 says rejected of request {rejected} at "),
+    "receipt gone": ("DELETE FROM receipts WHERE outcome = 'executed'",
+                     "row 5 says executed of request {executed}, which has no receipt"),
+    "receipt made up": ("INSERT INTO receipts (request_id, outcome, revision, sentence, finished_at)"
+                        " SELECT request_id, 'executed', 1, 'Done.', opened_at FROM requests WHERE state = 'asked'",
+                        "the journal holds 3 receipts, the log tells of 2 (nothing of request {asked})"),
+    "approval made up": ("INSERT INTO decisions (decision_id, number, request_id, revision, decision, decided_by,"
+                         " decider_kind, decider_roles, counts, decided_at) SELECT 'made up', 1, request_id, 1,"
+                         " 'approve', 'ana', 'person', '[]', TRUE, opened_at FROM requests WHERE state = 'asked'",
+                         "the log tells of 2 (nothing of request {asked})"),
+    "request gone": ("DELETE FROM requests WHERE state = 'asked'",
+                     "the journal holds 2 requests, the log tells of 3 (row 6 of request {asked}, which has none)"),
+    "counter": ("UPDATE audit_head SET requests = 2", "the head counts 2 requests, the log 3"),
+    "freeze lifted": ("UPDATE audit_head SET frozen = FALSE, frozen_by = NULL",
+                      "the freeze switch is off, the log says on, by ops"),
+    "freeze by another": ("UPDATE audit_head SET frozen_by = 'ana'",
+                          "the freeze switch is on, by ana, the log says on, by ops"),
+    "freeze at another time": ("UPDATE audit_head SET frozen_at = '2026-01-01T00:00:00.000000Z'",
+                               "the freeze switch is on since 2026-01-01"),
+    "clock": ("UPDATE audit_head SET at = '2099-01-01T00:00:00.000000Z'", "the head's time is 2099-01-01T00:00:00"),
+}  # fmt: skip
+
+
+async def test_a_journal_bent_past_the_gate_is_found_though_every_row_is_whole(world: World) -> None:
+    world.model.will_say(calls(PAY, PAY), AIMessage("Done."))
+    await world.say("pay")
+    await world.answer(True)
+    await world.answer(False)
+    world.model.will_say(calls(PAY))
+    await world.say("pay", thread="waiting")
+    await world.freeze()
+    disarm(world.database)
+    ids = {request.state: request.request_id for request in world.requests()}
+    assert _verify(world).is_whole
+
+    free = [f"DELETE FROM {table} WHERE request_id = '{ids['asked']}'" for table in ("questions", "request_subjects")]
+    for bent, (statement, reason) in BENT.items():
+        verification = _after(world, [*free, statement])
+        assert reason.format(**ids) in str(verification.reason), bent
+        assert (verification.rows, verification.broken_at) == (len(world.audit()), None), bent
+
+
+async def test_a_freeze_flipped_on_past_the_gate_is_found(world: World) -> None:
+    await world.freeze()
+    await world.unfreeze()
+    world.execute("UPDATE audit_head SET frozen = TRUE, frozen_by = 'ops'")
+
+    assert _verify(world).reason == "the freeze switch is on, by ops, the log says off"
+
+
+@pytest.mark.parametrize("column", ["outcome", "finished_at", "sentence"])
+async def test_a_receipt_that_is_not_even_text_is_found(world: World, column: str) -> None:
+    """SQLite takes any bytes for text; they looked like a database that does not answer."""
+    if not world.database.is_sqlite:
+        pytest.skip("PostgreSQL refuses them")
+    await _five_rows(world)
+    disarm(world.database)
+    world.execute("PRAGMA ignore_check_constraints = ON")
+    world.execute(f"UPDATE receipts SET {column} = CAST(x'ff' AS TEXT)")
+
+    assert "cannot be read" in str(_verify(world).reason)
 
 
 async def test_another_key_verifies_nothing(world: World) -> None:
@@ -251,12 +324,3 @@ def _after(world: World, statements: list[str]) -> Verification:
 
     world.database.write_now(tamper)
     return found[0]
-
-
-def _drop_triggers(world: World) -> None:
-    """What somebody does who may do everything in the database, and has not the key."""
-    if world.database.is_sqlite:
-        world.execute("DROP TRIGGER audit_no_update")
-        world.execute("DROP TRIGGER audit_no_delete")
-    else:
-        world.execute("ALTER TABLE audit DISABLE TRIGGER ALL")

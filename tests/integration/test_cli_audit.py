@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from agent.clearance import audit
 from tests.support.command import run
+from tests.support.tampering import disarm
 from tests.support.world import AUDIT_KEY, World
 
 
@@ -27,10 +28,7 @@ async def _write_some(world: World) -> None:
 
 
 def _tamper(world: World, statement: str) -> None:
-    """Change the log as somebody with all rights to the database could: the triggers that forbid it are gone."""
-    triggers = ("audit_no_update", "audit_no_delete") if world.database.is_sqlite else ("audit_append_only ON audit",)
-    for trigger in triggers:
-        world.execute(f"DROP TRIGGER {trigger}")
+    disarm(world.database)
     world.execute(statement)
 
 
@@ -70,10 +68,29 @@ async def test_a_log_that_was_cut_shows_against_a_noted_head(world: World) -> No
     noted = run("audit", "head").out.strip()
     (before,) = world.read(lambda c: [row for row in audit.rows(c) if row["seq"] == 4])
     _tamper(world, "DELETE FROM audit WHERE seq > 4")
-    world.execute(f"UPDATE audit_head SET seq = 4, mac = '{before['mac']}'")
+    world.execute(f"UPDATE audit_head SET seq = 4, mac = '{before['mac']}', at = '{before['at']}'")
 
     assert run("audit", "verify").code == 0
     assert run("audit", "verify", "--head", noted).code == 6
+
+
+async def test_a_freeze_switch_that_was_flipped_by_hand_is_told_without_naming_a_row(world: World) -> None:
+    await world.freeze()
+    world.execute("UPDATE audit_head SET frozen = FALSE, frozen_by = NULL")
+
+    ran = run("audit", "verify")
+    as_json = run("audit", "verify", "--json")
+
+    assert ran.code == as_json.code == 6
+    assert "Broken: the freeze switch is off, the log says on, by ops." in ran.out
+    assert "All 1 rows are whole" in ran.out
+    assert (as_json.json["whole"], as_json.json["broken_at"]) == (False, None)
+
+
+@pytest.mark.parametrize("head", ["", "5", "5:", "0:" + "0" * 64, "05:" + "0" * 64, "5:xyz"])
+async def test_a_noted_head_that_is_none_is_refused(world: World, head: str) -> None:
+    """One of row 0 with a mac was taken, and compared with nothing."""
+    assert run("audit", "verify", "--head", head).code == 2
 
 
 async def test_verify_with_another_key_is_broken_from_the_first_row(

@@ -35,10 +35,11 @@ NEEDS_DATABASE = [
 
 def test_the_commands_are_those_that_the_readme_names() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
-        *("chat", "pending", "show", "approve", "reject", "edit"),
+        *("chat", "inbox", "watch", "pending", "show", "approve", "reject", "edit"),
         *("status", "freeze", "unfreeze", "migrate", "seed"),
         *("audit", "audit verify", "audit head", "audit tail", "audit export"),
-        *("policy", "policy check", "policy explain"),
+        *("policy", "policy check", "policy explain", "policy replay"),
+        *("token", "stats"),
     }
 
 
@@ -61,7 +62,7 @@ def test_help_documents_the_exit_codes(command: str) -> None:
 
 
 def test_help_is_there_at_once_without_what_the_commands_need() -> None:
-    heavy = "{'langgraph', 'langchain_core', 'langgraph_sdk', 'sqlalchemy', 'pydantic', 'agent.wiring'}"
+    heavy = "{'langgraph', 'langchain_core', 'langgraph_sdk', 'sqlalchemy', 'pydantic', 'agent.wiring', 'textual', 'httpx'}"
     code = f"import agent.cli.commands, sys; print(sorted({heavy} & set(sys.modules)))"
 
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -123,7 +124,7 @@ def test_a_setting_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert "MODEL_RETRIES" in ran.err
 
 
-@pytest.mark.parametrize("command", [("pending",), ("show", "a"), ("approve", "a"), ("chat", "hello")], ids=" ".join)
+@pytest.mark.parametrize("command", [("pending",), ("show", "a"), ("approve", "a"), ("chat", "hello"), ("watch",)], ids=" ".join)
 def test_a_server_that_does_not_answer_is_one_sentence(command: tuple[str, ...]) -> None:
     ran = run("--url", "http://127.0.0.1:1", *command)
 
@@ -157,14 +158,14 @@ def test_a_wrong_command_line_is_2(command: tuple[str, ...]) -> None:
     ("text", "shown"),
     [
         ("Zoë & José — 山田", "Zoë & José — 山田"),
-        ("\x1b]0;title\x07", "\\u001b]0;title\\u0007"),
-        ("\x9b31m", "\\u009b31m"),
-        ("\x7f", "\\u007f"),
-        ("pay\u202eeulav", "pay\\u202eeulav"),
-        ("a\u200bb\ufeff", "a\\u200bb\\ufeff"),
-        ("\ud800", "\\ud800"),
+        ("\x1b]0;title\x07", "‹U+001B›]0;title‹U+0007›"),
+        ("\x9b31m", "‹U+009B›31m"),
+        ("\x7f", "‹U+007F›"),
+        ("pay\u202eeulav", "pay‹U+202E›eulav"),
+        ("a\u200bb\ufeff", "a‹U+200B›b‹U+FEFF›"),
+        ("\ud800", "‹U+D800›"),
         ("[red]no markup[/red] :smile:", "[red]no markup[/red] :smile:"),
-        ("over\rwrite", "over\\rwrite"),
+        ("over\rwrite", "over‹U+000D›write"),
     ],
 )
 def test_text_from_outside_shows_what_is_in_it(text: str, shown: str) -> None:
@@ -173,5 +174,5 @@ def test_text_from_outside_shows_what_is_in_it(text: str, shown: str) -> None:
 
 
 def test_a_line_is_one_line_of_bounded_length() -> None:
-    assert line("a\nb\tc") == "a\\nb\\tc"
+    assert line("a\nb\tc") == "a‹U+000A›b‹U+0009›c"
     assert line("x" * 10_240) == "x" * 200 + " … 10,240 characters"

@@ -116,4 +116,4 @@ async def test_a_freeze_without_the_logs_key_is_refused_and_makes_none(
 async def test_a_reason_is_shown_as_it_is_written(world: World) -> None:
     run("freeze", "--reason", "[red]alert[/red] \x1b[31m")
 
-    assert "[red]alert[/red] \\u001b[31m" in run("status").out
+    assert "[red]alert[/red] ‹U+001B›[31m" in run("status").out

@@ -255,7 +255,7 @@ def test_what_people_wrote_cannot_reach_the_terminal_as_control_characters() -> 
 
     for text in (shown, card):
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text)
-    assert "\\u202egnp.exe [bold]x[/bold]" in card
+    assert "‹U+202E›gnp.exe [bold]x[/bold]" in card
 
 
 def test_the_three_scripts_hold_list_and_resume() -> None:

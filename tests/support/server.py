@@ -1,5 +1,6 @@
 """The real `langgraph dev`, in a folder of its own on a free loopback port, started and killed as tests want."""
 
+import json
 import os
 import signal
 import socket
@@ -8,11 +9,13 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 import httpx
 
 ROOT = Path(__file__).parents[2]
 _READY_S = 60
+AUTH_SECRET = "a secret for tests, not a secret at all"
 
 
 @dataclass
@@ -25,6 +28,11 @@ class Server:
     env: dict[str, str] = field(default_factory=dict)
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
+    #: `on`: as deployed. `names`: people are told apart, and nothing is refused: the gate stands alone. `off`: no
+    #: authentication, everybody is the local principal.
+    auth: Literal["on", "names", "off"] = "off"
+    #: Answers 200 as soon as the server takes requests.
+    ready: ClassVar[str] = "/ok"
 
     @property
     def url(self) -> str:
@@ -42,6 +50,8 @@ class Server:
             "DATABASE_URL": self.database_url,
             "CHECKPOINT_FILE": str(self.folder / "checkpoints.db"),
             "AUDIT_KEY": "a key for tests, not a secret at all",
+            "AUTH": "off" if self.auth == "off" else "on",
+            "AUTH_SECRET": AUTH_SECRET,
             "LANGGRAPH_CLI_NO_ANALYTICS": "1",
             "LANGGRAPH_NO_VERSION_CHECK": "true",
             "LANGSMITH_TRACING": "false",
@@ -49,27 +59,31 @@ class Server:
             **self.env,
         }
 
-    def start(self) -> "Server":
+    def command(self, config: Path) -> list[str]:
+        """Give the command line that starts it."""
+        return [
+            str(Path(sys.executable).with_name("langgraph")), "dev", "--config", str(config),
+            "--host", "127.0.0.1", "--port", str(self.port), "--no-browser", "--no-reload", "--n-jobs-per-worker", "10",
+        ]  # fmt: skip
+
+    def start(self) -> Self:
         """Start it and wait until it answers.
 
         Raises:
             RuntimeError: it ended, or was not ready in a minute; with the end of its log.
         """
         self.port = _free_port()
-        command = [
-            str(Path(sys.executable).with_name("langgraph")), "dev", "--config", str(self._configuration()),
-            "--host", "127.0.0.1", "--port", str(self.port), "--no-browser", "--no-reload", "--n-jobs-per-worker", "10",
-        ]  # fmt: skip
+        command, environment = self.command(self._configuration()), self.environment()
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, env=self.environment(), stdout=log, stderr=log, start_new_session=True
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         until = time.monotonic() + _READY_S
         while time.monotonic() < until:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log[-4000:]}")
             try:
-                if httpx.get(f"{self.url}/ok", timeout=2).status_code == 200:
+                if httpx.get(f"{self.url}{self.ready}", timeout=2).status_code == 200:
                     return self
             except httpx.HTTPError:
                 pass
@@ -104,7 +118,15 @@ class Server:
             link = self.folder / name
             if not link.exists():
                 link.symlink_to(ROOT / name)
-        return self.folder / self.config
+        if self.auth == "on":
+            return self.folder / self.config
+        configuration = json.loads((ROOT / self.config).read_text())
+        del configuration["auth"]
+        if self.auth == "names":
+            configuration["auth"] = {"path": "tests.support.names_only:auth"}
+        changed = self.folder / f"{self.auth}.{self.config}"
+        changed.write_text(json.dumps(configuration))
+        return changed
 
 
 def _free_port() -> int:

@@ -85,9 +85,14 @@ class Clock:
 
     def __init__(self) -> None:
         self._ahead = timedelta()
+        self._stopped: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
+        return (self._stopped or datetime.now(UTC)) + self._ahead
+
+    def stop(self) -> None:
+        """Let no time pass but what `advance` says."""
+        self._stopped = datetime.now(UTC)
 
     def advance(self, **by: float) -> None:
         """Let time pass: `advance(hours=25)`."""
@@ -161,7 +166,9 @@ class World:
         shown = request.revision if revision is None else revision
         parsed = parse(answer)
         assert not isinstance(parsed, NewMessage)
-        return await self.gate.write(lambda log: self.gate.decide_now(log, request.request_id, parsed, shown, caller))
+        decide = partial(self.gate.decide_now, request_id=request.request_id, answer=parsed, revision=shown,
+                         caller=caller)  # fmt: skip
+        return await self.gate.write(decide) is None
 
     async def freeze(self, by: str = "ops", reason: str = "drill") -> None:
         """Freeze all effects."""

@@ -13,7 +13,7 @@ WORDS = st.sampled_from(
 NAMES = st.sampled_from(
     [
         "approved", "reason", "edited_args", "id", "digest", "decisions", "type", "message", "edited_action", "args",
-        "action", "name", "messages", "arguments", "decision", "approve", "value", "Approved",
+        "action", "name", "messages", "arguments", "decision", "approve", "value", "Approved", "editedAction",
     ]
 )  # fmt: skip
 LEAVES = st.one_of(
@@ -40,12 +40,20 @@ ARGS = st.dictionaries(NAMES, LEAVES, max_size=2)
 EDITED = st.fixed_dictionaries({}, optional={"name": WORDS | LEAVES, "args": ARGS | LEAVES})
 INBOX_EDITED = st.fixed_dictionaries({}, optional={"action": WORDS, "args": ARGS})
 TYPED = _with({"type": WORDS | LEAVES}, {"message": REASON, "edited_action": EDITED | LEAVES})
+#: As the SDK for JavaScript sends an edit: under both names, or under its own.
+SCRIPTED = st.builds(
+    lambda edited, other, names: {"type": "edit", **dict(zip(names, [edited, other], strict=False))},
+    st.shared(EDITED, key="edited"),
+    st.shared(EDITED, key="edited") | EDITED,
+    st.sampled_from([("edited_action", "editedAction"), ("editedAction",)]),
+)
 INBOX = _with({"type": WORDS}, {"args": REASON | INBOX_EDITED})
 #: Answers that are nearly, and sometimes exactly, what clients send.
 NEAR = st.one_of(
     _with({"approved": st.booleans() | LEAVES}, {"reason": REASON, "edited_args": ARGS | LEAVES}),
     TYPED,
-    _with({"decisions": st.lists(TYPED, max_size=2) | TYPED}, {}),
+    _with({"decisions": st.lists(TYPED | SCRIPTED | INBOX, max_size=2) | TYPED}, {}),
+    SCRIPTED,
     st.lists(INBOX, max_size=2),
     st.lists(TYPED, min_size=1, max_size=1),
     st.booleans(),
@@ -90,7 +98,10 @@ def meaning(answer: Any) -> str:
     own = {name: value for name, value in answer.items() if name not in ("id", "digest")}
     if set(own) == {"decisions"}:
         only = own["decisions"]
-        return _decision(only[0]) if isinstance(only, list) and len(only) == 1 else "nothing"
+        if not isinstance(only, list) or len(only) != 1:
+            return "nothing"
+        is_inbox = isinstance(only[0], dict) and "args" in only[0]
+        return _inbox(only[0], _WRAPPED) if is_inbox else _decision(only[0])
     if "approved" in own:
         return _simple(own)
     return _decision(answer)
@@ -116,17 +127,23 @@ def _decision(only: Any) -> str:
             return "approve"
         case "reject" if set(own) <= {"type", "message"} and _is_reason(own.get("message")):
             return "reject"
-        case "edit" if set(own) == {"type", "edited_action"} and _is_edit(own["edited_action"], "name"):
-            return "edit"
+        case "edit" if set(own) - {"type"} and set(own) <= {"type", "edited_action", "editedAction"}:
+            edited = [own[name] for name in own if name != "type"]
+            return "edit" if _is_edit(edited[0], "name") and edited[0] == edited[-1] else "nothing"
         case _:
             return "nothing"
 
 
-def _inbox(only: Any) -> str:
+#: What agent-inbox calls a decision, and what it calls it when it wraps it for HumanInTheLoopMiddleware.
+_PLAIN = {"accept": "accept", "edit": "edit", "response": "response", "ignore": "ignore"}
+_WRAPPED = {"approve": "accept", "edit": "edit", "reject": "response", "ignore": "ignore"}
+
+
+def _inbox(only: Any, words: dict[str, str] = _PLAIN) -> str:
     if not isinstance(only, dict) or not _about(only) or set(only) - {"type", "args", "id", "digest"}:
         return "nothing"
     args = only.get("args")
-    match only.get("type"):
+    match words.get(only["type"]) if isinstance(only.get("type"), str) else None:
         case "accept":
             return "approve"
         case "ignore":

@@ -45,9 +45,47 @@ def test_a_value_that_cannot_be_is_refused_by_the_variables_name(
         read_settings()
 
 
-def test_authentication_is_on_where_the_server_has_one_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_authentication_is_on_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().auth == "on"
+
+    monkeypatch.setenv("AUTH", "off")
+
     assert read_settings().auth == "off"
 
-    monkeypatch.setenv("LANGGRAPH_AUTH", '{"path": "auth.py:auth"}')
 
-    assert read_settings().auth == "on"
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("AUTH_ISSUER", {"AUTH_JWKS_URL": "https://id.example/keys"}),
+        ("AUTH_JWKS_URL", {"AUTH_JWKS_URL": "http://id.example/keys", "AUTH_ISSUER": "https://id.example"}),
+        ("AUTH_JWKS_URL", {"AUTH_JWKS_URL": "http://127.0.0.1.id.example/keys", "AUTH_ISSUER": "https://id.example"}),
+        ("AUTH_SECRET", {"AUTH_SECRET": "short"}),
+        ("WEBHOOK_SECRET", {"WEBHOOK_URL": "https://hooks.example", "WEBHOOK_SECRET": "short"}),
+    ],
+)
+def test_settings_that_open_a_hole_together_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, given: dict[str, str]
+) -> None:
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsError, match=name):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("given", "remotely"),
+    [
+        ({}, False),
+        ({"REMOTE": "on"}, True),
+        ({"AUTH_JWKS_URL": "https://id.example/keys", "AUTH_ISSUER": "https://id.example"}, True),
+        ({"AUTH_JWKS_URL": "https://id.example/keys", "AUTH_ISSUER": "https://id.example", "REMOTE": "off"}, False),
+    ],
+)
+def test_a_development_server_answers_on_loopback_only(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], remotely: bool
+) -> None:
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+
+    assert read_settings().answers_remotely is remotely

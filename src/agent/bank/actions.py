@@ -21,13 +21,17 @@ from agent.bank.ledger import (
     has_paid,
     make_transfer,
     sent_by_account,
+    sent_by_day,
     sent_by_requester,
 )
 from agent.bank.money import Amount, Minor, usd
 from agent.bank.wording import has_control_characters, named, quoted
 from agent.clearance.action import Action, ActionError, Effect, Facts, Material, Reading, Volatile
+from agent.clearance.review import Activity, Change, Concern, Name, Review, Words
+from agent.clearance.review import Id as ShownId
 
 _DAY = timedelta(hours=24)
+_SHOWN_DAYS = timedelta(days=60)
 
 
 def _parse_id(text: str) -> str:
@@ -144,6 +148,45 @@ class TransferFunds(Action[TransferFacts]):
             and self.amount < original.amount
         )
 
+    def review(self, facts: TransferFacts) -> Review:
+        payer = (Name(facts.from_owner), ShownId(self.from_account))
+        receiver = (Name(facts.to_owner), ShownId(self.to_account))
+        return Review(
+            verb="Transfer",
+            past="Transferred",
+            what=(usd(self.amount),),
+            who=("from", *payer, "to", *receiver),
+            line=("to", *receiver),
+            below=("from", *payer),
+            amount=usd(self.amount),
+            changes=(*_balances(self.from_account, self.to_account, self.amount, facts),
+                     _change(("Sent from", ShownId(self.from_account), "in 24 h"), facts.sent_24h, self.amount)),
+            concerns=self._concerns(facts),
+            said=_SAID | {"sent_24h", "is_new_payee"},
+            confirm=usd(self.amount).lstrip("$"),
+            confirm_is="the amount",
+        )  # fmt: skip
+
+    def _concerns(self, facts: TransferFacts) -> list[Concern]:
+        found = _misleading(payer=facts.from_owner, payee=facts.to_owner)
+        if facts.is_new_payee:
+            payee = (ShownId(self.from_account), "to", ShownId(self.to_account))
+            found.append(Concern(("First payment from", *payee), ("Nothing was ever paid this way.",)))
+        if self.amount * 2 >= facts.from_balance > 0:
+            share = self.amount * 100 // facts.from_balance
+            found.append(Concern((f"{share} % of what", ShownId(self.from_account), "holds")))
+        if facts.sent_24h:
+            together = f"Together with this {usd(facts.sent_24h + self.amount)}."
+            found.append(Concern((f"{usd(facts.sent_24h)} left or leaves it in 24 h already",), (together,)))
+        return found
+
+    def activity(self, reading: Reading) -> Activity | None:
+        today = reading.now.date()
+        sent = sent_by_day(reading.connection, self.from_account, since=reading.now - _SHOWN_DAYS, until=reading.now)
+        days = [today - timedelta(days=ago) for ago in range(_SHOWN_DAYS.days - 1, -1, -1)]
+        per_day = [(day, sent.get(day, 0)) for day in days]
+        return Activity("Sent per day", (ShownId(self.from_account),), per_day, self.amount, usd)
+
     def _parties(self, connection: Connection, *, lock: bool = False) -> tuple[Account, Account]:
         return _parties(connection, self.from_account, self.to_account, self.amount, lock=lock)
 
@@ -204,6 +247,24 @@ class ReverseTransfer(Action[ReversalFacts]):
 
     def subjects(self, facts: ReversalFacts) -> list[str]:
         return _subjects(facts)
+
+    def review(self, facts: ReversalFacts) -> Review:
+        payer = (Name(facts.from_owner), ShownId(facts.from_account))
+        receiver = (Name(facts.to_owner), ShownId(facts.to_account))
+        return Review(
+            verb="Reverse",
+            past="Reversed",
+            what=(ShownId(self.transfer_id),),
+            who=(usd(facts.amount), "back from", *payer, "to", *receiver),
+            line=("transfer", ShownId(self.transfer_id)),
+            below=("back to", *receiver, "from", *payer),
+            amount=usd(facts.amount),
+            changes=_balances(facts.from_account, facts.to_account, facts.amount, facts),
+            concerns=_misleading(payer=facts.from_owner, payee=facts.to_owner),
+            said=_SAID | {"amount", "from_account", "to_account"},
+            confirm=usd(facts.amount).lstrip("$"),
+            confirm_is="the amount",
+        )
 
     def _parties(self, connection: Connection, *, lock: bool = False) -> tuple[Transfer, Account, Account]:
         original = find_transfer(connection, self.transfer_id)
@@ -274,6 +335,33 @@ class DeleteUser(Action[DeletionFacts]):
     def subjects(self, facts: DeletionFacts) -> list[str]:
         return [f"customer:{self.user_id}"]
 
+    def review(self, facts: DeletionFacts) -> Review:
+        count = f"{facts.account_count} account{'' if facts.account_count == 1 else 's'}"
+        # A name that cannot be typed as it is seen is confirmed by the id.
+        is_plain = facts.name.isascii() and not facts.name.startswith('"')
+        concerns = _misleading(customer=facts.name)
+        if facts.waiting:
+            concerns.append(Concern((f"{facts.waiting} waiting transfers of these accounts",), ("They are refused.",)))
+        return Review(
+            verb="Delete",
+            past="Deleted",
+            what=(Name(facts.name),),
+            who=(ShownId(self.user_id), *((f"and close {count}",) if facts.account_count else ())),
+            line=("customer", Name(facts.name), ShownId(self.user_id)),
+            below=(f"{count} to close; personal data goes",),
+            amount="1 customer",
+            changes=[
+                Change(("Name, email and phone",), "kept", "erased"),
+                Change(("Open accounts",), str(facts.account_count), "0"),
+                Change(("Memos written",), str(facts.memos), "0"),
+                Change(("Ledger entries",), str(facts.ledger_entries), str(facts.ledger_entries)),
+            ],
+            concerns=concerns,
+            said=frozenset({"name", "account_count", "memos", "ledger_entries"}),
+            confirm=facts.name if is_plain else self.user_id,
+            confirm_is="the name" if is_plain else "the id",
+        )
+
     def _customer(self, connection: Connection, *, lock: bool = False) -> tuple[Customer, list[Account]]:
         customer = find_customer(connection, self.user_id, lock=lock)
         if customer is None:
@@ -337,6 +425,36 @@ def _movement(payer: Account, receiver: Account, amount_minor: int) -> dict[str,
         "to_balance": receiver.balance_minor,
         "to_balance_after": receiver.balance_minor + amount_minor,
     }
+
+
+#: Facts of a movement that stand in its heading and its table.
+_SAID = frozenset({"from_owner", "to_owner", "from_balance", "from_balance_after", "to_balance", "to_balance_after"})
+
+
+def _balances(from_account: str, to_account: str, amount_minor: int, facts: MovementFacts) -> list[Change]:
+    return [
+        _change(("Balance of", ShownId(from_account)), facts.from_balance, -amount_minor, (Name(facts.from_owner),)),
+        _change(("Balance of", ShownId(to_account)), facts.to_balance, amount_minor, (Name(facts.to_owner),)),
+    ]
+
+
+def _change(label: Words, before_minor: int, change_minor: int, of: Words = ()) -> Change:
+    sign = "+" if change_minor > 0 else ""
+    return Change(label, usd(before_minor), usd(before_minor + change_minor), f"{sign}{usd(change_minor)}", of)
+
+
+def _misleading(**names: str) -> list[Concern]:
+    """Tell of names that `named` had to write in escapes: hidden characters, or letters of several alphabets."""
+    found = []
+    for whose, name in names.items():
+        if count := name.count("\\u"):
+            characters = (
+                "1 hidden or misleading character" if count == 1 else f"{count} hidden or misleading characters"
+            )
+            found.append(
+                Concern((f"{characters} in the {whose}’s name",), ("Check the id, not the name.",), is_bad=True)
+            )
+    return found
 
 
 def _subjects(facts: MovementFacts) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -139,6 +139,17 @@ def sent_by_account(connection: Connection, account_id: str, *, until: datetime,
 def sent_by_requester(connection: Connection, requested_by: str, *, until: datetime, span: timedelta) -> int:
     """Sum what was moved at a person's request in the `span` before `until`, over all accounts, in minor units."""
     return _sum_sent(connection, transfers.c.requested_by == requested_by, until=until, span=span)
+
+
+def sent_by_day(connection: Connection, account_id: str, *, since: datetime, until: datetime) -> dict[date, int]:
+    """Sum what left an account by day, UTC, in minor units; days without a transfer are left out."""
+    query = sa.select(transfers.c.made_at, transfers.c.amount_minor).where(
+        transfers.c.from_account == account_id, transfers.c.made_at > since, transfers.c.made_at <= until
+    )
+    sums: dict[date, int] = {}
+    for made_at, amount_minor in connection.execute(query):
+        sums[made_at.date()] = sums.get(made_at.date(), 0) + amount_minor
+    return sums
 
 
 def count_entries(connection: Connection, customer_id: str) -> int:

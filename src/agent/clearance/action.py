@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from agent.clearance.canonical import clean
 from agent.clearance.errors import ActionError as ActionError
+from agent.clearance.review import Activity, Review
 
 T = TypeVar("T")
 FactsT = TypeVar("FactsT", bound="Facts")
@@ -160,6 +161,15 @@ class Action(BaseModel, Generic[FactsT]):
     def narrows(self, original: "Action[Any]") -> bool:
         """Tell whether this, an edit, does strictly less than `original`. False unless the action says what less is."""
         return False
+
+    def review(self, facts: FactsT) -> Review:
+        """Say how reviewers see it: the words of the button, what changes, what is out of the ordinary."""
+        name = self.tool_name().replace("_", " ")
+        return Review((name,), line=(self.sentence(facts),), confirm=self.tool_name())
+
+    def activity(self, reading: Reading) -> Activity | None:
+        """Read what went on before, for a chart beside the request. None by default."""
+        return None
 
 
 def read_action(cls: type[Action[Any]], arguments: dict[str, Any]) -> Action[Any]:

@@ -10,8 +10,12 @@ from agent.clearance.audit import Log
 from agent.clearance.canonical import key
 from agent.clearance.journal import Decision, Request
 from agent.clearance.judging import Judge, Judged, requester_of
-from agent.clearance.principal import Principal
+from agent.clearance.principal import STUDIO_ID, Principal
+from agent.clearance.rendering import unshown
 from agent.clearance.transitions import finish, note, salted
+
+#: The cause of a refusal whose request is not asked any more.
+CLOSED = "closed"
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def decide(
         decision=type(answer).__name__.lower(),
         decided_by=principal.id,
         decider_kind=principal.kind,
-        decider_roles=sorted(principal.roles),
+        # What a recorded approval is worth is asked again before the effect, by these.
+        decider_roles=sorted(judge.policy.roles if principal.has_all_roles else principal.roles),
         reason=None,
         edited=None,
         counts=False,
@@ -144,6 +149,51 @@ def _approve(
     return None
 
 
+@dataclass(frozen=True)
+class Checked:
+    """An edit that can be made, and what it would come to."""
+
+    judged: Judged
+    #: Whether it does strictly less than what it changes.
+    narrows: bool
+    #: Whether it counts as the editor's own approval, too.
+    counts: bool
+    #: What it asks for: rule, risk, approvers, approvals as in `db.tables.requests`.
+    demand: dict[str, Any]
+
+
+def check_edit(log: Log, judge: Judge, request: Request, answer: Edit, principal: Principal) -> Checked | Refusal:
+    """Tell what an edit would come to, or why it cannot be made. Writes nothing."""
+    if principal.id == request.requested_by and not principal.may_approve_own:
+        return Refusal("own", f"{principal.id} asked for this; somebody else has to decide.")
+    if log.frozen:
+        return _frozen(log)
+    if answer.action not in (None, request.action):
+        return Refusal("other action", f"an edit cannot make {request.action} into {str(answer.action)[:40]!r}.")
+    turn = journal.turn(log.connection, request.turn_id)
+    if turn is None or request.arguments is None:
+        return Refusal("erased", "what it was about has been erased.")
+    try:
+        # Clients send back what they were shown of the arguments that nobody changed: those stay as they are.
+        edited = {name: unshown(value, request.arguments.get(name)) for name, value in answer.changes.items()}
+        changes = edited if answer.is_whole else {**request.arguments, **edited}
+        cls = judge.action(request.action)
+        action = read_action(cls, changes)
+        judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),
+                             number=request.number, plan_id=request.plan_id)  # fmt: skip
+    except ActionError as exc:
+        return Refusal("edit", str(exc))
+    if judged.verdict.word == "deny":
+        return Refusal("policy", f"the policy refuses the changed call: {judged.verdict.rule}.")
+    try:
+        narrows = action.narrows(read_action(cls, request.arguments))
+    except ActionError:
+        narrows = False  # what was asked for fits the action no more, since the program changed
+    demand = _demand(request, judged, narrows=narrows)
+    is_enough = demand["approvals"] <= 1 and all(principal.has_role(role) for role in demand["approvers"])
+    return Checked(judged, narrows, is_enough and (narrows or principal.may_approve_own), demand)
+
+
 def _edit(
     log: Log,
     judge: Judge,
@@ -153,34 +203,12 @@ def _edit(
     answer: Edit,
     principal: Principal,
 ) -> Refusal | None:
-    if principal.id == request.requested_by and not principal.may_approve_own:
-        return Refusal("own", f"{principal.id} asked for this; somebody else has to decide.")
-    if log.frozen:
-        return _frozen(log)
-    if answer.action not in (None, request.action):
-        return Refusal("other action", f"an edit cannot make {request.action} into {str(answer.action)[:40]!r}.")
-    turn = journal.turn(log.connection, request.turn_id)
-    assert turn is not None
-    assert request.arguments is not None
-    changes = answer.changes if answer.is_whole else {**request.arguments, **answer.changes}
-    try:
-        cls = judge.action(request.action)
-        action = read_action(cls, changes)
-        judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),
-                             number=request.number, plan_id=request.plan_id)  # fmt: skip
-    except ActionError as exc:
-        return Refusal("edit", str(exc))
-    if judged.verdict.word == "deny":
-        return Refusal("policy", f"the policy refuses the changed call: {judged.verdict.rule}.")
+    checked = check_edit(log, judge, request, answer, principal)
+    if isinstance(checked, Refusal):
+        return checked
+    judged, counts = checked.judged, checked.counts
     if judged.digest == request.digest:
         return _approve(log, request, made, replace(decision, decision="approve"), principal)
-    try:
-        narrows = action.narrows(read_action(cls, request.arguments))
-    except ActionError:
-        narrows = False  # what was asked for fits the action no more, since the program changed
-    demand = _demand(request, judged, narrows=narrows)
-    is_enough = demand["approvals"] <= 1 and all(principal.has_role(role) for role in demand["approvers"])
-    counts = is_enough and (narrows or principal.may_approve_own)
     journal.lapse_approvals(log.connection, request.request_id, "the request was edited")
     journal.change_request(
         log.connection,
@@ -193,7 +221,7 @@ def _edit(
         notice=None if counts else f"{principal.id} edited it.",
         asked_ms=None,
         state="approved" if counts else "asked",
-        **demand,
+        **checked.demand,
     )
     journal.add_subjects(log.connection, request.request_id, judged.subjects)
     journal.add_decision(
@@ -201,7 +229,7 @@ def _edit(
                               revision=request.revision + 1)
     )  # fmt: skip
     _noted(log, "edited", request, decision, principal.id in _makers(request, made),
-           edited=salted(request, judged.arguments), narrows=narrows, counts=counts)  # fmt: skip
+           edited=salted(request, judged.arguments), narrows=checked.narrows, counts=counts)  # fmt: skip
     return None
 
 
@@ -237,5 +265,9 @@ def _noted(log: Log, event: str, request: Request, decision: Decision, is_own: b
 
 def _marks(decision: Decision, *, is_own: bool) -> dict[str, Any]:
     """Mark in the audit log what one must be able to find: a decision without authentication, or on an own request."""
-    unauthenticated = {"authentication": "none"} if decision.decider_kind == "local" else {}
+    unauthenticated = {}
+    if decision.decider_kind == "local":
+        unauthenticated = {"authentication": "none"}
+    elif decision.decided_by == STUDIO_ID:
+        unauthenticated = {"authentication": "studio without a key"}
     return {**unauthenticated, **({"own_request": True} if is_own else {})}

@@ -70,6 +70,8 @@ _Word = Literal["approve", "reject", "edit"]
 
 _WORDS: dict[str, _Word] = {"approve": "approve", "reject": "reject", "edit": "edit"}
 _INBOX_WORDS: dict[str, _Word] = {"accept": "approve", "edit": "edit", "response": "reject", "ignore": "reject"}
+#: agent-inbox, when it takes a question for one of HumanInTheLoopMiddleware: that one's words, and its own fields.
+_WRAPPED_WORDS: dict[str, _Word] = {**_WORDS, "ignore": "reject"}
 
 
 def parse(answer: Any) -> Answer | NewMessage | Unclear:
@@ -149,7 +151,10 @@ def _from_decisions(answer: dict[str, Any]) -> Answer | Unclear:
         return about
     if isinstance(own, Unclear):
         return own
-    return _from_typed(decided[0], about if own == Reference() else own)
+    meant = about if own == Reference() else own
+    if "args" in decided[0]:
+        return _from_args(decided[0], meant, _WRAPPED_WORDS)
+    return _from_typed(decided[0], meant)
 
 
 def _from_typed(answer: dict[str, Any], about: Reference | Unclear) -> Answer | Unclear:
@@ -170,8 +175,8 @@ def _from_typed(answer: dict[str, Any], about: Reference | Unclear) -> Answer | 
                 or Reject(reason or "", about)
             )
         case "edit":
-            return _unknown(answer, {"type", "edited_action", "id", "digest"}) or _edited(
-                answer.get("edited_action"), "name", "edited_action", about
+            return _unknown(answer, {"type", "edited_action", "editedAction", "id", "digest"}) or _edited_action(
+                answer, about
             )
         case _:
             assert_never(word)
@@ -183,16 +188,20 @@ def _from_inbox(answer: list[Any]) -> Answer | Unclear:
     only = answer[0]
     if not isinstance(only, dict) or "type" not in only:
         return Unclear(f"A decision must be an object with a type, not {_kind(only)}.")
-    if unknown := _unknown(only, {"type", "args", "id", "digest"}):
-        return unknown
     about = _reference(only)
     if isinstance(about, Unclear):
         return about
+    return _from_args(only, about, _INBOX_WORDS)
+
+
+def _from_args(only: dict[str, Any], about: Reference, words: dict[str, _Word]) -> Answer | Unclear:
+    if unknown := _unknown(only, {"type", "args", "id", "digest"}):
+        return unknown
     kind, args = only["type"], only.get("args")
-    word = _INBOX_WORDS.get(kind) if isinstance(kind, str) else None
+    word = words.get(kind) if isinstance(kind, str) else None
     match word:
         case None:
-            return Unclear(f"Unknown decision {_quoted(kind)}; known are accept, edit, response and ignore.")
+            return Unclear(f"Unknown decision {_quoted(kind)}; known are {', '.join(words)}.")
         case "approve":
             # agent-inbox sends the arguments along, or {} when it could not read them: never an edit.
             return Approve(about)
@@ -204,6 +213,14 @@ def _from_inbox(answer: list[Any]) -> Answer | Unclear:
             return _edited(args, "action", "args", about)
         case _:
             assert_never(word)
+
+
+def _edited_action(answer: dict[str, Any], about: Reference) -> Edit | Unclear:
+    # The SDK for JavaScript sends it under both names, and pages written in its types under the second.
+    given = [answer[name] for name in ("edited_action", "editedAction") if name in answer]
+    if len(given) == 2 and given[0] != given[1]:
+        return Unclear("edited_action and editedAction are not the same.")
+    return _edited(given[0] if given else None, "name", "edited_action", about)
 
 
 def _edited(edited: Any, name_key: str, where: str, about: Reference) -> Edit | Unclear:

@@ -1,6 +1,6 @@
 """How a person is asked: the payload, in the one shape that known clients understand, and the only `interrupt()`.
 
-What the answer means is read in `answers`.
+Every text of it that comes from outside is `rendering`'s. What the answer means is read in `answers`.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,9 @@ from typing import Any
 from langgraph.config import get_config
 from langgraph.types import Interrupt, interrupt
 
-from agent.clearance.journal import Decision, Request, Turn
+from agent.clearance.action import Facts, shown_facts
+from agent.clearance.journal import Decision, Plan, Request, Turn
+from agent.clearance.rendering import SENTENCE, line, markdown, shown, words
 
 #: What Studio draws a form from. Shown to clients, enforced by nobody: `answers.parse` reads it.
 RESPONSE_SCHEMA: dict[str, Any] = {
@@ -38,6 +40,8 @@ _SCRATCHPAD, _RESUME_MAP, _NAMESPACE = "__pregel_scratchpad", "__pregel_resume_m
 
 #: In a run's config: whether it was started with an answer. The graph sets it, over whatever a client sent.
 IS_RESUME = "__clearance_is_resume"
+#: In a run's config: that its answer was recorded when it arrived. A client that sets it throws its own answer away.
+IS_TAKEN = "clearance_taken"
 
 
 def is_answered() -> bool:
@@ -50,20 +54,31 @@ def is_answered() -> bool:
     scratchpad = configurable.get(_SCRATCHPAD)
     if scratchpad is None:
         return False
-    given = is_addressed(configurable)
+    is_taken = bool(configurable.get(IS_TAKEN))
+    given = is_addressed(configurable) and not is_taken
     # An answer by id stands last; all before it are an earlier run's.
     scratchpad.resume[:] = scratchpad.resume[-1:] if given else []
     if given:
         return True
     # An answer without an id. A run brings either that or answers by id.
-    is_own = bool(configurable.get(IS_RESUME, True)) and _RESUME_MAP not in configurable
+    is_own = bool(configurable.get(IS_RESUME, True)) and _RESUME_MAP not in configurable and not is_taken
     return scratchpad.get_null_resume(not is_own) is not None and is_own
 
 
 def is_addressed(configurable: dict[str, Any]) -> bool:
     """Tell whether this run's answer names the interrupt of the task it runs in, whose id only the question tells."""
-    own = Interrupt.from_ns(None, str(configurable.get(_NAMESPACE))).id
-    return own in (configurable.get(_RESUME_MAP) or {})
+    return interrupt_id(configurable) in (configurable.get(_RESUME_MAP) or {})
+
+
+def interrupt_id(configurable: dict[str, Any]) -> str:
+    """Give the id that the question of the task with this config has, or will have."""
+    return Interrupt.from_ns(None, str(configurable.get(_NAMESPACE))).id
+
+
+def checkpoint_id(configurable: dict[str, Any]) -> str | None:
+    """Give the checkpoint that the task with this config runs on, where its thread waits with the question."""
+    found = (configurable.get("checkpoint_map") or {}).get("")
+    return str(found) if found else None
 
 
 @dataclass(frozen=True)
@@ -78,19 +93,22 @@ class Question:
     decisions: Sequence[Decision]
     #: Its facts for people, (label, text).
     facts: Sequence[tuple[str, str]]
+    #: What the model wrote beside the calls of the plan, as it came.
+    model_wrote: str
 
 
 def payload(question: Question) -> dict[str, Any]:
     """Build what the reviewer is shown, in the one shape that all known clients understand."""
     request = question.request
-    arguments = request.arguments or {}
-    sentence = request.sentence or request.action
-    shown = {
+    arguments = shown_arguments(request.arguments or {})
+    sentence, notice = _sentence(request), _notice(request)
+    described = description(question)
+    return {
         # The simple shape, for clients written by hand. Arguments stand at top level, except where they would
         # cover a key of the payload.
         **{name: value for name, value in arguments.items() if name not in _RESERVED},
         "action": request.action,
-        "message": f"{sentence}?" if not request.notice else f"{sentence}? {request.notice}",
+        "message": f"{sentence}? {notice}" if notice else f"{sentence}?",
         "risk_level": request.risk,
         # agent-chat-ui, deep-agents-ui and clients of HumanInTheLoopMiddleware.
         "action_requests": [
@@ -98,39 +116,38 @@ def payload(question: Question) -> dict[str, Any]:
                 "name": request.action,
                 "args": arguments,
                 "arguments": arguments,  # agent-inbox reads this name
-                "description": description(question),
+                "description": described,
             }
         ],
         "review_configs": [{"action_name": request.action, "allowed_decisions": ["approve", "edit", "reject"]}],
         # Older agent-inbox.
         "action_request": {"action": request.action, "args": arguments},
         "config": {"allow_accept": True, "allow_edit": True, "allow_respond": True, "allow_ignore": True},
-        "description": description(question),
-    }
-    return shown | {
+        "description": described,
         "id": request.request_id,
         "digest": request.digest,
         "revision": request.revision,
-        "facts": request.facts,
-        "shown_facts": [{"label": label, "text": text} for label, text in question.facts],
-        "rule": request.rule,
-        "requested_by": request.requested_by,
+        "facts": None if request.facts is None else {name: shown(value) for name, value in request.facts.items()},
+        "shown_facts": [{"label": label, "text": text} for label, text in _facts(question)],
+        "said": [{"label": label, "text": text} for label, text in _said(question)],
+        "rule": line(request.rule),
+        "requested_by": line(request.requested_by),
         "requested_at": request.opened_at.isoformat(),
         "expires_at": request.expires_at.isoformat(),
         "approvers": request.approvers,
         "approvals_needed": request.approvals,
-        "approvals_given": [decision.decided_by for decision in question.decisions if decision.counts],
-        "notice": request.notice,
+        "approvals_given": [line(decision.decided_by) for decision in question.decisions if decision.counts],
+        "notice": notice,
         # Grows with each answer that was refused, so that a client can tell what became of its own.
         "refused_answers": request.refused_answers,
         "turn": {
             "id": question.turn.turn_id,
-            "message": spoken(question.turn),
+            "message": words(spoken(question.turn)),
             "requests": [
                 {
                     "id": other.request_id,
                     "action": other.action,
-                    "sentence": other.sentence,
+                    "sentence": None if other.sentence is None else _sentence(other),
                     "state": other.state,
                     "this": other.request_id == request.request_id,
                 }
@@ -138,6 +155,11 @@ def payload(question: Question) -> dict[str, Any]:
             ],
         },
     }
+
+
+def shown_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Give the arguments of a call as reviewers see them, and as clients send them back."""
+    return {name: shown(value) for name, value in arguments.items()}
 
 
 _RESERVED = frozenset(
@@ -155,6 +177,7 @@ _RESERVED = frozenset(
         "revision",
         "facts",
         "shown_facts",
+        "said",
         "rule",
         "requested_by",
         "requested_at",
@@ -170,36 +193,74 @@ _RESERVED = frozenset(
 
 
 def description(question: Question) -> str:
-    """Describe the request in Markdown, for clients that show one text: sentence, facts, the whole plan."""
+    """Describe the request in Markdown, for clients that show one text: sentence, facts, the whole plan, who said what.
+
+    Only the structure is Markdown; what stands in it is shown as it is.
+    """
     request = question.request
     given = sum(decision.counts for decision in question.decisions)
-    lines = [f"**{request.sentence or request.action}**", ""]
-    if request.notice:
-        lines += [f"Asked again: {request.notice}", ""]
+    lines = [f"**{markdown(_sentence(request))}**", ""]
+    if notice := _notice(request):
+        lines += [f"Asked again: {markdown(notice)}", ""]
     lines += [
         f"- Risk: {request.risk}",
-        f"- Asked by: {request.requested_by}",
-        f"- Asked because: {request.rule}",
-        f"- Needs: {request.approvals} × {' and '.join(request.approvers or [])}, {given} given",
+        f"- Asked by: {markdown(line(request.requested_by))}",
+        f"- Asked because: {markdown(line(request.rule))}",
+        f"- Needs: {request.approvals} × {markdown(' and '.join(request.approvers or []))}, {given} given",
         f"- Until: {request.expires_at:%Y-%m-%d %H:%M} UTC",
         "",
         "| Fact | |",
         "| --- | --- |",
-        *(f"| {label} | {text} |" for label, text in question.facts),
+        *(f"| {markdown(label)} | {markdown(text)} |" for label, text in _facts(question)),
     ]
     if len(question.plan) > 1:
         lines += ["", "The whole plan:", ""]
         for number, other in enumerate(question.plan, 1):
             here = " ← this one" if other.request_id == request.request_id else ""
-            lines.append(f"{number}. {other.sentence or other.action} ({other.state}){here}")
+            lines.append(f"{number}. {markdown(_sentence(other))} ({other.state}){here}")
+    # Last, so that however much it is, it pushes nothing out of sight.
+    for label, text in _said(question):
+        lines += ["", f"{markdown(label)}:", "", f"> {markdown(text)}"]
     return "\n".join(lines)
+
+
+def _sentence(request: Request) -> str:
+    return line(request.sentence or request.action, SENTENCE)
+
+
+def _notice(request: Request) -> str | None:
+    return line(request.notice, SENTENCE) if request.notice else request.notice
+
+
+def _facts(question: Question) -> list[tuple[str, str]]:
+    return [(line(label), line(text)) for label, text in question.facts]
+
+
+def facts_for_people(facts: Facts) -> list[tuple[str, str]]:
+    """Give facts as (label, text), safe to show."""
+    return [(line(label), line(text)) for label, text in shown_facts(facts)]
+
+
+def _said(question: Question) -> list[tuple[str, str]]:
+    """List who wrote what, apart from what our code says: (whose words, the words)."""
+    said = [
+        (f"{line(question.turn.requested_by)} wrote", words(spoken(question.turn))),
+        ("The model wrote, not checked by anybody", words(question.model_wrote)),
+    ]
+    return [(label, text) for label, text in said if text]
 
 
 def spoken(turn: Turn) -> str:
     """Give what the person wrote in a turn as one text."""
-    parts = []
-    for message in turn.messages:
-        content = message["content"]
-        blocks = [content] if isinstance(content, str) else content
-        parts += [block if isinstance(block, str) else str(block.get("text", "")) for block in blocks]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(part for message in turn.messages for part in _texts(message["content"]))
+
+
+def written(plan: Plan) -> str:
+    """Give what the model wrote beside its calls as one text."""
+    return "\n".join(_texts((plan.message or {}).get("content", "")))
+
+
+def _texts(content: Any) -> list[str]:
+    blocks = [content] if isinstance(content, str) else content
+    texts = [block if isinstance(block, str) else str(block.get("text") or "") for block in blocks]
+    return [text for text in texts if text]

@@ -5,17 +5,19 @@ The key is not in the database: whoever can write the database can still not wri
 """
 
 import hmac
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from json.encoder import encode_basestring_ascii as _text
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from agent.clearance.canonical import canonical
+from agent.clearance.counterparts import Counterparts
+from agent.db.streaming import UnreadableRow, stream
 from agent.db.tables import audit, audit_head
 from agent.db.types import from_text, to_text
 
@@ -51,7 +53,7 @@ class Log:
     ) -> None:
         """Append one row. `details` must hold nothing personal: it can never be erased."""
         self._seq += 1
-        row = {
+        row = {  # in the order of the table's columns: that is what is signed
             "seq": self._seq,
             "at": to_text(self.now),
             "event": event,
@@ -61,7 +63,7 @@ class Log:
             "request_id": request_id,
             "details": canonical(details).decode(),
         }
-        self._mac = _mac(self._key, row, self._mac)
+        self._mac = _signer(self._key)(tuple(row.values()), self._mac)
         self.connection.execute(_INSERT, {**row, "mac": self._mac})
 
 
@@ -103,10 +105,12 @@ class Head:
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether the log is whole. `broken_at` is the first bad row's number, None when all are good."""
+    """Whether the log is whole, and the journal beside it says the same."""
 
+    #: Good rows before the first bad one.
     rows: int
     head: Head
+    #: Number of the first bad row; None when all rows are good, also if `reason` names something beside them.
     broken_at: int | None = None
     reason: str | None = None
 
@@ -131,30 +135,70 @@ def rows(connection: Connection, after: int | None = None) -> Iterator[dict[str,
 
 
 def verify(connection: Connection, key: bytes, noted: Head | None = None) -> Verification:
-    """Check every row, the head, and `noted`, a head that was written down before."""
+    """Check every row, the head, `noted` (a head that was written down before), and the journal against the log.
+
+    Reads each row once, in constant memory.
+    """
     seq, mac = 0, ""
-    head = read_head(connection)
-    for row in rows(connection):
-        if row["seq"] <= seq:
-            return Verification(seq, head, row["seq"], f"row {row['seq']} was put in before the first")
-        if row["seq"] != seq + 1:
-            return Verification(seq, head, seq + 1, f"row {seq + 1} is missing")
-        stored = row.pop("mac")
-        if not hmac.compare_digest(stored, _mac(key, row, mac)):
-            return Verification(seq, head, seq + 1, f"row {seq + 1} is not what was written (event {row['event']!r})")
-        seq, mac = row["seq"], stored
-        if noted and noted.seq == seq and noted.mac != mac:
-            return Verification(seq, head, seq, f"row {seq} differs from the head noted before")
-    if (seq, mac) != (head.seq, head.mac):
+    head, is_signed, journal = read_head(connection), _checker(key), Counterparts(connection)
+    try:
+        for row in stream(connection, _ROWS):
+            number = row[0]
+            if number != seq + 1:
+                if number <= seq:
+                    return Verification(seq, head, number, f"row {number} was put in before the first")
+                return Verification(seq, head, seq + 1, f"row {seq + 1} is missing")
+            if not is_signed(row, mac):
+                reason = f"row {number} is not what was written (event {row[2]!r})"
+                return Verification(seq, head, number, reason)
+            seq, mac = number, row[8]
+            if noted and noted.seq == seq and noted.mac != mac:
+                return Verification(seq, head, seq, f"row {seq} differs from the head noted before")
+            journal.hear(row)
+    except UnreadableRow:
+        return Verification(seq, head, seq + 1, f"row {seq + 1} is not what was written (not even text)")
+    if seq < head.seq:
         return Verification(seq, head, seq + 1, f"the log ends at row {seq}, its head says {head.seq}")
     if noted and noted.seq > seq:
         return Verification(seq, head, seq + 1, f"the log ends at row {seq}; row {noted.seq} was noted before")
-    return Verification(seq, head)
+    if seq > head.seq:
+        return Verification(seq, head, None, f"the log ends at row {seq}, its head says {head.seq}")
+    if mac != head.mac:
+        return Verification(seq, head, None, f"the head is not that of row {seq}")
+    return Verification(seq, head, None, journal.disagreement())
 
 
-def _mac(key: bytes, row: dict[str, Any], before: str) -> str:
-    signed = json.dumps([*(row[name] for name in _SIGNED), before], separators=(",", ":"))
-    return hmac.digest(key, signed.encode(), "sha256").hex()
+_ROWS = sa.select(audit).order_by(audit.c.seq)
 
 
-_SIGNED = ("seq", "at", "event", "actor", "thread_id", "turn_id", "request_id", "details")
+def _signer(key: bytes) -> Callable[[tuple[Any, ...], str], str]:
+    """Make the function that signs a row, given its columns in the table's order and the mac of the row before."""
+    keyed = hmac.new(key, digestmod="sha256")
+
+    def sign(row: tuple[Any, ...], before: str) -> str:
+        # The bytes of json.dumps([*columns, before], separators=(",", ":")), in less than half of its time.
+        seq, at, event, actor, thread_id, turn_id, request_id, details = row
+        mac = keyed.copy()
+        mac.update(
+            f"[{seq},{_text(at)},{_text(event)},{_text(actor)},"
+            f"{'null' if thread_id is None else _text(thread_id)},"
+            f"{'null' if turn_id is None else _text(turn_id)},"
+            f"{'null' if request_id is None else _text(request_id)},"
+            f"{_text(details)},{_text(before)}]".encode()
+        )
+        return mac.hexdigest()
+
+    return sign
+
+
+def _checker(key: bytes) -> Callable[[tuple[Any, ...], str], bool]:
+    """Make the function that tells whether a row as the table has it, mac included, was signed after the mac before."""
+    sign = _signer(key)
+
+    def is_signed(row: tuple[Any, ...], before: str) -> bool:
+        try:
+            return bool(sign(row[:-1], before) == row[-1])
+        except TypeError:  # neither text nor null, such as bytes, which SQLite takes for text: nobody signed that
+            return False
+
+    return is_signed

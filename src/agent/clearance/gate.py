@@ -18,23 +18,24 @@ from sqlalchemy.engine import Connection
 
 from agent.clearance import approval, audit, intake, journal
 from agent.clearance.action import ActionError, Effect, read_action
-from agent.clearance.answering import Refusal, decide, is_recorded
+from agent.clearance.answering import CLOSED, Refusal, decide, is_recorded
 from agent.clearance.answers import Answer, NewMessage, Unclear, parse
 from agent.clearance.approval import Question
+from agent.clearance.arrival import Arrived, Arriving, arrive
 from agent.clearance.audit import Log
 from agent.clearance.canonical import clean, key
 from agent.clearance.errors import NotOursError
-from agent.clearance.journal import Plan, Receipt, Request, Turn
+from agent.clearance.journal import Plan, PutQuestion, Receipt, Request, Turn
 from agent.clearance.judging import Judge, Judged, changed_material, requester_of
 from agent.clearance.policy import Verdict
 from agent.clearance.principal import Principal
 from agent.clearance.records import Records, Truth, plan_and_turn, read_truth
+from agent.clearance.refusals import note_attempt
 from agent.clearance.transitions import (
     SYSTEM_ACTOR,
     ask_again,
     expire_due,
     finish,
-    note,
     salted,
     void_later,
     withdraw_turn,
@@ -55,6 +56,9 @@ class Caller:
     started_ms: int | None = None
     #: Whether the answer named the interrupt it is for, which it can only have from the question itself.
     is_addressed: bool = False
+    #: The id and the checkpoint of the question that this task puts; None outside a task, and where nobody tells.
+    interrupt_id: str | None = None
+    checkpoint_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,11 @@ class Gate:
         # Out of its turn it is not asked: two open questions would make an answer without an id ambiguous. Nor by a
         # pointer to a revision that is still to come: the answer would count for what nobody was shown.
         is_asked = request.state == "asked" and _next(list(question.plan)) == request
+        if is_asked and revision < request.revision and not approval.is_answered():
+            return None  # changed since it was sent: asked under an id of its own, by a task of its own
         if is_asked and revision <= request.revision:
+            if caller.interrupt_id is not None and not approval.is_answered():
+                await self._put(request, caller.interrupt_id, caller.checkpoint_id)
             parsed = parse(approval.ask(approval.payload(question)))
             if isinstance(parsed, NewMessage):
                 return parsed
@@ -111,11 +119,25 @@ class Gate:
             answer = Unclear("it is not asked for now.")
 
         def work(log: Log) -> Receipt | None:
-            if answer and not self._record(log, request.plan_id, request.request_id, answer, revision, caller):
-                return journal.receipt(log.connection, request.request_id)
+            if answer:
+                refusal = self._record(log, request.plan_id, request.request_id, answer, revision, caller)
+                if refusal and refusal.cause != CLOSED:
+                    return journal.receipt(log.connection, request.request_id)
             return self._carry_out(log, request.plan_id, request.request_id)
 
         return await self.write(work)
+
+    async def _put(self, request: Request, interrupt_id: str, checkpoint_id: str | None) -> None:
+        # Wall clock, not the gate's: it is compared with the server's stamp on the answering run.
+        asked_ms = int(self._clock().timestamp() * 1000)
+        put = PutQuestion(
+            request.thread_id, interrupt_id, request.request_id, request.revision, checkpoint_id, asked_ms
+        )
+        await self.database.write(lambda connection: journal.put_question(connection, put))
+
+    async def arrive(self, arriving: Arriving, principal: Principal) -> Arrived:
+        """Take an answer before its run, see `arrival.arrive`."""
+        return await self.write(lambda log: arrive(log, self.judge, arriving, principal))
 
     async def write(self, work: Callable[[Log], T]) -> T:
         """Run `work` in one transaction that holds the lock of the audit head."""
@@ -168,37 +190,37 @@ class Gate:
 
         return await self.write(work)
 
-    async def advance(self, thread_id: str, message_id: str, *, may_ask: bool) -> Standing:
+    async def advance(self, thread_id: str, message_id: str) -> Standing:
         """Open what a plan asks for, expire what is late, and tell what comes next.
-
-        With `may_ask` the next question counts as put from now.
 
         Raises:
             NotOursError: the thread has no such message.
         """
+
+        standing = await self.database.read(lambda connection: _standing(connection, thread_id, message_id))
+        if not self._is_due(standing):
+            return standing
 
         def work(log: Log) -> Standing:
             plan, turn = plan_and_turn(log.connection, thread_id, message_id)
             if turn.state == "open" and not plan.opened:
                 intake.open_plan(log, self.judge, turn, plan)
             requests = journal.requests_of_plan(log.connection, plan.plan_id)
-            if self._end_unknown(log, requests) or expire_due(log, requests):
-                requests = journal.requests_of_plan(log.connection, plan.plan_id)
-            following = _next(requests)
-            if may_ask and following and following.state == "asked":
-                # Wall clock, not the gate's: it is compared with the server's stamp on the answering run.
-                asked_ms = int(self._clock().timestamp() * 1000)
-                journal.change_request(log.connection, following.request_id, asked_ms=asked_ms)
-            ended = [request.request_id for request in requests if not request.is_open]
-            receipts = journal.receipts_of(log.connection, ended)
-            by_call = {
-                request.tool_call_id: receipts[request.request_id]
-                for request in requests
-                if request.request_id in receipts
-            }
-            return Standing(plan, turn, requests, by_call, following)
+            if not self._end_unknown(log, requests):
+                expire_due(log, requests)
+            return _standing(log.connection, thread_id, message_id)
 
         return await self.write(work)
+
+    def _is_due(self, standing: Standing) -> bool:
+        """Tell whether there is something to open, to expire, or to end since the program has no such action."""
+        if not standing.plan.opened:
+            return standing.turn.state == "open"
+        now = self._clock()
+        return any(
+            request.is_open and (request.expires_at <= now or request.action not in self.judge.actions)
+            for request in standing.requests
+        )
 
     def _end_unknown(self, log: Log, requests: list[Request]) -> bool:
         """Refuse what is open and of an action that the program has no more; tell whether there was any."""
@@ -211,16 +233,21 @@ class Gate:
     async def note_forged(self, thread_id: str, pointer: str, caller: Caller) -> None:
         """Note that somebody pointed at a turn or call that the model never made. It leads nowhere."""
         await self.write(
-            lambda log: log.append(
-                "forged_call", caller.principal.id, thread_id=thread_id, pointer=key("pointer", clean(pointer))
+            lambda log: note_attempt(
+                log, "forged_call", caller.principal.id, thread_id=thread_id, pointer=key("pointer", clean(pointer))
             )
         )
 
     async def note_undurable(self, thread_id: str, turn_id: str, caller: Caller, actions: list[str]) -> None:
         """Note that actions were asked for in a run that keeps no thread; nothing of them is opened."""
         await self.write(
-            lambda log: log.append(
-                "refused_without_thread", caller.principal.id, thread_id=thread_id, turn_id=turn_id, actions=actions
+            lambda log: note_attempt(
+                log,
+                "refused_without_thread",
+                caller.principal.id,
+                thread_id=thread_id,
+                turn_id=turn_id,
+                actions=actions,
             )
         )
 
@@ -244,8 +271,10 @@ class Gate:
 
     # Decide
 
-    def decide_now(self, log: Log, request_id: str, answer: Answer | Unclear, revision: int, caller: Caller) -> bool:
-        """Record an answer in the caller's transaction; tell whether it decided. The way of `clear`, without a run.
+    def decide_now(
+        self, log: Log, request_id: str, answer: Answer | Unclear, revision: int, caller: Caller
+    ) -> Refusal | None:
+        """Record an answer in the caller's transaction, or say why not. The way of `clear`, without a run.
 
         Raises:
             NotOursError: there is no such request.
@@ -255,8 +284,10 @@ class Gate:
             raise NotOursError(f"there is no request {request_id!r}")
         return self._record(log, request.plan_id, request_id, answer, revision, caller)
 
-    def _record(self, log: Log, plan_id: str, request_id: str, answer: Any, revision: int, caller: Caller) -> bool:
-        """Record a decision, or refuse the answer with a reason the reviewer sees; tell whether it decided."""
+    def _record(
+        self, log: Log, plan_id: str, request_id: str, answer: Answer | Unclear, revision: int, caller: Caller
+    ) -> Refusal | None:
+        """Record a decision, or refuse the answer with a reason the reviewer sees; `CLOSED` for what is decided."""
         plan = journal.requests_of_plan(log.connection, plan_id)
         if expire_due(log, plan):
             plan = journal.requests_of_plan(log.connection, plan_id)
@@ -264,22 +295,22 @@ class Gate:
         if request.state != "asked":
             # Not the answer that made it so, sent again with its run after a crash.
             made = journal.decisions_on(log.connection, [request_id])
-            if not is_recorded(made, request, caller.principal, caller.run_id):
-                note(log, "answer_late", request, caller.principal.id, state=request.state)
-            return True
+            if is_recorded(made, request, caller.principal, caller.run_id):
+                return None
+            _attempt(log, "answer_late", request, caller.principal.id, state=request.state)
+            return Refusal(CLOSED, f"it is {request.state} already.")
         refusal = decide(log, self.judge, request, answer, revision, caller.principal, run_id=caller.run_id,
                          started_ms=None if caller.is_addressed else caller.started_ms)  # fmt: skip
-        if refusal is None:
-            return True
-        self._refuse(log, request, refusal, caller.principal)
-        return False
+        if refusal:
+            self._refuse(log, request, refusal, caller.principal)
+        return refusal
 
     def _refuse(self, log: Log, request: Request, refusal: Refusal, principal: Principal) -> None:
         notice = f"The last answer was refused: {refusal.sentence}"
         journal.change_request(
             log.connection, request.request_id, notice=notice, refused_answers=request.refused_answers + 1
         )
-        note(log, "answer_refused", request, principal.id, cause=refusal.cause)
+        _attempt(log, "answer_refused", request, principal.id, cause=refusal.cause)
 
     # Carry out
 
@@ -365,6 +396,10 @@ class Gate:
         void_later(log, request, "An earlier call of this plan was not carried out.", cause="failure")
         return receipt
 
+    async def verify(self) -> audit.Verification:
+        """Check the whole audit log under this gate's key."""
+        return await self.database.read(lambda connection: audit.verify(connection, self._key))
+
     # Freeze
 
     def freeze(self, log: Log, *, by: str, reason: str, **details: Any) -> None:
@@ -378,6 +413,21 @@ class Gate:
         if log.frozen:
             journal.set_freeze(log.connection, by=None, reason=None, at=None)
             log.append("unfrozen", by, **details)
+
+
+def _standing(connection: Connection, thread_id: str, message_id: str) -> Standing:
+    plan, turn = plan_and_turn(connection, thread_id, message_id)
+    requests = journal.requests_of_plan(connection, plan.plan_id)
+    receipts = journal.receipts_of(connection, [request.request_id for request in requests if not request.is_open])
+    by_call = {
+        request.tool_call_id: receipts[request.request_id] for request in requests if request.request_id in receipts
+    }
+    return Standing(plan, turn, requests, by_call, _next(requests))
+
+
+def _attempt(log: Log, event: str, request: Request, actor: str, **details: Any) -> None:
+    note_attempt(log, event, actor, thread_id=request.thread_id, turn_id=request.turn_id,
+                 request_id=request.request_id, **details)  # fmt: skip
 
 
 def _of(plan: list[Request], request_id: str) -> Request:

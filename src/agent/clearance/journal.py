@@ -15,6 +15,7 @@ from agent.db.tables import (
     erasures,
     leases,
     plans,
+    questions,
     receipts,
     request_subjects,
     requests,
@@ -93,6 +94,9 @@ class Request:
     expires_at: datetime
     asked_ms: int | None
     refused_answers: int
+    #: `approvers` as one text, names with spaces between; empty unless asked. Set by `add_request`, `change_request`.
+    needs: str = ""
+    finished_at: datetime | None = None
 
     @property
     def is_open(self) -> bool:
@@ -136,6 +140,18 @@ class Receipt:
     def artifact(self) -> dict[str, Any]:
         """What clients get beside the sentence, so that no program has to read prose; the model never sees it."""
         return {"outcome": self.outcome, "revision": self.revision}
+
+
+@dataclass(frozen=True)
+class PutQuestion:
+    """A question as it was put in a thread; columns as in `db.tables.questions`."""
+
+    thread_id: str
+    interrupt_id: str
+    request_id: str
+    revision: int
+    checkpoint_id: str | None
+    asked_ms: int
 
 
 @dataclass(frozen=True)
@@ -312,7 +328,7 @@ def earlier(connection: Connection, action: str, number: int, plan_id: str) -> l
 
 def add_request(connection: Connection, added: Request, subjects: Sequence[str]) -> None:
     """Insert a request and whom it concerns."""
-    connection.execute(_ADD_REQUEST, vars(added))
+    connection.execute(_ADD_REQUEST, {**vars(added), "needs": " ".join(added.approvers or [])})
     _add_subjects(connection, added.request_id, set(subjects))
 
 
@@ -331,7 +347,38 @@ def _add_subjects(connection: Connection, request_id: str, subjects: set[str]) -
 
 def change_request(connection: Connection, request_id: str, **values: Any) -> None:
     """Set columns of a request."""
+    if "approvers" in values:
+        values["needs"] = " ".join(values["approvers"] or [])
     connection.execute(sa.update(requests).where(requests.c.request_id == request_id).values(**values))
+
+
+# Questions
+
+_QUESTION = sa.select(questions).where(
+    questions.c.thread_id == _param("thread_id"), questions.c.interrupt_id == _param("interrupt_id")
+)
+_QUESTIONS_OF = (
+    sa.select(questions)
+    .where(questions.c.thread_id == _param("thread_id"))
+    .order_by(questions.c.asked_ms, questions.c.interrupt_id)
+)
+_ADD_QUESTION = sa.insert(questions)
+_MARK_ASKED = (
+    sa.update(requests).where(requests.c.request_id == _param("of_request")).values(asked_ms=_param("new_asked_ms"))
+)
+
+
+def questions_of(connection: Connection, thread_id: str) -> list[PutQuestion]:
+    """Read the questions that were put in a thread, oldest first."""
+    return _all(connection, _QUESTIONS_OF, PutQuestion, thread_id=thread_id)
+
+
+def put_question(connection: Connection, put: PutQuestion) -> None:
+    """Note that a question was put, once; its request is asked from then on."""
+    given = {"thread_id": put.thread_id, "interrupt_id": put.interrupt_id}
+    if connection.execute(_QUESTION, given).one_or_none() is None:
+        connection.execute(_ADD_QUESTION, vars(put))
+        connection.execute(_MARK_ASKED, {"of_request": put.request_id, "new_asked_ms": put.asked_ms})
 
 
 # Decisions and receipts

@@ -29,3 +29,11 @@ SYSTEM = Principal("system", kind="system")
 
 #: The only principal of a deployment without authentication.
 LOCAL = Principal("local", kind="local", has_all_roles=True, may_approve_own=True)
+
+#: Whom LangGraph Studio is when it sends no key, on a development server. Source: langgraph_api.auth.custom.
+STUDIO_ID = "langgraph-studio-user"
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether a name stands for no person: in the log it would pass as the server or the command line."""
+    return name.casefold() in {"system", "local", "policy", "nobody", STUDIO_ID} or name.casefold().startswith("os:")

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from agent.clearance import journal
 from agent.clearance.action import shown_facts
-from agent.clearance.approval import Question
+from agent.clearance.approval import Question, written
 from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Plan, Receipt, Request, Turn
 from agent.clearance.judging import Judge
@@ -96,13 +96,34 @@ class Records:
                 raise NotOursError(f"message {call.message_id!r} has no call {call.tool_call_id!r}")
             requests = journal.requests_of_plan(connection, plan.plan_id)
             request = next((one for one in requests if one.tool_call_id == call.tool_call_id), None)
-            return plan, found, self._question_of(connection, request, turn, requests) if request else None
+            return plan, found, self._question_of(connection, request, turn, plan, requests) if request else None
 
         return await self._database.read(work)
 
-    def _question_of(self, connection: Connection, request: Request, turn: Turn, requests: list[Request]) -> Question:
+    def question(self, connection: Connection, request_id: str) -> Question:
+        """Read a request with what is shown around it, in the caller's transaction.
+
+        Raises:
+            NotOursError: there is no such request.
+        """
+        request = journal.request(connection, request_id)
+        if request is None:
+            raise NotOursError(f"there is no request {request_id!r}")
+        turn = journal.turn(connection, request.turn_id)
+        assert turn is not None
+        plan = next(one for one in journal.plans_of_turn(connection, turn.turn_id) if one.plan_id == request.plan_id)
+        requests = journal.requests_of_plan(connection, request.plan_id)
+        return self._question_of(connection, request, turn, plan, requests)
+
+    def facts_of(self, request: Request) -> list[tuple[str, str]]:
+        """Give the facts of a request for people, (label, text)."""
+        return self._facts_shown(request)
+
+    def _question_of(
+        self, connection: Connection, request: Request, turn: Turn, plan: Plan, requests: list[Request]
+    ) -> Question:
         decisions = journal.decisions_on(connection, [request.request_id])
-        return Question(request, turn, requests, decisions, self._facts_shown(request))
+        return Question(request, turn, requests, decisions, self._facts_shown(request), written(plan))
 
     def _facts_shown(self, request: Request) -> list[tuple[str, str]]:
         cls = self._judge.actions.get(request.action)

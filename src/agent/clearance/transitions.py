@@ -30,7 +30,7 @@ def finish(log: Log, request: Request, outcome: str, sentence: str, *, actor: st
     """End a request: receipt, state and audit event of the same name."""
     receipt = Receipt(request.request_id, outcome, request.revision, sentence, log.now)
     journal.add_receipt(log.connection, receipt)
-    journal.change_request(log.connection, request.request_id, state=outcome)
+    journal.change_request(log.connection, request.request_id, state=outcome, finished_at=log.now)
     note(log, outcome, request, actor, receipt=salted(request, sentence), **details)
     return receipt
 

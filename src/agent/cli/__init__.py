@@ -1,9 +1,10 @@
-"""The `clearance` command: threads over the SDK; audit, policy and freeze in the database, on this machine.
+"""The `clearance` command: threads and approvals over the server; audit, policy and freeze in the database.
 
 commands.py  the list of commands      threads.py  pending, show, approve, reject, edit      chat.py   the conversation
 audit.py     policy.py                 effects.py  freeze, unfreeze, status                  bank.py   migrate, seed
-cards.py     how a held call looks     terminal.py exit codes, consoles, safe text
-server.py    database.py               the two ways in, and where foreign errors become one sentence
+inbox/       the full screen           watch.py    a line for each change                    statistics.py
+cards.py     how a held call looks     terminal.py exit codes, consoles, safe text           tokens.py
+server.py    approvals.py database.py  the three ways in, and where foreign errors become one sentence
 """
 
 import sys

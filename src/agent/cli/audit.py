@@ -31,9 +31,9 @@ def verify(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Check every row of the log, and name the first bad one.
+    """Check every row of the log, and name the first bad one; then the head, the freeze switch and the receipts.
 
-    A log that was cut at its end shows only against a head noted elsewhere.
+    A log that was cut at its end, head and journal with it, shows only against a head noted elsewhere.
     """
     from agent.clearance import audit
 
@@ -56,6 +56,9 @@ def verify(
     elif found.is_whole:
         say(f"Whole: {found.rows:,} rows.", "green")
         say(f"Head {text}")
+    elif found.broken_at is None:
+        say(f"Broken: {found.reason}.", "bold red")
+        say(f"All {found.rows:,} rows are whole; what is beside them was changed.")
     else:
         say(f"Broken at row {found.broken_at}: {found.reason}.", "bold red")
         say(f"{found.rows:,} rows before it are whole.")
@@ -96,7 +99,7 @@ def tail(
 def export(
     file: Annotated[Path | None, typer.Argument(help="File to write; standard output if not given.")] = None,
 ) -> None:
-    """Write the whole log as JSON Lines: one row a line, exactly as it was signed (details is a text of JSON)."""
+    """Write the whole log as JSON Lines: one row a line, exactly as it was signed (docs/audit.md)."""
     with existing_database(current_settings()) as database:
         if file is None:
             for row in _all_rows(database):
@@ -129,10 +132,10 @@ def _all_rows(database: "Database") -> Iterator[dict[str, Any]]:
 def _read_head(text: str) -> "Head":
     from agent.clearance.audit import Head
 
-    found = re.fullmatch(r"(\d{1,18}):([0-9a-f]{64}|)", text.strip())
+    found = re.fullmatch(r"(0):()|([1-9]\d{0,17}):([0-9a-f]{64})", text.strip())
     if found is None:
         raise typer.BadParameter("must be SEQ:MAC, as `clearance audit head` prints it", param_hint="--head")
-    return Head(int(found[1]), found[2])
+    return Head(int(found[1] or found[3]), found[4] or "")
 
 
 def _head_text(head: "Head") -> str:

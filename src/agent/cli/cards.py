@@ -1,4 +1,7 @@
-"""How a held call looks in a terminal. All of it comes from outside: it is escaped, cut and never read as markup."""
+"""How a held call looks in a terminal. Its texts are cut and made visible by the server; none is read as markup.
+
+They are made visible once more here, which changes nothing where the server did it: no server writes to a terminal.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from agent.cli.terminal import line, out, plain
+from agent.clearance.rendering import visible
+from agent.cli.terminal import line, out
 
 #: Digits of a request's id that are shown; a unique prefix is enough everywhere.
 SHORT = 8
@@ -23,17 +27,24 @@ def card(held: dict[str, Any], thread_id: str, now: datetime) -> Panel:
     """Draw all that a reviewer must know about one request: sentence, facts, the whole turn, who and until when."""
     risk = str(held.get("risk_level", ""))
     style = _RISKS.get(risk, "")
-    parts: list[Any] = [Text(line(_sentence(held)), "bold")]
+    parts: list[Any] = [Text(visible(_sentence(held)), "bold")]
     if held.get("notice"):
-        parts += ["", Text(plain(f"Asked again: {held['notice']}"), "yellow")]
+        parts += ["", Text(visible(f"Asked again: {held['notice']}"), "yellow")]
     parts += ["", _grid(_vitals(held, now))]
     parts += ["", Text("Arguments", "dim"), _indented(_grid(_arguments(held)))]
     if facts := _facts(held):
         parts += ["", Text("Facts", "dim"), _indented(_facts_in_columns(facts))]
     parts += ["", *_turn(held.get("turn") or {})]
+    # Last: however much somebody wrote, it pushes nothing out of sight.
+    for one in held.get("said") or []:
+        parts += [
+            "",
+            Text(visible(str(one["label"])), "dim"),
+            Padding(Text(visible(str(one["text"])), "italic"), (0, 0, 0, 2)),
+        ]
     return Panel(
         Group(*parts),
-        title=Text(f" {risk} risk · {line(str(held.get('action')))} · {held['id'][:SHORT]} ", style),
+        title=Text(f" {risk} risk · {visible(str(held.get('action')))} · {held['id'][:SHORT]} ", style),
         subtitle=Text(f" thread {line(thread_id)} ", "dim"),
         title_align="left",
         subtitle_align="left",
@@ -50,15 +61,15 @@ def table(rows: Sequence[tuple[dict[str, Any], str]], now: datetime) -> Table:
         drawn.add_column(heading, header_style="dim", no_wrap=heading != "What")
     for held, _ in rows:
         risk = str(held.get("risk_level", ""))
-        what = Text(line(_sentence(held)))
+        what = Text(visible(_sentence(held)))
         if held.get("notice"):
-            what.append(f"\n{line(str(held['notice']))}", "yellow")
+            what.append(f"\n{visible(str(held['notice']))}", "yellow")
         given = held.get("approvals_given") or []
         drawn.add_row(
             Text(held["id"][:SHORT], "bold"),
-            Text(line(risk), _RISKS.get(risk, "")),
+            Text(visible(risk), _RISKS.get(risk, "")),
             what,
-            Text(line(str(held.get("requested_by", "")))),
+            Text(visible(str(held.get("requested_by", "")))),
             Text(f"{len(given)} of {held.get('approvals_needed', 1)}"),
             _left(held, now),
         )
@@ -87,16 +98,16 @@ def duration(time: timedelta) -> str:
 
 
 def _vitals(held: dict[str, Any], now: datetime) -> list[tuple[str, Text]]:
-    given = [line(str(name)) for name in held.get("approvals_given") or []]
+    given = [visible(str(name)) for name in held.get("approvals_given") or []]
     needed = f"{held.get('approvals_needed', 1)} × {' and '.join(held.get('approvers') or [])}"
     by = f", given by {', '.join(given)}" if given else ", none given yet"
     asked = _read(held.get("requested_at"))
     until = _read(held.get("expires_at"))
     return [
-        ("Asked by", Text(line(str(held.get("requested_by"))) + (f", {moment(asked)}" if asked else ""))),
-        ("Approvals", Text(line(needed) + by)),
+        ("Asked by", Text(visible(str(held.get("requested_by"))) + (f", {moment(asked)}" if asked else ""))),
+        ("Approvals", Text(visible(needed) + by)),
         ("Until", Text(f"{moment(until)}, ").append_text(_left(held, now)) if until else Text("")),
-        ("Because of", Text(line(str(held.get("rule"))))),
+        ("Because of", Text(visible(str(held.get("rule"))))),
     ]
 
 
@@ -112,11 +123,11 @@ def _left(held: dict[str, Any], now: datetime) -> Text:
 def _arguments(held: dict[str, Any]) -> list[tuple[str, Text]]:
     requests = held.get("action_requests") or [{}]
     arguments = requests[0].get("args") or {}
-    return [(name, Text(line(str(value)))) for name, value in arguments.items() if value != ""]
+    return [(name, Text(visible(str(value)))) for name, value in arguments.items() if value != ""]
 
 
 def _facts(held: dict[str, Any]) -> list[tuple[str, Text]]:
-    return [(str(fact["label"]), Text(line(str(fact["text"])))) for fact in held.get("shown_facts") or []]
+    return [(str(fact["label"]), Text(visible(str(fact["text"])))) for fact in held.get("shown_facts") or []]
 
 
 def _facts_in_columns(facts: list[tuple[str, Text]]) -> Table:
@@ -130,17 +141,14 @@ def _facts_in_columns(facts: list[tuple[str, Text]]) -> Table:
 
 
 def _turn(turn: dict[str, Any]) -> list[Any]:
-    said = turn.get("message")
     parts: list[Any] = [Text("The whole turn", "dim")]
-    if said:
-        parts.append(Text(f"  “{line(str(said))}”", "italic"))
     calls = Table.grid(padding=(0, 2, 0, 0))
     for number, request in enumerate(turn.get("requests") or [], 1):
         style = "bold" if request.get("this") else ""
         calls.add_row(
             Text(f"{'→' if request.get('this') else ' '} {number}", style),
-            Text(line(str(request.get("state"))), "dim"),
-            Text(line(str(request.get("sentence") or request.get("action"))), style),
+            Text(visible(str(request.get("state"))), "dim"),
+            Text(visible(str(request.get("sentence") or request.get("action"))), style),
         )
     parts.append(_indented(calls))
     return parts
@@ -151,7 +159,7 @@ def _grid(rows: Sequence[tuple[str, Text]]) -> Table:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for label, text in rows:
-        grid.add_row(Text(line(label)), text)
+        grid.add_row(Text(visible(label)), text)
     return grid
 
 

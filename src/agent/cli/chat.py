@@ -1,19 +1,25 @@
-"""`clearance chat`: talk to the agent; what it holds is shown as a card."""
+"""`clearance chat`: talk to the agent; what it holds is shown as a card, and decided in place by who may."""
 
 import json
 import sys
+import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agent.cli.cards import SHORT, card, progress
-from agent.cli.server import GRAPH, connected, held_in
+from agent.cli.in_place import Deciding
+from agent.cli.server import GRAPH, Held, connected, held_in
 from agent.cli.terminal import Failed, line, out, plain, say
 
 if TYPE_CHECKING:
     from langgraph_sdk.client import SyncLangGraphClient
     from rich.progress import Progress, TaskID
+
+#: Seconds that a decision made here waits for the agent's next words.
+_GOES_ON_S = 60
 
 
 def chat(
@@ -23,7 +29,7 @@ def chat(
         str | None, typer.Option(metavar="ID", help="Go on in this thread; a new one if not given.")
     ] = None,
 ) -> None:
-    """Talk to the agent. What it holds is shown with all that a reviewer must know.
+    """Talk to the agent. What it holds is shown with all that a reviewer must know, and you decide what you may.
 
     Ctrl-C stops the agent, Ctrl-D leaves.
     An empty line shows what happened in the thread since.
@@ -32,29 +38,48 @@ def chat(
     with connected(context) as client:
         thread_id = thread or client.threads.create()["thread_id"]
         talk = _Talk(client, thread_id)
+        waiting: list[Held] = []
         if thread:
-            talk.catch_up(is_start=True)
+            waiting = talk.catch_up(is_start=True)
         else:
             say(f"Thread {thread_id}", "dim")
         if message is not None:
-            talk.say(message)
+            _show(waiting)
+            _show(talk.say(message))
             return
-        while (said := _listen()) is not None:
-            if said.strip():
-                talk.say(said)
-            else:
-                talk.catch_up()
+        deciding = Deciding(str(context.obj), thread_id, _listen)
+        while True:
+            # What a person says instead of deciding is said to the agent.
+            said = deciding.offer(waiting)
+            if deciding.decided:
+                waiting = talk.catch_up(without=deciding.decided)
+                deciding.decided.clear()
+            if said is None or (not said and (said := _listen("\n› ")) is None):
+                return
+            deciding.left.clear()
+            waiting = talk.say(said) if said.strip() else talk.catch_up()
 
 
-def _listen() -> str | None:
+def _listen(prompt: str) -> str | None:
     try:
         if not sys.stdin.isatty():
             return input()
         import readline  # noqa: F401  gives input() its line editing
 
-        return input("\n› ")
+        return input(prompt)
     except (EOFError, KeyboardInterrupt):
         return None
+
+
+def _show(waiting: list[Held]) -> None:
+    """Print what is held, and the commands that decide it."""
+    for held in waiting:
+        out.print(card(held.payload, held.thread_id, datetime.now(UTC)))
+        short = held.request_id[:SHORT]
+        say(
+            f"clearance approve {short}  ·  clearance reject {short} --reason …  ·  clearance edit {short} --set …",
+            "dim",
+        )
 
 
 class _Talk:
@@ -65,8 +90,8 @@ class _Talk:
         self._thread_id = thread_id
         self._printed: set[str] = set()
 
-    def say(self, message: str) -> None:
-        """Send a message and print what comes of it. Ctrl-C cancels the run."""
+    def say(self, message: str) -> list[Held]:
+        """Send a message, print what comes of it, and give what is held. Ctrl-C cancels the run."""
         from agent.clearance.canonical import clean
 
         said: dict[str, Any] = {"messages": [{"role": "user", "content": clean(message)}]}
@@ -89,23 +114,30 @@ class _Talk:
             say("\nStopped.", "yellow")
         finally:
             shown.close()
-        self.catch_up()
+        return self.catch_up()
 
-    def catch_up(self, *, is_start: bool = False) -> None:
-        """Print what the agent said that is not printed yet (at the start only the last of it), and what is held."""
+    def catch_up(self, *, is_start: bool = False, without: Collection[str] = ()) -> list[Held]:
+        """Print what the agent said that is not printed yet (at the start only the last of it); give what is held.
+
+        `without` are requests that were decided just now: it waits until the thread has gone on from them.
+        """
         waiting, messages = held_in(self._client, self._thread_id)
+        until = time.monotonic() + _GOES_ON_S
+        while without and time.monotonic() < until:
+            is_busy = self._is_busy()
+            waiting, messages = held_in(self._client, self._thread_id)
+            if not is_busy and not any(one.request_id in without for one in waiting):
+                break
+            time.sleep(0.3)
         said = [message for message in messages if message.get("type") == "ai" and _text(message.get("content"))]
         for message in said[-1:] if is_start else said:
             if message.get("id") not in self._printed:
                 say(_text(message["content"]))
         self._printed.update(str(message.get("id")) for message in said)
-        for held in waiting:
-            out.print(card(held.payload, held.thread_id, datetime.now(UTC)))
-            short = held.request_id[:SHORT]
-            say(
-                f"clearance approve {short}  ·  clearance reject {short} --reason …  ·  clearance edit {short} --set …",
-                "dim",
-            )
+        return waiting
+
+    def _is_busy(self) -> bool:
+        return bool(self._client.threads.get(self._thread_id)["status"] == "busy")
 
 
 class _Stream:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import audit, bank, chat, effects, policy, threads
+from agent.cli import audit, bank, chat, effects, inbox, policy, statistics, threads, tokens, watch
 from agent.cli.terminal import CODES
 
 _THREADS = "Talk and decide, over the server"
@@ -46,6 +46,8 @@ def options(
 
 
 app.command(rich_help_panel=_THREADS)(chat.chat)
+app.command(rich_help_panel=_THREADS)(inbox.inbox)
+app.command(rich_help_panel=_THREADS)(watch.watch)
 app.command(rich_help_panel=_THREADS)(threads.pending)
 app.command(rich_help_panel=_THREADS, epilog=CODES)(threads.show)
 app.command(rich_help_panel=_THREADS, epilog=CODES)(threads.approve)
@@ -55,6 +57,8 @@ app.command(rich_help_panel=_MACHINE)(effects.status)
 app.command(rich_help_panel=_MACHINE)(effects.freeze)
 app.command(rich_help_panel=_MACHINE)(effects.unfreeze)
 app.add_typer(audit.app, name="audit", rich_help_panel=_MACHINE)
+app.command(rich_help_panel=_MACHINE)(statistics.stats)
 app.add_typer(policy.app, name="policy", rich_help_panel=_MACHINE)
+app.command(rich_help_panel=_MACHINE)(tokens.token)
 app.command(rich_help_panel=_MACHINE)(bank.migrate)
 app.command(rich_help_panel=_MACHINE)(bank.seed)

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import unicodedata
 from enum import IntEnum
 from typing import Any
 
@@ -11,8 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-#: Characters shown of one text on one line; of a longer one the rest is counted.
-_SHOWN = 200
+from agent.clearance import rendering
 
 
 class Code(IntEnum):
@@ -79,19 +77,10 @@ def say_json(value: Any) -> None:
 
 
 def plain(text: str) -> str:
-    """Give `text` with what would not show as itself escaped: controls, invisible and direction-changing ones."""
-    return "".join(c if c in "\n\t" or _shows(c) else _escape(c) for c in text)
+    """Give `text` with what would not show as itself made visible, its lines as they are."""
+    return rendering.visible(text, keep="\n\t")
 
 
 def line(text: str) -> str:
-    """Give `plain` text on one line, at most 200 characters of it."""
-    rest = f" … {len(text):,} characters" if len(text) > _SHOWN else ""
-    return "".join(c if _shows(c) else _escape(c) for c in text[:_SHOWN]) + rest
-
-
-def _shows(character: str) -> bool:
-    return character.isprintable() or unicodedata.category(character) == "Zs"
-
-
-def _escape(character: str) -> str:
-    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
+    """Give `text` on one line, at most 200 characters of it."""
+    return rendering.line(text)

@@ -123,6 +123,8 @@ requests = sa.Table(
         "asked_ms", sa.BigInteger, nullable=True, doc="wall clock of the last asking, ms; an older answer is refused"
     ),
     sa.Column("refused_answers", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("needs", sa.Text, nullable=False, server_default="", doc="`approvers` as text, to be looked up by"),
+    sa.Column("finished_at", UtcTime, nullable=True, doc="when its receipt was written; None while it is open"),
     sa.CheckConstraint(_one_of("state", OPEN_STATES + OUTCOMES), name="state"),
     sa.CheckConstraint(_one_of("verdict", ("allow", "ask", "deny")), name="verdict"),
     sa.CheckConstraint(_one_of("risk", ("low", "medium", "high", "critical")), name="risk"),
@@ -142,6 +144,34 @@ sa.Index(
     requests.c.request_id,
     sqlite_where=requests.c.state.in_(OPEN_STATES),
     postgresql_where=requests.c.state.in_(OPEN_STATES),
+)
+
+# What is open, first to expire first, and what is decided, last first: a page of either costs the same however many
+# there are, with one filter as without.
+for _filter in ("action", "risk", "requested_by", "needs"):
+    sa.Index(
+        f"ix_requests_open_{_filter}",
+        requests.c[_filter],
+        requests.c.expires_at,
+        requests.c.request_id,
+        sqlite_where=requests.c.state.in_(OPEN_STATES),
+        postgresql_where=requests.c.state.in_(OPEN_STATES),
+    )
+for _filter in ("action", "risk", "requested_by"):
+    sa.Index(
+        f"ix_requests_decided_{_filter}",
+        requests.c[_filter],
+        requests.c.finished_at,
+        requests.c.request_id,
+        sqlite_where=requests.c.finished_at.is_not(None),
+        postgresql_where=requests.c.finished_at.is_not(None),
+    )
+sa.Index(
+    "ix_requests_decided",
+    requests.c.finished_at,
+    requests.c.request_id,
+    sqlite_where=requests.c.finished_at.is_not(None),
+    postgresql_where=requests.c.finished_at.is_not(None),
 )
 
 request_subjects = sa.Table(
@@ -247,4 +277,77 @@ leases = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("until", UtcTime, nullable=False),
+)
+
+questions = sa.Table(
+    "questions",
+    metadata,
+    sa.Column("thread_id", sa.Text, primary_key=True),
+    sa.Column("interrupt_id", sa.Text, primary_key=True, doc="the id that clients answer by"),
+    sa.Column("request_id", sa.ForeignKey("requests.request_id"), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, doc="the revision that it shows"),
+    sa.Column("checkpoint_id", sa.Text, nullable=True, doc="where the thread waits with it; None where nobody tells"),
+    sa.Column("asked_ms", sa.BigInteger, nullable=False, doc="wall clock when it was put, ms since 1970"),
+)
+sa.Index("ix_questions_thread", questions.c.thread_id, questions.c.asked_ms)
+sa.Index("ix_questions_request", questions.c.request_id)
+
+refusals = sa.Table(
+    "refusals",
+    metadata,
+    # Outside the chain, and few of each person in a minute: a flood cannot grow the log. The totals are chained.
+    sa.Column("refusal_id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("person", sa.Text, nullable=False, doc="as the server authenticated them; 'nobody' when it did not"),
+    sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("thread_id", sa.Text, nullable=True),
+    sa.Column("attempt", sa.Text, nullable=True, doc="what was tried, cut; None where only the cause is known"),
+)
+sa.Index("ix_refusals_person", refusals.c.person, refusals.c.refusal_id)
+
+refusal_totals = sa.Table(
+    "refusal_totals",
+    metadata,
+    sa.Column("minute", UtcTime, primary_key=True, doc="its beginning"),
+    sa.Column("person", sa.Text, primary_key=True),
+    sa.Column("cause", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("chained", sa.BigInteger, nullable=False, doc="how many of them the audit log tells of"),
+    sa.CheckConstraint("chained <= count", name="chained"),
+)
+sa.Index(
+    "ix_refusal_totals_unchained",
+    refusal_totals.c.minute,
+    sqlite_where=refusal_totals.c.chained < refusal_totals.c.count,
+    postgresql_where=refusal_totals.c.chained < refusal_totals.c.count,
+)
+
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True, doc="who reads the audit log"),
+    sa.Column("seq", sa.BigInteger, nullable=False, doc="the last row that was read"),
+)
+
+notifications = sa.Table(
+    "notifications",
+    metadata,
+    # The outbox: filled from the audit log, whose rows commit with what they tell of, so a crash loses none. What is
+    # personal is read from the request when it is sent, so that erasure need not know this table.
+    sa.Column("notification_id", sa.Text, primary_key=True, doc="receivers tell a repeated delivery by it"),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("request_id", sa.ForeignKey("requests.request_id"), nullable=True),
+    sa.Column("details", sa.JSON(none_as_null=True), nullable=False, doc="words of ours and ids, nothing personal"),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("next_at", UtcTime, nullable=True, doc="when it is tried next; None when it is over"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("delivered_at", UtcTime, nullable=True),
+    sa.Column("last_error", sa.Text, nullable=True),
+    sa.CheckConstraint("delivered_at IS NULL OR next_at IS NULL", name="over"),
+)
+sa.Index(
+    "ix_notifications_next",
+    notifications.c.next_at,
+    sqlite_where=notifications.c.next_at.is_not(None),
+    postgresql_where=notifications.c.next_at.is_not(None),
 )

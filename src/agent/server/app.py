@@ -3,12 +3,19 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from agent.server.recovery import recover
+from agent.server import aegra, api
+from agent.server.closed import ClosedRoutes
+from agent.server.inbox import pages
+from agent.server.recovery import Asker, recover
 from agent.server.threads import NoteDeletedThreads
+from agent.server.timekeeping import timekeeper_of
+from agent.server.wall import wall
+from agent.server.webhooks import sender_of
+from agent.settings import SettingsError
 from agent.wiring import wired
 
 logger = logging.getLogger(__name__)
@@ -16,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Wire the parts, warn about what is open, recover in the background.
+    """Wire the parts, warn about what is open; recover, keep time and send notifications in the background.
 
     Raises:
         SettingsError, PolicyError: the server does not start, and says where.
@@ -27,14 +34,40 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
             "NO AUTHENTICATION: everybody who reaches this server is the principal 'local', holds every role and may"
             " approve their own requests; each such decision is marked in the audit log"
         )
+    if aegra.is_here():
+        if parts.settings.auth == "on" and not aegra.has_auth():
+            raise SettingsError("AUTH: is on, but Aegra loaded no authentication; its log says why")
+        await aegra.end_dead_runs()
+    elif parts.settings.auth == "on" and not _has_auth():
+        raise SettingsError("AUTH: is on, but the server's configuration names no authentication")
+    here = await wall()
+    if parts.settings.auth_both_parts:
+        logger.warning(
+            "BOTH PARTS: AUTH_BOTH_PARTS is on, so people may approve what they asked for, and LangGraph Studio holds"
+            " every role without a key; each such decision is marked in the audit log"
+        )
+    sender = sender_of(parts.settings, parts.gate)
     recovery = asyncio.create_task(recover(parts), name="recovery")
     recovery.add_done_callback(_tell_failure)
+    background = [recovery, asyncio.create_task(timekeeper_of(parts).run(), name="timekeeping")]
+    background.append(asyncio.create_task(here.keep_counts(), name="counts of refusals"))
+    if aegra.is_here():
+        background.append(asyncio.create_task(Asker(parts).run(), name="asking"))
+    if sender:
+        await sender.begin()
+        background.append(asyncio.create_task(sender.run(), name="notifications"))
     try:
         yield
     finally:
-        recovery.cancel()
-        with suppress(asyncio.CancelledError):
-            await recovery
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+
+
+def _has_auth() -> bool:
+    from langgraph_api.auth.custom import get_auth_instance
+
+    return get_auth_instance() is not None
 
 
 def _tell_failure(task: "asyncio.Task[None]") -> None:
@@ -43,4 +76,9 @@ def _tell_failure(task: "asyncio.Task[None]") -> None:
 
 
 app = FastAPI(title="Clearance", lifespan=lifespan, openapi_url=None)
+app.include_router(api.router)
+app.include_router(pages.router)
 app.add_middleware(NoteDeletedThreads)
+app.add_middleware(ClosedRoutes)
+if aegra.is_here():
+    app.add_middleware(aegra.NoStatelessRuns)

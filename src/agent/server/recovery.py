@@ -6,6 +6,7 @@ the decisions in the journal, and the model's messages are the stored ones.
 
 import asyncio
 import logging
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -19,6 +20,8 @@ from sqlalchemy.engine import Connection
 
 from agent.clearance import journal
 from agent.clearance.journal import Plan, Request, Turn
+from agent.server import aegra
+from agent.server.duties import Duty
 from agent.wiring import Wiring
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,8 @@ _LEASE = "recovery"
 _LEASE_TIME = timedelta(seconds=10)
 #: How often, and how many seconds apart, an open turn is looked at until it goes on.
 _LOOKS, _BETWEEN_S = 60, 1
+#: Seconds between two looks at threads at rest, and how often a question is put again in one.
+_ASK_EVERY_S, _ASKS = 5, 10
 
 
 async def recover(parts: Wiring) -> None:
@@ -35,10 +40,9 @@ async def recover(parts: Wiring) -> None:
     holder = uuid4().hex
     while not await parts.gate.take_lease(_LEASE, holder, _LEASE_TIME):  # noqa: ASYNC110  another machine may have it
         await asyncio.sleep(1)
-    client = get_client(url=None)
     unsettled = await parts.database.read(journal.open_turns)
     for _ in range(_LOOKS):
-        unsettled = [turn for turn in unsettled if not await _is_settled(parts, client, turn)]
+        unsettled = [turn for turn in unsettled if not await settle(parts, turn)]
         if not unsettled:
             break
         await asyncio.sleep(_BETWEEN_S)
@@ -48,25 +52,68 @@ async def recover(parts: Wiring) -> None:
     await parts.gate.drop_lease(_LEASE, holder)
 
 
-async def _is_settled(parts: Wiring, client: LangGraphClient, turn: Turn) -> bool:
+class Asker:
+    """On Aegra: puts questions again in threads that take no answer since their run failed or its listener left.
+
+    Elsewhere a thread takes an answer whatever became of its last run.
+    """
+
+    def __init__(self, parts: Wiring) -> None:
+        self._parts = parts
+        self._asked: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Look again and again until cancelled. One server at a time, by a lease in the database."""
+        await Duty(self._parts.gate, "asking", _ASK_EVERY_S, [self.step]).run()
+
+    async def step(self) -> bool:
+        """Look once."""
+        turns = {turn.thread_id: turn for turn in await self._parts.database.read(journal.open_turns)}
+        for thread_id in await aegra.at_rest(turns):
+            turn = turns[thread_id]
+            following = await _next_request(self._parts, turn)
+            if following is None or following.state != "asked" or self._asked[following.request_id] == _ASKS:
+                continue
+            self._asked[following.request_id] += 1
+            await settle(self._parts, turn, may_make=False)
+        return False
+
+
+async def settle(parts: Wiring, turn: Turn, *, may_make: bool = True) -> bool:
     """Tell whether a turn is over or waits for an answer; else make it go on, to be looked at again.
 
     A run may go on with it already: the server tries those again that it still knows, and then this one is refused.
+    With `may_make` a thread that is not there is made again: right after a start it was lost, later it was deleted.
     """
     now = await parts.database.read(lambda connection: journal.turn(connection, turn.turn_id))
     if now is None or now.state != "open":
         return True
+    client = client_of(turn)
     try:
-        thread = await _thread(client, turn)
+        thread = await _thread(client, turn, may_make=may_make)
+        if thread is None:
+            await parts.gate.withdraw_thread(turn.thread_id)
+            return True
+        if aegra.is_here() and thread["status"] == "busy":
+            return False  # it would take a second run beside the first
         state = await client.threads.get_state(turn.thread_id)
         # The row counts, too: clients find what is pending by its status, and one made anew says "idle".
         if thread["status"] == "interrupted" and _waits_rightly(await _next_request(parts, turn), state):
             return True
         is_there = bool(state["next"]) and _values(state).get("turn_id") == turn.turn_id
         words: dict[str, Any] | None = None if is_there else {"messages": await _rebuilt(parts, turn)}
-        await client.runs.create(turn.thread_id, GRAPH, input=words, multitask_strategy="reject", durability="sync")
-    except ConflictError:
-        return False
+        # Aegra takes a run without input only when it says from where.
+        latest = str(state["checkpoint"]["checkpoint_id"]) if aegra.is_here() and is_there else None
+        await client.runs.create(
+            turn.thread_id,
+            GRAPH,
+            input=words,
+            checkpoint_id=latest,
+            multitask_strategy="reject",
+            durability="sync",
+        )
+    except (ConflictError, NotFoundError):
+        return False  # a run is on it, or it was deleted
     except (httpx.HTTPError, OSError) as exc:
         logger.warning("turn %s of thread %s is not recovered yet: %s", turn.turn_id, turn.thread_id, exc)
         return False
@@ -74,11 +121,23 @@ async def _is_settled(parts: Wiring, client: LangGraphClient, turn: Turn) -> boo
     return False
 
 
-async def _thread(client: LangGraphClient, turn: Turn) -> Thread:
-    """Give the turn's thread, made again when it is lost."""
+def client_of(turn: Turn) -> LangGraphClient:
+    """Give a client of this server that may go on with the turn."""
+    if aegra.is_here():
+        # Without our handlers everybody is "anonymous" to it, and "local" to us.
+        return aegra.client(turn.requested_by if aegra.has_auth() else "anonymous")
+    return get_client(url=None)
+
+
+async def _thread(client: LangGraphClient, turn: Turn, *, may_make: bool) -> Thread | None:
+    """Give the turn's thread, made again when it is lost; None where it was deleted."""
     try:
         return await client.threads.get(turn.thread_id)
     except NotFoundError:
+        if aegra.is_here():
+            return None  # its rows are as durable as the journal
+        if not may_make:
+            raise
         # Whose it is stands in the journal: the metadata that the server's own handlers would have written.
         metadata = {"graph_id": GRAPH, "owner": turn.requested_by}
         logger.warning("thread %s was lost, made again", turn.thread_id)

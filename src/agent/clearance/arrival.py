@@ -1,0 +1,116 @@
+"""An answer as it reaches the server, before its run: decided here, no queue and no stale id can lose it.
+
+What is no decision goes on into its run, where the gate refuses it, says why and asks again.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from agent.clearance import journal
+from agent.clearance.answering import Refusal, decide, is_recorded
+from agent.clearance.answers import Answer, NewMessage, Unclear, parse
+from agent.clearance.audit import Log
+from agent.clearance.journal import PutQuestion, Request
+from agent.clearance.judging import Judge
+from agent.clearance.principal import Principal
+from agent.clearance.refusals import note_attempt
+from agent.clearance.transitions import expire_due
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """An answer and what it says of the question it is for."""
+
+    thread_id: str
+    value: Any
+    #: None when it names none: then it is for the question that is open.
+    interrupt_id: str | None
+    #: The checkpoint that the run is pinned to; None for the latest.
+    checkpoint_id: str | None
+    run_id: str | None
+    #: When it was asked for, ms since 1970; None where nobody tells.
+    started_ms: int | None
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What became of it."""
+
+    #: `taken`: recorded, the run finds it. `passed`: the run has to look at it. `closed`: it is for nothing open.
+    outcome: Literal["taken", "passed", "closed"]
+    #: For whom answered, when it is closed.
+    sentence: str = ""
+
+
+PASSED = Arrived("passed")
+
+
+def arrive(log: Log, judge: Judge, arriving: Arriving, principal: Principal) -> Arrived:
+    """Record an answer that decides; refuse one for a question that is no longer open, and record what it said."""
+    question = _question(log, arriving)
+    if question is None:
+        return _unknown(log, arriving, principal)
+    plan = _plan(log, question.request_id)
+    if expire_due(log, plan):
+        plan = _plan(log, question.request_id)
+    request = next(one for one in plan if one.request_id == question.request_id)
+    answer = parse(arriving.value)
+    if isinstance(answer, NewMessage):
+        return PASSED
+    made = journal.decisions_on(log.connection, [request.request_id])
+    if is_recorded(made, request, principal, arriving.run_id):
+        return Arrived("taken")
+    if request.state != "asked":
+        return _late(log, request, principal, answer, f"it is {request.state} already.")
+    if question.revision != request.revision:
+        return _late(log, request, principal, answer, "it changed after this question was put, and is asked anew.")
+    is_pinned = arriving.interrupt_id is not None or arriving.checkpoint_id is not None
+    refusal: Refusal | None
+    if isinstance(answer, Unclear):
+        refusal = Refusal("unclear", answer.why)
+    else:
+        refusal = decide(log, judge, request, answer, question.revision, principal, run_id=arriving.run_id,
+                         started_ms=None if is_pinned else arriving.started_ms)  # fmt: skip
+    if refusal is None:
+        return Arrived("taken")
+    if _is_newest(log, question):
+        return PASSED
+    # The question is asked under another id by now, so its run would not see this answer at all.
+    return _late(log, request, principal, answer, refusal.sentence, cause=refusal.cause)
+
+
+def _question(log: Log, arriving: Arriving) -> PutQuestion | None:
+    put = journal.questions_of(log.connection, arriving.thread_id)
+    if arriving.interrupt_id is not None:
+        put = [one for one in put if one.interrupt_id == arriving.interrupt_id]
+    elif arriving.checkpoint_id is not None:
+        put = [one for one in put if one.checkpoint_id == arriving.checkpoint_id]
+    return put[-1] if put else None
+
+
+def _is_newest(log: Log, question: PutQuestion) -> bool:
+    return journal.questions_of(log.connection, question.thread_id)[-1] == question
+
+
+def _plan(log: Log, request_id: str) -> list[Request]:
+    request = journal.request(log.connection, request_id)
+    assert request is not None
+    return journal.requests_of_plan(log.connection, request.plan_id)
+
+
+def _unknown(log: Log, arriving: Arriving, principal: Principal) -> Arrived:
+    said = _word(parse(arriving.value))
+    note_attempt(log, "answer_unknown", principal.id, thread_id=arriving.thread_id, said=said)
+    return Arrived("closed", "No question of this thread is open under that id: it was never asked, or not here.")
+
+
+def _late(
+    log: Log, request: Request, principal: Principal, answer: Answer | Unclear, why: str, *, cause: str = "closed"
+) -> Arrived:
+    note_attempt(log, "answer_late", principal.id, thread_id=request.thread_id, turn_id=request.turn_id,
+                 request_id=request.request_id, state=request.state, said=_word(answer), cause=cause)  # fmt: skip
+    return Arrived("closed", f"This answer decides nothing: {why}")
+
+
+def _word(answer: Answer | NewMessage | Unclear) -> str:
+    return type(answer).__name__.lower()

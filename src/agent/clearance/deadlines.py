@@ -1,0 +1,82 @@
+"""What time does: requests past their deadline end, and turns that nobody goes on with are found."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from agent.clearance import journal
+from agent.clearance.audit import Log
+from agent.clearance.canonical import key
+from agent.clearance.journal import Turn
+from agent.clearance.transitions import expire_due
+from agent.db.tables import OPEN_STATES, requests, turns
+
+
+def _in(states: Sequence[str]) -> sa.BindParameter[Sequence[str]]:
+    # Written into the statement: with parameters SQLite cannot tell that the index of open requests fits.
+    return sa.bindparam(None, states, expanding=True, literal_execute=True)
+
+
+_DUE = (
+    sa.select(requests.c.plan_id, requests.c.turn_id)
+    .where(requests.c.state.in_(_in(OPEN_STATES)), requests.c.expires_at <= sa.bindparam("now"))
+    .group_by(requests.c.plan_id, requests.c.turn_id)
+    .order_by(sa.func.min(requests.c.expires_at))
+    .limit(sa.bindparam("most"))
+)
+
+
+def expire(log: Log, most: int = 50) -> list[str]:
+    """Expire what is past its deadline in up to `most` plans, and give the turns these are of."""
+    due = log.connection.execute(_DUE, {"now": log.now, "most": most}).all()
+    for row in due:
+        expire_due(log, journal.requests_of_plan(log.connection, row.plan_id))
+    return [row.turn_id for row in due]
+
+
+_OF_TURN = requests.alias("of_turn")
+_PUT = requests.alias("put")
+_BEFORE = requests.alias("before")
+
+
+def _of(table: sa.FromClause, other: sa.FromClause = turns) -> sa.ColumnElement[bool]:
+    # By thread, too: that is what there is an index of.
+    return (table.c.thread_id == other.c.thread_id) & (table.c.turn_id == other.c.turn_id)
+
+
+_STALLED = (
+    sa.select(turns)
+    .where(
+        turns.c.state == sa.literal_column("'open'"),
+        turns.c.is_durable,
+        sa.exists().where(_of(_OF_TURN)),
+        # Its next question has been put: then it is a person's turn.
+        ~sa.exists().where(
+            _of(_PUT),
+            _PUT.c.state == "asked",
+            _PUT.c.asked_ms.is_not(None),
+            ~sa.exists().where(_of(_BEFORE, _PUT), _BEFORE.c.state == "asked", _BEFORE.c.number < _PUT.c.number),
+        ),
+    )
+    .order_by(turns.c.opened_at)
+)
+_STATES = (
+    sa.select(requests.c.request_id, requests.c.state, requests.c.revision)
+    .where(requests.c.thread_id == sa.bindparam("thread_id"), requests.c.turn_id == sa.bindparam("turn_id"))
+    .order_by(requests.c.number)
+)
+
+
+def stalled(connection: Connection) -> list[tuple[Turn, str]]:
+    """Read the open turns that wait for no person: a run goes on with each, or ought to.
+
+    With each stands a mark that changes when any of its requests does.
+    """
+    found = [Turn(*row) for row in connection.execute(_STALLED)]
+    return [(turn, _mark(connection, turn)) for turn in found]
+
+
+def _mark(connection: Connection, turn: Turn) -> str:
+    states = connection.execute(_STATES, {"thread_id": turn.thread_id, "turn_id": turn.turn_id})
+    return key(*(str(part) for row in states for part in row))

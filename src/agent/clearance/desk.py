@@ -1,0 +1,306 @@
+"""A reviewer's desk: what the approvals API, the inbox and the terminal show and do, without any of their forms."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from agent.clearance import audit, journal
+from agent.clearance.answering import CLOSED, Checked, Refusal, check_edit
+from agent.clearance.answers import MAX_REASON, Answer, Approve, Edit, Reference, Reject
+from agent.clearance.approval import Question
+from agent.clearance.canonical import clean, is_too_much
+from agent.clearance.errors import NotOursError
+from agent.clearance.gate import Caller, Gate
+from agent.clearance.journal import Receipt, Request, Switch, Turn
+from agent.clearance.listing import Page, Wanted, count, read_page, read_some
+from agent.clearance.principal import Principal
+from agent.clearance.transitions import withdraw_turn
+from agent.db.tables import audit as audit_rows
+
+#: Longer reasons for a freeze are refused: the reason stands in every receipt that it causes.
+MAX_FREEZE_REASON = 500
+
+
+class WrongInputError(Exception):
+    """What was sent cannot be; the text names it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a decision is about, as the person who decides saw it."""
+
+    digest: str
+    revision: int
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One request with all that the journal tells of it."""
+
+    question: Question
+    receipt: Receipt | None
+    #: Receipts of the requests of its plan, by request.
+    receipts: dict[str, Receipt]
+    #: Audit rows about it, oldest first, details as JSON text.
+    events: list[dict[str, Any]]
+    #: The turns of its thread up to its own, oldest first.
+    turns: list[Turn]
+    switch: Switch
+
+    @property
+    def request(self) -> Request:
+        """The request itself."""
+        return self.question.request
+
+
+@dataclass(frozen=True)
+class Decided:
+    """How a request stands after a decision on it."""
+
+    request: Request
+    receipt: Receipt | None
+    #: Requests of its plan that wait for a decision before anything of it is carried out.
+    waits_for: list[Request]
+    #: People who still have to approve this one.
+    approvals_missing: int
+
+
+Word = Literal["approve", "edit", "reject"]
+
+
+def read_decision(word: Word, seen: Seen, reason: str = "", changes: dict[str, Any] | None = None) -> Answer:
+    """Read what a form or a program sent as a decision.
+
+    Raises:
+        WrongInputError: a reason that is too long or no text, an edit without changes.
+    """
+    about = Reference(None, seen.digest)
+    if clean(reason) != reason or len(reason) > MAX_REASON:
+        raise WrongInputError(f"reason: must be text of at most {MAX_REASON} characters")
+    match word:
+        case "approve":
+            return Approve(about)
+        case "reject":
+            return Reject(" ".join(reason.split()), about)
+        case "edit":
+            if not changes or is_too_much(changes):
+                raise WrongInputError("arguments: an edit needs the arguments that change, and no more")
+            return Edit(changes, is_whole=False, about=about)
+
+
+class Desk:
+    """Lists, one request, decisions, the freeze. Who sees and may do what is decided here and in the gate."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def sees_all(self, viewer: Principal) -> bool:
+        """Tell whether somebody sees what others asked for: who holds a role of the policy."""
+        return any(viewer.has_role(role) for role in self._gate.judge.policy.roles)
+
+    async def page(self, viewer: Principal, wanted: Wanted, *, after: str | None, limit: int) -> Page:
+        """Read a page of a list.
+
+        Raises:
+            CursorError: `after` is no cursor.
+        """
+        sees_all = self.sees_all(viewer)
+        return await self._gate.database.read(
+            lambda c: read_page(c, viewer, wanted, sees_all=sees_all, after=after, limit=limit)
+        )
+
+    async def count(self, viewer: Principal, wanted: Wanted) -> int:
+        """Count a list, up to `listing.MOST_COUNTED`."""
+        sees_all = self.sees_all(viewer)
+        return await self._gate.database.read(lambda c: count(c, viewer, wanted, sees_all=sees_all))
+
+    async def some(self, viewer: Principal, request_ids: list[str]) -> list[Request]:
+        """Read these requests; those that are not there, or not for this person to see, are left out."""
+        found = await self._gate.database.read(lambda c: read_some(c, request_ids))
+        return found if self.sees_all(viewer) else [one for one in found if one.requested_by == viewer.id]
+
+    async def detail(self, viewer: Principal, request_id: str) -> Detail:
+        """Read one request.
+
+        Raises:
+            NotOursError: there is none, or this person may not see it.
+        """
+
+        def work(connection: Connection) -> Detail:
+            question = self._gate.records.question(connection, request_id)
+            self._check_sees(viewer, question.request)
+            ids = [one.request_id for one in question.plan]
+            receipts = journal.receipts_of(connection, ids)
+            about = sa.select(audit_rows).where(audit_rows.c.request_id == request_id).order_by(audit_rows.c.seq)
+            turns = [turn for turn in journal.turns_of(connection, question.turn.thread_id)
+                     if turn.number <= question.turn.number]  # fmt: skip
+            events = [dict(row) for row in connection.execute(about).mappings()]
+            return Detail(question, receipts.get(request_id), receipts, events, turns, journal.read_switch(connection))
+
+        return await self._gate.database.read(work)
+
+    async def check_edit(
+        self, viewer: Principal, request_id: str, changes: dict[str, Any], seen: Seen
+    ) -> Checked | Refusal:
+        """Tell what an edit would come to; nothing is written.
+
+        Raises:
+            NotOursError: there is no such request, or this person may not see it.
+            WrongInputError: nothing changes.
+        """
+        answer = read_decision("edit", seen, changes=changes)
+        assert isinstance(answer, Edit)
+
+        def work(log: audit.Log) -> Checked | Refusal:
+            request = self._found(log.connection, viewer, request_id)
+            if request.state != "asked":
+                return Refusal(CLOSED, f"it is {request.state} already.")
+            if (request.digest, request.revision) != (seen.digest, seen.revision):
+                return Refusal("changed", "the request changed after this page was made.")
+            return check_edit(log, self._gate.judge, request, answer, viewer)
+
+        return await self._gate.write(work)
+
+    async def decide(
+        self, viewer: Principal, request_id: str, answer: Answer, seen: Seen, *, run_id: str | None = None
+    ) -> Decided | Refusal:
+        """Record a decision. Carrying it out is the run's, which the caller starts. Two at once both count.
+
+        Raises:
+            NotOursError: there is no such request, or this person may not see it.
+        """
+        caller = Caller(viewer, run_id=run_id)
+
+        def work(log: audit.Log) -> Decided | Refusal:
+            self._found(log.connection, viewer, request_id)
+            refusal = self._gate.decide_now(log, request_id, answer, seen.revision, caller)
+            return refusal or _standing(log.connection, request_id)
+
+        return await self._gate.write(work)
+
+    async def standing(self, request_id: str) -> Decided:
+        """Read how a request stands."""
+        return await self._gate.database.read(lambda connection: _standing(connection, request_id))
+
+    async def wait(self, request_id: str, *, timeout_s: float) -> Decided:
+        """Wait until a request has its receipt, or waits for others; give how it stands then, or after `timeout_s`."""
+        until = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            standing = await self.standing(request_id)
+            is_over = standing.receipt is not None or standing.waits_for or standing.request.state == "asked"
+            if is_over or asyncio.get_running_loop().time() >= until:
+                return standing
+            await asyncio.sleep(0.1)
+
+    async def turn_of(self, request_id: str) -> Turn:
+        """Read the turn of a request.
+
+        Raises:
+            NotOursError: there is no such request.
+        """
+        return (await self._gate.database.read(lambda c: self._gate.records.question(c, request_id))).turn
+
+    async def close_lost(self, viewer: Principal, request_id: str) -> None:
+        """Withdraw the turn of a request whose thread is gone; the caller has made sure that it is.
+
+        Raises:
+            NotOursError: there is no such request, or this person may not see it.
+        """
+
+        def work(log: audit.Log) -> None:
+            request = self._found(log.connection, viewer, request_id)
+            turn = journal.turn(log.connection, request.turn_id)
+            if turn is not None and turn.state == "open":
+                withdraw_turn(log, turn, actor=viewer.id, because="its thread is gone")
+
+        await self._gate.write(work)
+
+    # The switch
+
+    async def switch(self) -> tuple[Switch, dict[str, int]]:
+        """Read the freeze, and how many requests are open by state."""
+        return await self._gate.database.read(lambda c: (journal.read_switch(c), journal.count_open(c)))
+
+    async def freeze(self, by: str, reason: str, **details: Any) -> bool:
+        """Stop every effect; when this returns none is in flight. Tell whether it was frozen already.
+
+        Raises:
+            WrongInputError: no reason, or one that is too long.
+        """
+        said = clean(" ".join(reason.split()))
+        if not said or len(said) > MAX_FREEZE_REASON:
+            raise WrongInputError(f"reason: needs a sentence of at most {MAX_FREEZE_REASON} characters")
+
+        def work(log: audit.Log) -> bool:
+            self._gate.freeze(log, by=by, reason=said, **details)
+            return log.frozen
+
+        return await self._gate.write(work)
+
+    async def unfreeze(self, by: str, **details: Any) -> bool:
+        """Let effects run again; nothing runs by itself. Tell whether they were frozen."""
+
+        def work(log: audit.Log) -> bool:
+            self._gate.unfreeze(log, by=by, **details)
+            return log.frozen
+
+        return await self._gate.write(work)
+
+    # What happened
+
+    async def events(
+        self,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int,
+        only: dict[str, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Read audit rows: the newest first, those before one; or oldest first, those after one.
+
+        `only` narrows them by columns: event, actor, request_id.
+        """
+        query = sa.select(audit_rows).limit(limit)
+        for column, value in (only or {}).items():
+            query = query.where(audit_rows.c[column] == value)
+        if after is not None:
+            query = query.where(audit_rows.c.seq > after).order_by(audit_rows.c.seq)
+        else:
+            query = query.order_by(audit_rows.c.seq.desc())
+            query = query if before is None else query.where(audit_rows.c.seq < before)
+        return await self._gate.database.read(lambda c: [dict(row) for row in c.execute(query).mappings()])
+
+    async def head(self) -> audit.Head:
+        """Read where the audit log ends."""
+        return await self._gate.database.read(audit.read_head)
+
+    async def verify(self) -> audit.Verification:
+        """Check the whole audit log."""
+        return await self._gate.verify()
+
+    def _found(self, connection: Connection, viewer: Principal, request_id: str) -> Request:
+        request = journal.request(connection, request_id)
+        if request is None:
+            raise NotOursError(f"there is no request {request_id!r}")
+        self._check_sees(viewer, request)
+        return request
+
+    def _check_sees(self, viewer: Principal, request: Request) -> None:
+        if request.requested_by != viewer.id and not self.sees_all(viewer):
+            raise NotOursError(f"there is no request {request.request_id!r}")
+
+
+def _standing(connection: Connection, request_id: str) -> Decided:
+    request = journal.request(connection, request_id)
+    assert request is not None
+    plan = journal.requests_of_plan(connection, request.plan_id)
+    given = sum(decision.counts for decision in journal.decisions_on(connection, [request_id]))
+    return Decided(
+        request,
+        journal.receipt(connection, request_id),
+        [one for one in plan if one.state == "asked" and one.request_id != request_id] if request.is_open else [],
+        max(request.approvals - given, 0) if request.state == "asked" else 0,
+    )

@@ -1,0 +1,192 @@
+"""Lists of requests for people: keyset pages, so that a page costs the same however many requests there are.
+
+Open ones first to expire first, decided ones last first. One order each, and an index for it and for each filter.
+"""
+
+import base64
+import binascii
+import heapq
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from agent.clearance.journal import Request
+from agent.clearance.principal import Principal
+from agent.db.tables import OPEN_STATES, decisions, requests
+from agent.db.types import from_text, to_text
+
+Tab = Literal["mine", "open", "decided"]
+#: Counts stop here: beyond it nobody counts, they read "999+".
+MOST_COUNTED = 1_000
+
+
+class CursorError(ValueError):
+    """A cursor is none of ours."""
+
+    def __init__(self) -> None:
+        super().__init__("after: this is no cursor of a page; take it from `next` of the page before")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a list is narrowed to; None does not narrow."""
+
+    tab: Tab = "open"
+    action: str | None = None
+    risk: str | None = None
+    requested_by: str | None = None
+    thread_id: str | None = None
+    #: Opened before this moment.
+    opened_before: datetime | None = None
+    #: Opened after this moment: what is new to somebody.
+    opened_after: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list."""
+
+    requests: list[Request]
+    #: Where the next page begins; None when this is the last.
+    next: str | None
+
+
+def read_page(
+    connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool, after: str | None = None, limit: int
+) -> Page:
+    """Read one page of at most `limit` requests.
+
+    `mine` is what waits for the viewer: asked, of roles they hold, not asked for or decided by themselves. Who does not
+    see all sees what they asked for themselves.
+
+    Raises:
+        CursorError: `after` is no cursor.
+    """
+    queries = page_queries(connection, viewer, wanted, sees_all=sees_all, after=after, limit=limit)
+    found = [[Request(*row) for row in connection.execute(query)] for query in queries]
+    # Each query is in order: what they hold together is, too.
+    merged = heapq.merge(*found, key=lambda one: _key(one, wanted.tab), reverse=wanted.tab == "decided")
+    page = [one for one, _ in zip(merged, range(limit + 1), strict=False)]
+    following = _cursor(page[limit - 1], wanted.tab) if len(page) > limit else None
+    return Page(page[:limit], following)
+
+
+def page_queries(
+    connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool, after: str | None, limit: int
+) -> list[sa.Select[Any]]:
+    """Give the queries whose rows, merged in order, begin with the page; one more than `limit` tells of a next one.
+
+    Raises:
+        CursorError: `after` is no cursor.
+    """
+    moment = requests.c.finished_at if wanted.tab == "decided" else requests.c.expires_at
+    return [
+        _ordered(_after(query, moment, wanted.tab, after), moment, wanted.tab).limit(limit + 1)
+        for query in _queries(connection, viewer, wanted, sees_all=sees_all)
+    ]
+
+
+def read_some(connection: Connection, request_ids: Sequence[str]) -> list[Request]:
+    """Read these requests, in no order; those that are not there are left out."""
+    return [
+        Request(*row) for row in connection.execute(sa.select(requests).where(requests.c.request_id.in_(request_ids)))
+    ]
+
+
+def approved_by(connection: Connection, person: str, *, limit: int) -> list[Request]:
+    """Read what somebody approved and what is not carried out yet, first to expire first."""
+    is_open = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
+    approved = sa.exists().where(
+        decisions.c.request_id == requests.c.request_id, decisions.c.decided_by == person, decisions.c.counts
+    )
+    query = sa.select(requests).where(is_open, approved).order_by(requests.c.expires_at, requests.c.request_id)
+    return [Request(*row) for row in connection.execute(query.limit(limit))]
+
+
+def count(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool) -> int:
+    """Count what a list holds, up to `MOST_COUNTED`."""
+    total = 0
+    for query in _queries(connection, viewer, wanted, sees_all=sees_all):
+        few = query.with_only_columns(requests.c.request_id).limit(MOST_COUNTED).subquery()
+        total += connection.scalar(sa.select(sa.func.count()).select_from(few)) or 0
+    return min(total, MOST_COUNTED)
+
+
+def _queries(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool) -> Sequence[sa.Select[Any]]:
+    query = sa.select(requests)
+    # By the words of the indexes' conditions, or they would not be used.
+    is_open = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
+    query = query.where(requests.c.finished_at.is_not(None) if wanted.tab == "decided" else is_open)
+    for name in ("action", "risk", "requested_by", "thread_id"):
+        if (value := getattr(wanted, name)) is not None:
+            query = query.where(requests.c[name] == value)
+    if wanted.opened_before is not None:
+        query = query.where(requests.c.opened_at < wanted.opened_before)
+    if wanted.opened_after is not None:
+        query = query.where(requests.c.opened_at > wanted.opened_after)
+    if not sees_all:
+        query = query.where(requests.c.requested_by == viewer.id)
+    if wanted.tab != "mine":
+        return [query]
+    query = query.where(requests.c.state == "asked")
+    if not viewer.may_approve_own:
+        query = query.where(requests.c.requested_by != viewer.id)
+    decided = sa.exists().where(
+        decisions.c.request_id == requests.c.request_id,
+        decisions.c.decided_by == viewer.id,
+        decisions.c.counts | (decisions.c.decision == "edit"),
+    )
+    query = query.where(~decided)
+    needed = [needs for needs in _needs(connection) if all(viewer.has_role(role) for role in needs.split())]
+    return [query.where(requests.c.needs == needs) for needs in needed]
+
+
+def _needs(connection: Connection) -> list[str]:
+    """Read what open requests need, each once. One step along the index for each: there are few."""
+    is_open = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
+    found: list[str] = []
+    while True:
+        query = sa.select(sa.func.min(requests.c.needs)).where(is_open, requests.c.needs > (found[-1] if found else ""))
+        following = connection.scalar(query)
+        if following is None:
+            return found
+        found.append(following)
+
+
+def _ordered(query: sa.Select[Any], moment: sa.Column[Any], tab: Tab) -> sa.Select[Any]:
+    if tab == "decided":
+        return query.order_by(moment.desc(), requests.c.request_id.desc())
+    return query.order_by(moment, requests.c.request_id)
+
+
+def _after(query: sa.Select[Any], moment: sa.Column[Any], tab: Tab, after: str | None) -> sa.Select[Any]:
+    if after is None:
+        return query
+    at, request_id = _read_cursor(after)
+    place = sa.tuple_(moment, requests.c.request_id)
+    before = sa.tuple_(sa.bindparam(None, at, moment.type), sa.bindparam(None, request_id, sa.Text))
+    return query.where(place < before if tab == "decided" else place > before)
+
+
+def _key(request: Request, tab: Tab) -> tuple[datetime, str]:
+    moment = request.finished_at if tab == "decided" else request.expires_at
+    assert moment is not None
+    return moment, request.request_id
+
+
+def _cursor(request: Request, tab: Tab) -> str:
+    at, request_id = _key(request, tab)
+    return base64.urlsafe_b64encode(json.dumps([to_text(at), request_id]).encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        at, request_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return from_text(at), str(request_id)
+    except (ValueError, TypeError, binascii.Error) as exc:
+        raise CursorError from exc

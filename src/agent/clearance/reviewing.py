@@ -1,0 +1,96 @@
+"""What a reviewer is shown of a request: as it was asked, and as things stand now."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.engine import Connection
+
+from agent.clearance.action import Action, ActionError, Actions, Facts, Reading, read_action, shown_facts
+from agent.clearance.journal import Request, Turn
+from agent.clearance.judging import Judge, changed_material, requester_of
+from agent.clearance.review import Activity, Review
+from agent.db.engine import read_only
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An action beside its facts, for people."""
+
+    review: Review
+    #: (label, text) of facts that `review` does not say, as they came.
+    known: list[tuple[str, str]]
+
+
+def as_asked(actions: Actions, request: Request) -> Shown:
+    """Show a request as it was asked; of an action that the program does not have any more, its sentence."""
+    read = _read(actions, request)
+    if read is None:
+        sentence = request.sentence or f"{request.action}, erased"
+        return Shown(Review((sentence,), verb="", past="", line=(sentence,), confirm=request.action), [])
+    return show(*read)
+
+
+def show(action: Action[Any], facts: Facts) -> Shown:
+    """Show an action with these facts."""
+    try:
+        review = action.review(facts)
+    except Exception:
+        logger.exception("%s cannot say how reviewers see it", action.tool_name())
+        review = Review((action.tool_name().replace("_", " "),), confirm=action.tool_name())
+    named = zip(type(facts).model_fields, shown_facts(facts), strict=True)
+    return Shown(review, [fact for name, fact in named if name not in review.said])
+
+
+@dataclass(frozen=True)
+class Now:
+    """How things stand with an open request at this moment."""
+
+    #: None when it could not be done now.
+    shown: Shown | None
+    #: Why not, in a sentence.
+    problem: str
+    #: Material facts that are not what they were: whoever approves it is asked again.
+    changed: list[str]
+    activity: Activity | None
+
+
+def as_it_stands(connection: Connection, judge: Judge, request: Request, turn: Turn, now: datetime) -> Now | None:
+    """Read the facts of an open request afresh, and what went before; None when nothing can be read of it."""
+    read = _read(judge.actions, request)
+    if read is None:
+        return None
+    action, before = read
+    requester = requester_of(turn)
+    try:
+        judged = judge.judge(
+            connection, now, action, requester=requester, number=request.number, plan_id=request.plan_id
+        )
+    except ActionError as exc:
+        return Now(None, str(exc), [], None)
+    changed = changed_material(before.model_dump(mode="json"), judged.facts)
+    labels = [str(type(judged.facts).model_fields[name].title or name) for name in changed]
+    with read_only(connection):
+        activity = _activity(action, Reading(connection, now, requester.id, lambda _: []))
+    return Now(show(action, judged.facts), "", labels, activity)
+
+
+def _activity(action: Action[Any], reading: Reading) -> Activity | None:
+    try:
+        return action.activity(reading)
+    except ActionError:
+        return None
+
+
+def _read(actions: Actions, request: Request) -> tuple[Action[Any], Facts] | None:
+    cls = actions.get(request.action)
+    if cls is None or request.arguments is None or request.facts is None:
+        return None
+    try:
+        return read_action(cls, request.arguments), cls.facts_type().model_validate(request.facts)
+    except (ActionError, ValidationError):  # stored by a program whose action was another
+        return None

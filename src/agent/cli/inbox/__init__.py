@@ -1,0 +1,36 @@
+"""`clearance inbox`: the inbox in a terminal. It shows and does what the page does, over the approvals API.
+
+app.py      connection, what changes, the switch      lists.py    who must decide what, by when
+request.py  one request and the decision on it        audit.py    the log, is it whole, the switch
+frame.py    bands and keys of every screen            style.tcss  how it looks
+words.py    what is said how; nothing from outside is markup
+"""
+
+import asyncio
+import sys
+
+import typer
+
+from agent.cli.terminal import Failed
+
+
+def inbox(context: typer.Context) -> None:
+    """Decide what waits for you in a full screen: list, facts, the whole turn, and the decision beside them.
+
+    `?` shows the keys. A key moves; only a button that has the focus decides.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Failed("The inbox needs a terminal; `clearance pending` and `clearance watch` do not.")
+    raise typer.Exit(asyncio.run(_show(str(context.obj))))
+
+
+async def _show(url: str) -> int:
+    from agent.cli.approvals import approvals
+    from agent.cli.inbox.app import Inbox
+
+    async with approvals(url) as client:
+        # Who is not signed in, or asks where nothing answers, is told so without a screen.
+        await client.counts()
+        app = Inbox(client)
+        await app.run_async()
+        return app.return_code or 0

@@ -1,0 +1,91 @@
+"""What every screen of the inbox has: the switch, the bands, the keys."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.css.query import NoMatches
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
+
+from agent.cli.inbox.words import text
+
+if TYPE_CHECKING:
+    from agent.cli.inbox.app import Inbox
+
+KEYS = """\
+j k        next and previous line       1 2 3 4    for you, open, decided, audit
+Enter      open, or press the button    /          filter
+.          show what is new             q          leave
+                                        ?          these keys
+In a request
+a          to the approve form          n p        next and previous request
+r          to the reason                u          back to the list
+e          to the change form           Esc        close what was opened last
+
+A key moves; only a button that has the focus decides.
+While you type, keys are text. Tab and Enter are enough for everything."""
+
+
+@contextmanager
+def unless_left(screen: Screen[Any]) -> Iterator[None]:
+    """Go on in peace when a screen is gone before an answer for it came: there is nothing to show it on."""
+    try:
+        yield
+    except NoMatches:
+        if screen.app.is_running and screen in screen.app.screen_stack:
+            raise
+
+
+class Frame(Screen[None]):
+    """A screen with the bands on top."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark", "keys", "Keys", key_display="?")]
+
+    @property
+    def inbox(self) -> "Inbox":
+        """The app."""
+        return cast("Inbox", self.app)
+
+    def bands(self) -> ComposeResult:
+        """Give what stands on top of the screen."""
+        yield Static(id="switch", markup=False)
+        yield Static(id="frozen", classes="hidden", markup=False)
+        yield Static(id="connection", classes="hidden", markup=False)
+
+    def show_frame(self) -> None:
+        """Show the switch and the connection."""
+        if not self.query("#switch"):
+            return
+        switch = self.inbox.switch
+        word = Content("") if switch is None else Content.styled(
+            " Frozen " if switch.frozen else " Effects on ", "bold reverse" if switch.frozen else "$success"
+        )  # fmt: skip
+        self.query_one("#switch", Static).update(Content.assemble(("Clearance inbox", "bold"), "   ", word))
+        self.show_text("#frozen", self.inbox.band)
+        self.show_text("#connection", self.inbox.not_live)
+
+    def show_text(self, where: str, said: str) -> None:
+        """Show a text in a place that is hidden while there is none."""
+        place = self.query_one(where, Static)
+        place.update(text(said))
+        place.set_class(not said, "hidden")
+
+    def action_keys(self) -> None:
+        """Show the keys."""
+        self.app.push_screen(Keys())
+
+
+class Keys(ModalScreen[None]):
+    """All keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [("escape,q,u,question_mark,enter", "dismiss", "Close")]
+
+    def compose(self) -> ComposeResult:
+        """Give the list of keys."""
+        with VerticalScroll(id="keys"):
+            yield Static(KEYS, markup=False)

@@ -1,0 +1,80 @@
+"""Routes that nobody may reach, whatever the server leaves open, and who may reach the others from where."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from agent.settings import Settings, settings
+
+#: First parts of paths. `internal` and `deploy` of the development server ask for no credentials and wipe or run
+#: everything; pages under `ui` are served without authentication; the others start runs past the run handler.
+CLOSED = frozenset(["internal", "deploy", "ui", "mcp", "a2a", "profile", ".well-known"])
+#: Where LangGraph Studio is served from.
+STUDIO = ("smith.langchain.com", ".smith.langchain.com")
+
+
+class ClosedRoutes:
+    """ASGI middleware around all routes, the platform's own among them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        root: str = scope.get("root_path", "")
+        # The server's own client, in this process; no request from outside can have this root.
+        is_inside = root == "/noauth" or root.startswith("/noauth/")
+        if scope["type"] not in ("http", "websocket") or is_inside:
+            await self._app(scope, receive, send)
+            return
+        refused = refusal(scope, settings())
+        if refused is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await WebSocketClose(code=1008, reason=refused[1][:100])(scope, receive, send)
+        else:
+            await JSONResponse({"detail": refused[1]}, status_code=refused[0])(scope, receive, send)
+
+
+def refusal(scope: Scope, settings: Settings) -> tuple[int, str] | None:
+    """Give status and sentence of why a request may not pass, or None."""
+    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
+    first = next((part for part in path.split("/") if part), "")
+    if first in CLOSED:
+        return 404, "Not Found"
+    headers = Headers(scope=scope)
+    if not settings.answers_remotely:
+        if not _is_loopback((scope.get("client") or ("",))[0]):
+            return 403, "This server answers on loopback only; REMOTE=on changes that."
+        # A page whose name was pointed at this machine would be of the same origin as this server.
+        if not _is_loopback(_host(f"//{headers.get('host', '')}")):
+            return 403, "This server answers on loopback only, and to no other name; REMOTE=on changes that."
+    origin = headers.get("origin")
+    # Where nothing secret is asked for, any page that somebody here has open could act as well.
+    asks_nothing = settings.auth == "off" or headers.get("x-auth-scheme") == "langsmith"
+    if asks_nothing and origin is not None and not _is_studio(_host(origin)):
+        return 403, "Only LangGraph Studio and pages on this machine get in without a token."
+    return None
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_studio(host: str) -> bool:
+    return host == STUDIO[0] or host.endswith(STUDIO[1]) or _is_loopback(host)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

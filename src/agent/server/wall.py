@@ -1,0 +1,250 @@
+"""The server's wall: who may do what, before anything runs. The gate holds without it; see `clearance`.
+
+What is refused here is counted, kept in a table of few rows a minute, and its totals are chained.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from langgraph_sdk import Auth
+from sqlalchemy.engine import Connection
+
+from agent import wiring
+from agent.clearance import journal
+from agent.clearance.approval import IS_TAKEN
+from agent.clearance.arrival import Arrived, Arriving
+from agent.clearance.principal import Principal
+from agent.clearance.refusals import NOBODY, Floods, note_refused
+from agent.db.engine import DatabaseUnavailable
+from agent.identity import RECEIVED_MS, principal_of
+from agent.server.orders import ForbiddenError, Order, read_order
+from agent.server.tokens import NotSignedInError, SignedIn, TokenReader
+from agent.wiring import Wiring
+
+logger = logging.getLogger(__name__)
+
+GRAPH = "clearance"
+Filter = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wall:
+    """The wall of one process."""
+
+    parts: Wiring
+    tokens: TokenReader
+    floods: Floods
+
+    # Who you are
+
+    async def sign_in(self, headers: Any) -> SignedIn:
+        """Give who sends these headers.
+
+        Raises:
+            Auth.exceptions.HTTPException: 401, without a reason that helps to forge a token.
+        """
+        try:
+            return await self.tokens.read(_token(headers))
+        except NotSignedInError as exc:
+            logger.info("not signed in: %s", exc)
+            await self._count(NOBODY, "not signed in")
+            raise Auth.exceptions.HTTPException(status_code=401, detail=SIGN_IN) from None
+
+    def person(self, user: Any) -> Principal:
+        """Give the principal that a user of the server's authentication is."""
+        return principal_of(user, self.parts.settings)
+
+    def is_approver(self, person: Principal) -> bool:
+        """Tell whether somebody holds a role of the policy: they read all threads of this graph and may answer."""
+        return person.kind == "system" or any(person.has_role(role) for role in self.parts.gate.judge.policy.roles)
+
+    # What you may
+
+    def threads_of(self, person: Principal) -> Filter:
+        """Filter for the threads that somebody may read."""
+        return {"graph_id": GRAPH} if self.is_approver(person) else self.own_threads(person)
+
+    @staticmethod
+    def own_threads(person: Principal) -> Filter:
+        """Filter for somebody's own threads."""
+        return {"owner": person.id}
+
+    async def refuse(self, person: Principal, cause: str, sentence: str, **about: Any) -> NoReturn:
+        """Count a refusal.
+
+        Raises:
+            Auth.exceptions.HTTPException: always; 403 unless `status` says otherwise.
+        """
+        status = about.pop("status", 403)
+        await self._count(person.id, cause, **about)
+        raise Auth.exceptions.HTTPException(status_code=status, detail=sentence)
+
+    async def let_run(self, person: Principal, value: dict[str, Any]) -> Filter | None:
+        """Let a run in, with its answers taken, or refuse it; give the filter that its thread must match.
+
+        Raises:
+            Auth.exceptions.HTTPException: 403 forbidden, 409 for nothing open, 429 too often, 503 no database.
+        """
+        if self.floods.is_flood(person.id):
+            # Nothing is looked at and nothing written: a flood must not hold the log's lock.
+            self.floods.count(person.id, "flood")
+            raise Auth.exceptions.HTTPException(status_code=429, detail="Too many refused calls; wait a minute.")
+        try:
+            order = read_order(value)
+        except ForbiddenError as exc:
+            await self.refuse(person, exc.cause, str(exc), thread_id=_thread_id(value), attempt=_attempt(value))
+        if person.kind == "system":
+            return None
+        if order.configurable is not None:
+            order.configurable[RECEIVED_MS] = int(time.time() * 1000)
+            order.configurable.pop(IS_TAKEN, None)
+        try:
+            is_words = await self._take_answers(person, order) or order.has_words
+            if is_words and not await self.may_speak(person, order.thread_id):
+                await self.refuse(person, "thread", _NOT_YOURS, thread_id=order.thread_id)
+        except DatabaseUnavailable as exc:
+            raise Auth.exceptions.HTTPException(status_code=503, detail="The database does not answer.") from exc
+        if not order.takes_filters:
+            return None
+        if value.get("if_not_exists") == "create":
+            # For a thread that this run makes; where there is one these are the run's own metadata, and say nothing.
+            value["metadata"].update(owner=person.id, graph_id=GRAPH)
+        return self.own_threads(person) if is_words else self.threads_of(person)
+
+    async def _take_answers(self, person: Principal, order: Order) -> bool:
+        """Take the answers of a run; tell whether one of them is words to the agent instead."""
+        if not order.answers:
+            return False
+        if all(_is_words(value) for _, value in order.answers):
+            return True
+        if not self.is_approver(person):
+            await self.refuse(person, "role", "Who may decide holds a role of the policy; your token has none.",
+                              thread_id=order.thread_id)  # fmt: skip
+        started_ms = int(time.time() * 1000)
+        became: list[Arrived] = []
+        for interrupt_id, value in order.answers:
+            arriving = Arriving(order.thread_id, value, interrupt_id, order.checkpoint_id, order.run_id, started_ms)
+            became.append(await self.parts.gate.arrive(arriving, person))
+        closed = next((one for one in became if one.outcome == "closed"), None)
+        if closed:
+            self.floods.count(person.id, "closed")
+            raise Auth.exceptions.HTTPException(status_code=409, detail=closed.sentence)
+        if order.configurable is not None and all(one.outcome == "taken" for one in became):
+            order.configurable[IS_TAKEN] = True
+        return False
+
+    async def may_speak(self, person: Principal, thread_id: str) -> bool:
+        """Tell whether a thread is nobody else's in the journal, which outlives the server's row of it."""
+        owner = await self.parts.database.read(lambda connection: _owner(connection, thread_id))
+        return owner in (None, person.id)
+
+    async def _count(
+        self, person: str, cause: str, *, thread_id: str | None = None, attempt: str | None = None
+    ) -> None:
+        is_written = self.floods.count(person, cause)
+        if not is_written:
+            return
+
+        def work(connection: Connection) -> None:
+            now = datetime.now(UTC)
+            note_refused(connection, now, person, cause, thread_id=thread_id, attempt=attempt)
+
+        try:
+            await self.parts.database.write(work)
+        except DatabaseUnavailable:
+            logger.warning("a refusal of %r was not written: the database does not answer", person)
+
+    async def keep_counts(self) -> None:
+        """Write what was only counted, twice a minute and at the end, until cancelled. Each process has its own."""
+        try:
+            while True:
+                await asyncio.sleep(_WRITE_EVERY_S)
+                await self.write_counts()
+        finally:
+            await self.write_counts()
+
+    async def write_counts(self) -> None:
+        """Write what was only counted in a flood."""
+        counted = self.floods.take()
+        if not counted:
+            return
+
+        def work(connection: Connection) -> None:
+            for (person, cause), times in counted.items():
+                note_refused(connection, datetime.now(UTC), person, cause, times=times)
+
+        try:
+            await self.parts.database.write(work)
+        except (DatabaseUnavailable, RuntimeError) as exc:  # its threads may have ended before us
+            logger.warning("refusals were not written: %s", exc)
+
+
+_WRITE_EVERY_S = 30
+SIGN_IN = "Sign in with a valid token, as Authorization: Bearer or x-api-key."
+_NOT_YOURS = "This is another person's thread: who approves may answer in it, and not write."
+
+
+def _owner(connection: Connection, thread_id: str) -> str | None:
+    turns = journal.turns_of(connection, thread_id)
+    return turns[0].requested_by if turns else None
+
+
+def _token(headers: Any) -> str:
+    """Read the token: `Authorization: Bearer`, else `x-api-key`. Bytes on LangGraph's server, text on Aegra."""
+    found = {_text(name).lower(): _text(value) for name, value in dict(headers).items()}
+    scheme, _, token = found.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return found.get("x-api-key", "").strip()
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"messages"}
+
+
+def _thread_id(value: dict[str, Any]) -> str | None:
+    thread_id = value.get("thread_id")
+    return str(thread_id)[:64] if thread_id is not None else None
+
+
+def _attempt(value: dict[str, Any]) -> str:
+    inner = value.get("kwargs", value)
+    command = inner.get("command") if isinstance(inner, dict) else None
+    return f"command with {', '.join(sorted(map(str, command)))}"[:200] if isinstance(command, dict) else "run"
+
+
+_made: list[Wall] = []
+
+
+async def wall() -> Wall:
+    """Give the wall of this process, made at the first call.
+
+    Raises:
+        SettingsError, PolicyError: see `wiring.wire`.
+    """
+    if not _made:
+        parts = await wiring.wired()
+        made = await asyncio.to_thread(build_wall, parts)
+        if not _made:
+            _made.append(made)
+    return _made[0]
+
+
+def build_wall(parts: Wiring) -> Wall:
+    """Build the wall of these parts. Blocks: reads or makes the development secret.
+
+    Raises:
+        SettingsError: no identity provider is set, and no secret for development.
+    """
+    settings = parts.settings
+    is_signed_here = settings.auth == "on" and not settings.auth_jwks_url
+    secret = wiring.auth_secret(settings) if is_signed_here else None
+    return Wall(parts, TokenReader(settings, secret), Floods(lambda: datetime.now(UTC)))

@@ -1,0 +1,93 @@
+"""The servers that are attacked, one of each kind for a session, and the table of what came of it."""
+
+import functools
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.attacks.table import Line, markdown, write_between_markers
+from tests.attacks.targets import OWN_SLOW_S, Case, Name, SlowServer, StockServer, Target
+from tests.support.server import ROOT, Server
+
+
+@pytest.fixture(scope="session")
+def make_target(seeded_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Target]]:
+    """Make targets, not started, each with data of its own; what still runs at the end is stopped."""
+    made: list[Target] = []
+
+    def make(name: Name, *, slow: bool = False, **env: str) -> Target:
+        folder = tmp_path_factory.mktemp(name)
+        shutil.copy(seeded_sqlite, folder / "clearance.db")
+        url = f"sqlite:///{folder / 'clearance.db'}"
+        server: Server
+        if name == "stock":
+            server = StockServer(folder, url, env=env)
+        else:
+            # The server without handlers imports its authentication from the tests.
+            own = {"PYTHONPATH": str(ROOT), **env}
+            server = (SlowServer if slow else Server)(folder, url, env=own, auth="on" if name == "ours" else "names")
+        made.append(Target(name, server))
+        return made[-1]
+
+    yield make
+    for target in made:
+        target.server.stop()
+
+
+@pytest.fixture(scope="session")
+def running(make_target: Callable[..., Target]) -> Callable[[Name, bool], Target]:
+    """Give the shared running target of a name, slow after effects or not; it is started at first use."""
+
+    @functools.cache
+    def give(name: Name, slow: bool) -> Target:
+        target = make_target(name, slow=slow)
+        target.server.start()
+        return target
+
+    return give
+
+
+@pytest.fixture
+def target(
+    request: pytest.FixtureRequest, running: Callable[[Name, bool], Target], make_target: Callable[..., Target]
+) -> Iterator[Target]:
+    """The target that the test is for: shared, or the test's own."""
+    name, which = request.param
+    if which != "own":
+        yield running(name, which == "slow")
+        return
+    own = make_target(name, slow=True, SLOW_S=str(OWN_SLOW_S))
+    own.server.start()
+    yield own
+    own.server.stop()
+
+
+@pytest.fixture
+async def case(target: Target) -> AsyncIterator[Case]:
+    """People and accounts of one test's own."""
+    made = Case(target)
+    yield made
+    await made.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the table; when nothing failed, write it into the file that `ATTACKS_TABLE` names, between its markers."""
+    lines = [
+        Line(**json.loads(text))
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, text in report.user_properties
+        if name == "attack" and report.when == "call"
+    ]
+    if not lines:
+        return
+    terminalreporter.section("attacks")
+    terminalreporter.write_line(markdown(lines))
+    has_failed = any(terminalreporter.stats.get(outcome) for outcome in ("failed", "error"))
+    if not has_failed and (named := os.environ.get("ATTACKS_TABLE")):
+        write_between_markers(Path(named), lines)

@@ -1,0 +1,512 @@
+"""`clearance inbox` against the real server, by its keys: what a reviewer sees, and what becomes of what they do."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Button, Input, OptionList, Static
+
+import tests.support.server
+from agent.cli.approvals import Approvals, approvals
+from agent.cli.inbox.app import Inbox
+from tests.support.conversation import Conversation, connected, converse
+from tests.support.server import ROOT, Server
+from tests.support.tokens import bearer, token
+from tests.support.world import ANA, BEN, OLGA, TESS, TOM, Person
+
+_WAIT_S = 40
+
+
+@pytest.fixture(scope="module")
+def server(make_server: Callable[..., Server]) -> Iterator[Server]:
+    """A server of this module's own that tells people apart."""
+    made = make_server()
+    made.auth = "on"
+    yield made.start()
+    made.stop()
+
+
+@dataclass
+class Terminal:
+    """Somebody's inbox, and their hands."""
+
+    app: Inbox
+    pilot: Pilot[None]
+
+    @property
+    def text(self) -> str:
+        """What stands on the screen, as the terminal gets it."""
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+    @property
+    def flat(self) -> str:
+        """The same as one line for each column, whatever their width broke it into."""
+        lines = self.text.splitlines()
+        decide = [one for one in self.app.screen.query("#decide") if one.region.x]
+        at = decide[0].region.x if decide else 1_000
+        return " ".join(
+            " ".join(line[:at] for line in lines).split() + " ".join(line[at + 1 :] for line in lines).split()
+        )
+
+    async def sees(self, said: str) -> None:
+        """Wait until it stands on the screen."""
+        await self.until(lambda: said in self.flat, said)
+
+    async def until(self, holds: Callable[[], Any], what: str = "it") -> None:
+        """Wait until something holds."""
+        for _ in range(_WAIT_S * 10):
+            await self.pilot.pause(0.1)
+            if holds():
+                return
+        lines = [line.rstrip() for line in self.text.splitlines() if line.strip()]
+        raise AssertionError(f"{what!r} did not come:\n" + "\n".join(lines))
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, one after the other."""
+        for key in keys:
+            await self.pilot.press(key)
+        await self.pilot.pause()
+
+    async def types(self, said: str) -> None:
+        """Type into the field that has the focus."""
+        await self.press(*said)
+
+    async def opens(self, said: str) -> None:
+        """Find a request in the list with j, and open it."""
+        options = self.app.screen.query_one("#list", OptionList)
+        await self.until(lambda: any(said in str(option.prompt) for option in options.options), said)
+        for _ in range(options.option_count):
+            assert options.highlighted_option is not None
+            if said in str(options.highlighted_option.prompt):
+                break
+            await self.press("j")
+        await self.press("enter")
+        await self.until(lambda: self.app.screen.query("#heading"), f"the screen of {said}")
+        await self.until(lambda: said in str(self.app.screen.query_one("#heading", Static).content), said)
+        await self.sees(said)
+
+    @property
+    def focused(self) -> str | None:
+        """The id of what has the focus."""
+        return self.app.focused.id if self.app.focused is not None else None
+
+    def field(self, name: str) -> Input:
+        """A field on the screen."""
+        return self.app.screen.query_one(f"#{name}", Input)
+
+
+@asynccontextmanager
+async def inbox_of(
+    server: Server, person: Person, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int] = (130, 70)
+) -> AsyncIterator[Terminal]:
+    """Open somebody's inbox."""
+    monkeypatch.setenv("CLEARANCE_TOKEN", token(person))
+    async with approvals(server.url) as client:
+        app = Inbox(client)
+        async with app.run_test(size=size) as pilot:
+            yield Terminal(app, pilot)
+
+
+@asynccontextmanager
+async def asked(server: Server, *sentences: str) -> AsyncIterator[Conversation]:
+    """Let olga ask for something, in a thread of its own for each sentence; give the last."""
+    async with connected(server.url, **bearer(OLGA)) as client:
+        for sentence in sentences:
+            talk = await converse(client)
+            await talk.say(sentence)
+        yield talk
+
+
+@asynccontextmanager
+async def as_person(server: Server, person: Person, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Approvals]:
+    """Call the API beside somebody's inbox."""
+    with monkeypatch.context() as patch:
+        patch.setenv("CLEARANCE_TOKEN", token(person))
+        async with approvals(server.url) as client:
+            yield client
+
+
+async def result_of(talk: Conversation) -> str:
+    """What the last call of a thread came to."""
+    return str([one for one in await talk.messages() if one["type"] == "tool"][-1]["content"])
+
+
+async def test_a_request_is_found_read_and_approved_by_keys_alone(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asked(server, "transfer 3,001 from A-2001 to A-2003") as talk, inbox_of(server, ANA, monkeypatch) as ana:
+        await ana.opens("Transfer $3,001.00 from A-2001 (Priya Natarajan, C-1001)")
+        for shown in (
+            *("high risk", "Asked by olga", "1 × approver, none given yet", "UTC, 23 h left", "transfer (policy.toml:"),
+            *("Payer has", "→", "The whole turn", "→ 1 Transfer $3,001.00", "(to decide)"),
+            *("olga wrote ┃ transfer 3,001 from A-2001 to A-2003", "The model wrote, not checked by anybody ┊"),
+        ):
+            assert shown in ana.flat, ana.text
+
+        await ana.press("a")
+        assert ana.focused == "approve"
+        assert str(ana.app.screen.query_one("#approve", Button).label) == "Transfer $3,001.00"
+        await ana.press("enter")
+
+        await ana.sees("Transferred $3,001.00 from A-2001 to A-2003 (T-")
+        await ana.until(lambda: not ana.app.screen.query("#approve"), "the end of the form")
+        assert ana.focused == "evidence"
+        assert "Transferred $3,001.00" in await result_of(talk)
+
+
+async def test_no_single_key_decides(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asked(server, "transfer 3,002 from A-2001 to A-2003") as talk, inbox_of(server, ANA, monkeypatch) as ana:
+        await ana.opens("Transfer $3,002.00")
+
+        for key in ("enter", "space", "a", "escape", "r", "escape", "e", "escape", "y", "full_stop", "enter"):
+            await ana.press(key)
+
+        await ana.pilot.pause(1)
+        assert await talk.question() is not None
+
+
+async def test_a_critical_request_takes_its_amount_typed_and_two_people(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asked(server, "transfer 30,003 from A-2001 to A-2003"):
+        async with inbox_of(server, TESS, monkeypatch) as tess:
+            await tess.opens("Transfer $30,003.00")
+            await tess.press("a")
+            assert tess.focused == "confirm"
+            await tess.types("3003")
+            await tess.press("enter", "enter")
+            await tess.sees("You typed 3003; to approve, type $30,003.00. Nothing was recorded.")
+            assert (tess.focused, tess.field("confirm").value) == ("confirm", "3003")
+            tess.field("confirm").value = ""
+            await tess.types("30003")
+            await tess.press("enter")
+            assert str(tess.app.screen.query_one("#approve", Button).label) == "Approve, 1 of 2: Transfer $30,003.00"
+            await tess.press("enter")
+            await tess.sees("Your answer is recorded; 1 more person has to approve it.")
+            await tess.sees("This does not wait for you. It needs 2 × treasurer")
+        async with inbox_of(server, TOM, monkeypatch) as tom:
+            await tom.opens("Transfer $30,003.00")
+            await tom.sees("2 × treasurer, given by tess")
+            await tom.press("a")
+            await tom.types("$30,003.00")
+            await tom.press("enter", "enter")
+            await tom.sees("Transferred $30,003.00")
+
+
+async def test_a_rejection_takes_a_reason_which_the_agent_reads(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asked(server, "transfer 3,004 from A-2001 to A-2003") as talk, inbox_of(server, BEN, monkeypatch) as ben:
+        await ben.opens("Transfer $3,004.00")
+        await ben.press("r")
+        assert ben.focused == "reason"
+        await ben.press("enter", "enter")
+        await ben.sees("Say why not")
+        await ben.types("jane: not [red]before[/] Monday")  # the letters of keys, and markup
+        await ben.press("enter")
+        assert ben.focused == "reject"
+        await ben.press("enter")
+
+        await ben.sees("Not done: ben rejected it: jane: not [red]before[/] Monday")
+        assert "not [red]before[/] Monday" in await result_of(talk)
+
+
+async def test_a_change_is_checked_corrected_and_then_made(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asked(server, "transfer 3,005 from A-2001 to A-2003") as talk, inbox_of(server, ANA, monkeypatch) as ana:
+        await ana.opens("Transfer $3,005.00")
+        await ana.press("e")
+        amount = next(field for field in ana.app.screen.query("#edit-form Input").results(Input)
+                      if field.value == "3005.00")  # fmt: skip
+        amount.focus()
+        amount.value = ""
+        await ana.types("much")
+        await ana.press("enter", "enter")
+        await ana.sees("amount must be dollars")
+        assert amount.value == "much"
+        amount.focus()
+        amount.value = ""
+        await ana.types("2905")
+        await ana.press("enter", "enter")
+        await ana.sees("This does less than what was asked, so your change is your approval.")
+        await ana.sees("Transfer $2,905.00 from A-2001")
+        assert str(ana.app.screen.query_one("#edit", Button).label) == "Transfer $2,905.00 instead"
+        assert await talk.question() is not None
+        assert ana.focused == "edit"
+        await ana.press("enter")
+        await ana.sees("Transferred $2,905.00")
+
+
+async def test_a_change_after_the_check_has_to_be_checked_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asked(server, "transfer 3,006 from A-2001 to A-2003"), inbox_of(server, ANA, monkeypatch) as ana:
+        await ana.opens("Transfer $3,006.00")
+        await ana.press("e")
+        amount = next(field for field in ana.app.screen.query("#edit-form Input").results(Input)
+                      if field.value == "3006.00")  # fmt: skip
+        amount.value = "4000"
+        amount.focus()
+        await ana.press("enter", "enter")
+        await ana.sees("It then waits for somebody else: it needs 1 × approver.")
+        assert str(ana.app.screen.query_one("#edit", Button).label) == "Change it to: Transfer $4,000.00"
+
+        amount.value = "4001"
+        await ana.pilot.pause()
+
+        assert not ana.app.screen.query_one("#edit", Button).display
+
+
+async def test_a_request_decided_elsewhere_is_told_and_what_was_typed_is_kept(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        asked(server, "transfer 3,007 from A-2001 to A-2003"),
+        as_person(server, BEN, monkeypatch) as ben,
+        inbox_of(server, ANA, monkeypatch) as ana,
+    ):
+        await ana.opens("Transfer $3,007.00")
+        await ana.press("r")
+        await ana.types("I think not")
+        entry = next(one for one in (await ben.page("mine")).requests if "$3,007.00" in str(one.sentence))
+
+        await ben.decide(entry, "approve")
+
+        await ana.sees("Meanwhile done by ben. Transferred $3,007.00")
+        await ana.sees("You had written: I think not")
+        assert not ana.app.screen.query("#reject")
+
+
+async def test_an_answer_that_comes_second_is_told_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        asked(server, "transfer 3,008 from A-2001 to A-2003"),
+        as_person(server, BEN, monkeypatch) as ben,
+        inbox_of(server, ANA, monkeypatch) as ana,
+    ):
+        await ana.opens("Transfer $3,008.00")
+        await ana.press("r")
+        await ana.types("too late")
+        await ana.press("enter")
+        # Nothing is told to this inbox meanwhile.
+        monkeypatch.setattr(type(ana.app.screen), "look", _nothing)
+        entry = next(one for one in (await ben.page("mine")).requests if "$3,008.00" in str(one.sentence))
+        await ben.decide(entry, "approve")
+
+        await ana.press("enter")
+
+        await ana.sees("Not recorded:")
+        await ana.sees("Transferred $3,008.00")
+        await ana.sees("You had written: too late")
+
+
+async def _nothing(*_: Any) -> None:
+    return None
+
+
+async def test_new_requests_wait_and_the_cursor_stays_where_it_is(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        asked(server, "transfer 3,009 from A-2001 to A-2003") as talk,
+        as_person(server, BEN, monkeypatch) as ben,
+        inbox_of(server, ANA, monkeypatch) as ana,
+    ):
+        await ana.sees("$3,009.00")
+        options = ana.app.screen.query_one("#list", OptionList)
+        while "$3,009.00" not in str(options.highlighted_option and options.highlighted_option.prompt):
+            await ana.press("j")
+        at, count = options.highlighted, options.option_count
+
+        await (await converse(talk.client)).say("transfer 3,010 from A-2001 to A-2003 and 3,011 from A-2001 to A-2003")
+
+        await ana.sees("2 new; press . to show")
+        assert (options.highlighted, options.option_count) == (at, count)
+        assert "$3,010.00" not in ana.flat
+        entry = next(one for one in (await ben.page("mine")).requests if "$3,009.00" in str(one.sentence))
+        await ben.decide(entry, "reject", reason="no")
+        await ana.until(lambda: "rejected" in str(options.get_option_at_index(at or 0).prompt), "a grey line")
+        assert (options.highlighted, options.option_count) == (at, count)
+
+        await ana.press("full_stop")
+
+        await ana.sees("$3,010.00")
+        await ana.sees("$3,011.00")
+        assert "$3,009.00" not in ana.flat
+        assert "new; press" not in ana.flat
+
+
+async def test_the_filter_narrows_the_list_and_says_so_when_nothing_matches(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        asked(server, "transfer 3,012 from A-2001 to A-2003", "transfer 30,012 from A-2001 to A-2003"),
+        inbox_of(server, TESS, monkeypatch) as tess,
+    ):
+        await tess.sees("$3,012.00")
+        await tess.press("slash", "tab")
+        await tess.types("critical")
+        await tess.press("enter")
+        await tess.until(lambda: "$3,012.00" not in tess.flat, "a narrower list")
+        await tess.sees("$30,012.00")
+
+        await tess.press("slash")
+        await tess.types("juggle")
+        await tess.press("enter")
+        await tess.sees("None of them match: action juggle, risk critical.")
+        await tess.press("slash", "tab", "tab", "tab", "tab", "enter")
+        await tess.sees("$3,012.00")
+
+
+async def test_longer_lists_are_loaded_further_down(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.cli.inbox.lists._PAGE", 2)
+    sentences = [f"transfer {amount} from A-2001 to A-2003" for amount in ("3,021", "3,022", "3,023")]
+    async with asked(server, *sentences), inbox_of(server, ANA, monkeypatch) as ana:
+        await ana.sees("Older: show more")
+        options = ana.app.screen.query_one("#list", OptionList)
+        seen = {option.id for option in options.options}
+
+        for _ in range(20):
+            await ana.press("end", "enter")
+            await ana.pilot.pause(0.3)
+            if "Older" not in str(options.options[-1].prompt):
+                break
+
+        ids = [option.id for option in options.options]
+        assert len(ids) == len(set(ids))
+        assert seen - {"more"} < set(ids)
+        await ana.sees("$3,023.00")
+
+
+async def test_a_freeze_is_set_seen_and_lifted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asked(server, "transfer 3,013 from A-2001 to A-2003"), inbox_of(server, ANA, monkeypatch) as ana:
+        await ana.press("4")
+        await ana.sees("Freeze all effects")
+        await ana.sees("requested")
+        await ana.press("enter", "enter")
+        await ana.sees("Say why")
+        await ana.types("two payouts look doubled")
+        await ana.press("enter", "enter")
+        await ana.sees("No effect is in flight")
+        await ana.sees("Frozen by ana since")
+        await ana.press("1")
+        await ana.opens("Transfer $3,013.00")
+        await ana.sees("two payouts look doubled. Approving is refused meanwhile; rejecting works.")
+        assert not ana.app.screen.query("#approve")
+        await ana.press("u", "4")
+        await ana.sees("Turn effects on,")
+        ana.app.screen.query_one("#freeze").focus()
+        await ana.press("enter")
+        await ana.sees("Effects may run again; nothing runs by itself.")
+        ana.app.screen.query_one("#verify").focus()
+        await ana.press("enter")
+        await ana.sees("Whole:")
+        await ana.press("1")
+        await ana.opens("Transfer $3,013.00")
+        await ana.press("a", "enter")
+        await ana.sees("Transferred $3,013.00")
+
+
+async def test_what_people_and_names_hold_is_neither_markup_nor_control(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "[bold red]Bob[/] \x1b[2J\u202egnp[@click=app.quit]x[/]"
+    with sqlite3.connect(server.database_url.removeprefix("sqlite:///")) as connection:
+        owner = "(SELECT customer_id FROM accounts WHERE account_id = 'A-2010')"
+        assert connection.execute(f"UPDATE customers SET name = ? WHERE customer_id = {owner}", [name]).rowcount == 1
+    async with (
+        asked(server, "transfer 3,014 from A-2001 to A-2010 for [reverse]rent[/] \u202egnp.exe"),
+        inbox_of(server, ANA, monkeypatch) as ana,
+    ):
+        await ana.sees("[bold red]Bob[/]")
+        await ana.opens("Transfer $3,014.00")
+        await ana.sees("[reverse]rent[/] ‹U+202E›gnp.exe")
+        assert "[@click=app.quit]x[/]" in ana.flat
+        assert not {"\x1b", "\u202e"} & set(ana.text)
+
+
+async def test_who_holds_no_role_reads_and_is_told_who_decides(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asked(server, "transfer 3,015 from A-2001 to A-2003"), inbox_of(server, OLGA, monkeypatch) as olga:
+        await olga.sees("Nothing for you to decide.")
+        await olga.sees("Not live: This takes a role of the policy")
+        await olga.press("2")
+        await olga.opens("Transfer $3,015.00")
+        await olga.sees("This does not wait for you. It needs 1 × approver")
+        assert not olga.app.screen.query("#decide Button")
+        await olga.press("u", "4")
+        await olga.sees("This takes a role of the policy")
+
+
+async def test_a_narrow_terminal_shows_the_same_one_below_the_other(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        asked(server, "transfer 3,016 from A-2001 to A-2003"),
+        inbox_of(server, ANA, monkeypatch, size=(60, 50)) as ana,
+    ):
+        await ana.opens("Transfer $3,016.00")
+        evidence, decide = (ana.app.screen.query_one(where).region for where in ("#evidence", "#decide"))
+        assert evidence.bottom <= decide.y
+        assert decide.width == 60
+        await ana.press("a", "enter")
+        await ana.sees("Transferred $3,016.00")
+
+
+async def test_the_keys_are_shown_and_lead_through_the_list(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        asked(server, "transfer 3,017 from A-2001 to A-2003", "transfer 3,018 from A-2001 to A-2003"),
+        inbox_of(server, ANA, monkeypatch) as ana,
+    ):
+        await ana.press("question_mark")
+        await ana.sees("A key moves; only a button that has the focus decides.")
+        await ana.press("escape")
+        await ana.opens("Transfer $3,017.00")
+        await ana.press("n")
+        await ana.sees("Your decision")
+        await ana.until(lambda: "$3,017.00" not in ana.flat, "the next request")
+        await ana.press("p")
+        await ana.sees("Transfer $3,017.00")
+        await ana.press("u")
+        await ana.sees("For you")
+
+
+@pytest.fixture(scope="module")
+def hasty_server(make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server where requests expire soon."""
+    policy = tmp_path_factory.mktemp("policy") / "policy.toml"
+    policy.write_text((ROOT / "policy.toml").read_text().replace('"24h"', '"25s"', 1))
+    made = make_server(POLICY_FILE=str(policy))
+    made.auth = "on"
+    yield made.start()
+    made.stop()
+
+
+async def test_a_request_that_expires_while_one_looks_says_so_and_its_forms_go(
+    hasty_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with inbox_of(hasty_server, ANA, monkeypatch) as ana:
+        await ana.sees("Nothing for you to decide.")
+        async with asked(hasty_server, "transfer 3,019 from A-2001 to A-2003"):
+            await ana.sees("1 new; press . to show")
+            await ana.press("full_stop")
+            await ana.opens("Transfer $3,019.00")
+            assert ana.app.screen.query("#approve")
+            await ana.sees("Expired while you were looking: an answer comes too late, and nothing moved.")
+            assert not ana.app.screen.query("#approve")
+            await ana.sees("Not done: it was not cleared in time")
+
+
+async def test_after_a_break_the_inbox_says_so_and_reads_anew(
+    hasty_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with inbox_of(hasty_server, ANA, monkeypatch) as ana:
+        await ana.until(lambda: ana.app.switch is not None)
+        monkeypatch.setattr(tests.support.server, "_free_port", lambda port=hasty_server.port: port)
+        hasty_server.kill()
+        await ana.sees("Not live since")
+        await ana.press("2")
+        await ana.sees("does not answer")
+        hasty_server.start()
+        await ana.until(lambda: "Not live" not in ana.flat, "the connection")

@@ -1,0 +1,166 @@
+"""Time passes on the real server: deadlines close by themselves, the requester is told, and so is the webhook."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from agent.clearance import audit
+from agent.clearance.gate import Gate
+from agent.db.engine import Database
+from agent.db.tables import notifications, requests
+from tests.support.conversation import Conversation, connected, converse
+from tests.support.receiver import SECRET, Receiver
+from tests.support.server import Server
+
+POLICY = """
+[roles]
+approver = "decides"
+[defaults]
+expires = "3s"
+approvers = "approver"
+[[rule]]
+action = "delete_user"
+verdict = "ask"
+expires = "24h"
+"""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver().start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server], receiver: Receiver) -> Iterator[Server]:
+    """A server whose requests expire after three seconds, and that tells the receiver."""
+    made = make_server(POLICY_FILE="time-policy.toml", WEBHOOK_URL=receiver.url, WEBHOOK_SECRET=SECRET)
+    (made.folder / "time-policy.toml").write_text(POLICY)
+    yield made
+    made.stop()
+
+
+def read(server: Server, work: Callable[[sa.Connection], Any]) -> Any:
+    database = Database(server.database_url)
+    try:
+        return database.read_now(work)
+    finally:
+        database.close()
+
+
+def told(server: Server) -> list[Any]:
+    """The outbox, in order."""
+    query = sa.select(notifications).where(notifications.c.event != "reminder").order_by(notifications.c.created_at)
+    return list(read(server, lambda c: c.execute(query).all()))
+
+
+async def until(holds: Callable[[], Any], server: Server, seconds: float = 60) -> None:
+    for _ in range(int(seconds * 10)):
+        if holds():
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"it did not come:\n{server.log[-3000:]}")
+
+
+async def test_a_deadline_closes_by_itself_and_the_requester_is_told(
+    server: Server, receiver: Receiver, record_property: Callable[[str, object], None]
+) -> None:
+    server.start()
+    async with connected(server.url) as client:
+        talk = await converse(client)
+        held = await talk.say("transfer 5,000 from A-2001 to A-2003")
+        expires_at = datetime.fromisoformat(held["__interrupt__"][0]["value"]["expires_at"])
+        messages: list[dict[str, Any]] = []
+        while len(messages) < 4 and (datetime.now(UTC) - expires_at).total_seconds() < 60:
+            await asyncio.sleep(0.1)
+            messages = await talk.messages()
+        late_s = (datetime.now(UTC) - expires_at).total_seconds()
+        await until(lambda: "expired" in receiver.events, server)
+        status = await talk.status()
+        states = read(server, lambda c: c.scalars(sa.select(requests.c.state)).all())
+        rows = read(server, lambda c: [(row["event"], row["actor"]) for row in audit.rows(c)])
+        whole = read(server, lambda c: audit.verify(c, server.environment()["AUDIT_KEY"].encode()))
+    server.stop()
+
+    record_property("measured", f"the requester was told {late_s:.1f} s after the deadline")
+    assert "Not done: it was not cleared in time; the deadline was" in messages[-1]["content"]
+    assert messages[-1]["type"] == "ai"
+    assert status == "idle"
+    assert states == ["expired"]
+    assert rows == [("requested", "local"), ("expired", "system")]
+    assert whole.is_whole
+    assert receiver.events == ["requested", "expired"]
+    assert all(delivery.is_signed() for delivery in receiver.deliveries)
+    assert receiver.deliveries[1].content["request"]["outcome"].startswith("Not done: it was not cleared in time")
+    assert SECRET not in server.log
+    assert "very-private" not in server.log
+
+
+async def test_what_happened_before_a_kill_is_told_after_it(server: Server, receiver: Receiver) -> None:
+    """One delivery is cut off, one could not connect, one was never collected: all arrive after the restart."""
+    receiver.script = ["hang"]
+    server.start()
+    async with connected(server.url) as client:
+        talk = await converse(client)
+        await talk.say("delete customer C-1003 because the account was opened twice")
+        await until(lambda: receiver.deliveries, server)
+        receiver.stop()
+        await talk.answer({"approved": False, "reason": "no"})
+        await until(lambda: [row.event for row in told(server) if row.attempts], server)
+    server.kill()
+    database = Database(server.database_url)
+    gate = Gate(database, None, server.environment()["AUDIT_KEY"].encode())  # type: ignore[arg-type]  # judges nothing
+    gate.write_now(partial(gate.freeze, by="ops", reason="a drill"))
+    database.close()
+    receiver.start()
+
+    server.start()
+    began = time.monotonic()
+    await until(lambda: len(told(server)) == 3 and all(row.delivered_at for row in told(server)), server, 90)
+    took = time.monotonic() - began
+    server.stop()
+
+    arrived = {delivery.headers["webhook-id"]: delivery for delivery in receiver.deliveries}
+    assert Counter(one.content["event"] for one in arrived.values()) == {"requested": 1, "rejected": 1, "frozen": 1}
+    assert all(delivery.is_signed() for delivery in receiver.deliveries)
+    assert took < 60
+
+
+async def test_a_request_that_was_due_while_the_server_was_down_is_closed_after_the_restart(
+    server: Server, receiver: Receiver
+) -> None:
+    server.start()
+    async with connected(server.url) as client:
+        talk = await converse(client)
+        await talk.say("transfer 5,000 from A-2001 to A-2003")
+    server.kill()
+    await asyncio.sleep(3.5)
+
+    server.start()
+    async with connected(server.url) as client:
+        again = Conversation(client, talk.thread_id)
+        for _ in range(600):
+            messages = await again.messages()
+            if "not cleared in time" in str(messages[-1:]):
+                break
+            await asyncio.sleep(0.1)
+    server.stop()
+
+    assert "Not done: it was not cleared in time" in messages[-1]["content"]
+    assert read(server, lambda c: c.scalars(sa.select(requests.c.state)).all()) == ["expired"]
+    assert receiver.events.count("expired") == 1
+
+
+def test_an_address_that_cannot_be_stops_the_server_and_says_so(make_server: Callable[..., Server]) -> None:
+    wrong = make_server(WEBHOOK_URL="example.com/hook", WEBHOOK_SECRET=SECRET)
+
+    with pytest.raises(RuntimeError, match="WEBHOOK_URL: must begin with http"):
+        wrong.start()

@@ -1,0 +1,58 @@
+"""Draw docs/terminal.svg: the terminal's inbox on a real server, at a request that takes two. `make terminal`."""
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from agent.bank.seed import seed
+from agent.cli.approvals import approvals
+from agent.cli.inbox.app import Inbox
+from agent.db.engine import Database
+from agent.db.migrate import migrate
+from tests.support.conversation import connected, converse
+from tests.support.server import ROOT, Server
+from tests.support.tokens import bearer, token
+from tests.support.world import OLGA, TESS
+
+_ASKED = [
+    "transfer 4,825 from A-2001 to A-2003 and 3,000 from A-2001 to A-2002",
+    "transfer 48,250 from A-2001 to A-2003",
+]
+
+
+async def draw(server: Server, file: Path) -> None:
+    """Ask for something, open the critical request, and save what a treasurer sees."""
+    async with connected(server.url, **bearer(OLGA)) as client:
+        for sentence in _ASKED:
+            await (await converse(client)).say(sentence)
+    os.environ["CLEARANCE_TOKEN"] = token(TESS)
+    async with approvals(server.url) as connection:
+        app = Inbox(connection)
+        async with app.run_test(size=(130, 44)) as pilot:
+            for key in ("", "j", "j", "enter", "r"):
+                await pilot.press(*[key] if key else [])
+                await pilot.pause(2)
+            app.save_screenshot(str(file))
+
+
+def main() -> None:
+    """Start a server, draw, stop it."""
+    file = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "terminal.svg"
+    folder = Path(tempfile.mkdtemp())
+    database = Database(f"sqlite:///{folder / 'clearance.db'}")
+    migrate(database)
+    database.write_now(lambda connection: seed(connection, size="small"))
+    database.close()
+    server = Server(folder, database.url, auth="on").start()
+    try:
+        asyncio.run(draw(server, file))
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
