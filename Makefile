@@ -19,8 +19,8 @@ install: .venv/installed
 demo: install          ## play the main job on the real server and check every step
 	$(BIN)/python -m demo
 
-test: install          ## everything, unit to real server and browser, on SQLite and PostgreSQL; needs Chromium
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/aegra
+test: install          ## all but the attacks and Aegra: unit to real server and browser, both databases; needs Chromium
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/aegra --ignore=tests/attacks
 
 aegra: install .venv-aegra/installed ## the same package on Aegra, with PostgreSQL and Python 3.12
 	$(BIN)/python -m pytest tests/aegra

@@ -35,7 +35,6 @@ UPSTREAM = {
     "POST /store/items/search": "no namespace_prefix: KeyError, before our handler is asked",
     "POST /runs/crons": "a time zone with a name longer than a file may have: OSError, before our handler is asked",
     "POST /threads/{thread_id}/runs/crons": "the same",
-    "POST /store/namespaces": "not a list where one belongs: before our handler is asked",
 }
 
 

@@ -82,6 +82,7 @@ def _shoot(browser: Browser, bank: Bank) -> None:
     second.get_by_label("Type the amount").fill("48,250")
     second.get_by_role("button", name="Transfer $48,250.00").click()
     second.get_by_role("heading", level=1, name="Transferred").wait_for()
+    second.evaluate("scrollTo(0, 0)")
     _picture(second, "decided")
 
 

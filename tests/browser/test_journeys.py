@@ -306,12 +306,14 @@ def test_keys_can_be_looked_up_and_switched_off(sits: Sits) -> None:
     expect(page.get_by_role("heading", name="Keys")).to_be_visible()
     page.get_by_label("Single-letter keys on").uncheck()
     page.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("heading", name="Keys")).not_to_be_visible()
     page.keyboard.press("/")
     expect(page.get_by_label("Action")).not_to_be_focused()
 
     page.keyboard.press("?")
     page.get_by_label("Single-letter keys on").check()
     page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", name="Keys")).not_to_be_visible()
     page.keyboard.press("/")
     expect(page.get_by_label("Action")).to_be_focused()
 

@@ -84,7 +84,7 @@ def test_every_route_of_ours_asks_who_calls() -> None:
 
     assert len(routes) > 20
     assert open_ones == public
-    posts = [route for route in routes if route.path.startswith("/inbox") and "POST" in route.methods]
+    posts = [route for route in routes if route.path.startswith("/inbox") and "POST" in (route.methods or ())]
     assert [route.path for route in posts if not {posted, signing_in} & _dependencies(route.dependant)] == []
 
 
@@ -220,6 +220,19 @@ def test_a_form_without_the_sessions_own_mark_is_refused(
 
     assert answer.status_code == 403
     assert state(inbox, request_id) == "asked"
+
+
+def test_what_was_typed_into_a_form_that_was_not_taken_is_there_again(visit: Visit, request_id: str) -> None:
+    address, ana = f"/inbox/requests/{request_id}", visit(ANA)
+    fields = form_of(ana.get(address).text, f"{address}/reject")
+
+    refused = ana.post(f"{address}/reject", data={**fields, "csrf": "x", "reason": "no & no"})
+    again, afterwards = ana.get(address), ana.get(address)
+
+    assert refused.status_code == 403
+    assert "no &amp; no</textarea>" in again.text
+    assert "What you had typed is still here." in again.text
+    assert "no &amp; no" not in afterwards.text
 
 
 def test_another_sites_script_reads_nothing(visit: Visit) -> None:

@@ -83,7 +83,9 @@ async def update_thread(ctx: Any, value: Any) -> Result:
     if person.kind == "system":
         return None
     thread_id = str(value.get("thread_id"))
-    is_cancel = value.get("action") in ("interrupt", "rollback")
+    # Aegra names the run and nothing else; what it says of the state would stand in `values`.
+    is_of_run = "run_id" in value and not {"values", "as_node"} & value.keys()
+    is_cancel = value.get("action") in ("interrupt", "rollback") or is_of_run
     metadata = value.get("metadata")
     is_patch = not is_cancel and isinstance(metadata, dict) and "values" not in value
     if is_cancel:

@@ -67,6 +67,8 @@ class RequestScreen(Frame):
         self._is_late = False
         self._is_busy = False
         self._has_decided = False
+        #: The reason somebody had typed when the field for it went.
+        self._reason = ""
         #: What the form is drawn for; drawn again only when that changes, so that nothing moves under a finger.
         self._drawn: tuple[Any, ...] | None = None
         self._checked: tuple[Checked, dict[str, Any]] | None = None
@@ -129,6 +131,11 @@ class RequestScreen(Frame):
         self._draw_evidence(detail)
         await self._draw_form()
 
+    def _kept(self) -> str:
+        """Tell what was typed for nothing, also after its field is gone."""
+        self._reason = self._typed("#reason") or self._reason
+        return f" You had written: {self._reason}" if self._reason else ""
+
     def _report_end(self, detail: Detail) -> None:
         """Say what became of the request; what was typed for it is told, since its field goes."""
         last = detail.history[-1] if detail.history else None
@@ -138,9 +145,8 @@ class RequestScreen(Frame):
             decided = [one for one in detail.history if one.event in ("approved", "rejected", "edited")]
             by = f" by {decided[-1].actor}" if decided and outcome in ("executed", "rejected", None) else ""
             said = f"Meanwhile {state(detail.request.state)}{by}. {said}"
-        reason = self._typed("#reason")
-        if reason and not self._has_decided:
-            said += f" You had written: {reason}"
+        if not self._has_decided:
+            said += self._kept()
         is_good = outcome == "executed" or (outcome == "rejected" and self._has_decided)
         self._report(said, "good" if is_good else "caution")
 
@@ -433,8 +439,7 @@ class RequestScreen(Frame):
         except Refused as exc:
             # Why it was refused may be news about the request itself.
             detail = await self.inbox.approvals.detail(self._request_id)
-            typed = self._typed("#reason")
-            kept = f" You had written: {typed}" if typed and detail.request.state != "asked" else ""
+            kept = self._kept() if detail.request.state != "asked" else ""
             receipt = f" {detail.receipt.sentence}" if detail.receipt and detail.receipt.sentence else ""
             await self._show(detail)
             self._report(f"{exc}{receipt}{kept}", "danger")

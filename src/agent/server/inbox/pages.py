@@ -233,7 +233,7 @@ async def show_request(request: Request, session: InSession, desk: OfDesk, reque
     return response
 
 
-_KEPT_REPORT = Report(("You are signed in again.",), ("What you had typed is still here.",), icon="check")
+_KEPT_REPORT = Report(("Your answer was not taken yet",), ("What you had typed is still here.",), icon="clock")
 
 
 async def _request_page(

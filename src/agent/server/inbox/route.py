@@ -47,10 +47,13 @@ class PageRoute(APIRoute):
                 response = await inner(request)
             except SignInError as exc:
                 response = _to_sign_in(request, exc)
+                keep_typed(request, response)
             except (HTTPException, RequestValidationError, DatabaseUnavailable) as exc:
                 response = _told(request, exc)
+                keep_typed(request, response)
             except Exception as exc:  # noqa: BLE001  people get a page with an id, the log gets the cause
                 response = _failed(request, exc)
+                keep_typed(request, response)
             return _surrounded(request, response)
 
         return handle
@@ -83,9 +86,7 @@ def _to_sign_in(request: Request, ended: SignInError) -> Response:
         back = back.rsplit("/", 1)[0] if back.startswith("/inbox/requests/") else "/inbox"
     elif request.url.query:
         back += f"?{request.url.query}"
-    response = RedirectResponse(f"/inbox/sign-in?{'ended=1&' if ended.ended else ''}next={quote(back)}", 303)
-    keep_typed(request, response, ended.typed)
-    return response
+    return RedirectResponse(f"/inbox/sign-in?{'ended=1&' if ended.ended else ''}next={quote(back)}", 303)
 
 
 def _told(request: Request, exc: HTTPException | RequestValidationError | DatabaseUnavailable) -> Response:

@@ -23,7 +23,7 @@ from agent.server.people import person_of
 from agent.server.wall import Wall, wall
 
 COOKIE = "clearance_inbox"
-#: Holds what was typed into a form whose session had ended, until one has signed in again.
+#: Holds what was typed into a form that could not be taken, until its page is read again.
 KEPT = "clearance_kept"
 #: Somebody signs in at most for this long.
 LONGEST = timedelta(hours=8)
@@ -35,9 +35,8 @@ _NOT_KEPT = frozenset(["csrf", "digest", "revision", "token"])
 class SignInError(Exception):
     """Nobody is signed in, or not any more."""
 
-    def __init__(self, *, ended: bool, typed: dict[str, str] | None = None) -> None:
+    def __init__(self, *, ended: bool) -> None:
         self.ended = ended
-        self.typed = typed or {}
 
 
 @dataclass(frozen=True)
@@ -102,15 +101,17 @@ async def posted(request: Request) -> Posted:
     """Give a form that one of our own pages sent.
 
     Raises:
-        SignInError: nobody is signed in any more; with what was typed.
+        SignInError: nobody is signed in any more.
         HTTPException: 403 from elsewhere, 413 too large, 422 no form.
     """
     check_origin(request)
     fields = await read_fields(request)
+    # Whatever goes wrong from here on, what was typed is kept: see `route`.
+    request.state.typed = {name: value for name, value in fields.items() if name not in _NOT_KEPT and value}
     try:
         signed_in = await session(request)
     except SignInError as exc:
-        raise SignInError(ended=True, typed=_kept(fields)) from exc
+        raise SignInError(ended=True) from exc
     if not hmac.compare_digest(fields.get("csrf", "").encode(), signed_in.csrf.encode()):
         raise HTTPException(403, "This form is not from your session. Load the page again.")
     return Posted(signed_in, fields)
@@ -192,8 +193,9 @@ def set_cookie(request: Request, response: Response, token: str) -> None:
     _put(request, response, COOKIE, token, max(left, 1))
 
 
-def keep_typed(request: Request, response: Response, typed: dict[str, str]) -> None:
-    """Keep what was typed until one is signed in again, if it is little enough."""
+def keep_typed(request: Request, response: Response) -> None:
+    """Keep what was typed into a form that could not be taken until its page is read again, if it is little enough."""
+    typed: dict[str, str] = getattr(request.state, "typed", {})
     written = base64.urlsafe_b64encode(json.dumps([request.url.path, typed]).encode()).decode()
     if typed and len(written) <= _MOST_KEPT:
         _put(request, response, KEPT, written, 900)
@@ -219,10 +221,6 @@ def drop(response: Response, *names: str) -> None:
 def _put(request: Request, response: Response, name: str, value: str, max_age: int) -> None:
     is_https = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))
     response.set_cookie(name, value, max_age=max_age, path="/inbox", httponly=True, samesite="strict", secure=is_https)
-
-
-def _kept(fields: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if name not in _NOT_KEPT and value}
 
 
 _keys: dict[Any, bytes] = {}

@@ -54,7 +54,10 @@ def ident(text: str) -> Markup:
 
 def parts(words: Words) -> Markup:
     """Give our words, names and ids, each by its kind."""
-    return Markup(" ").join(_part(word) for word in words)
+    made = Markup("")
+    for word in words:
+        made += _part(word) if not made or word[:1] in ",.;:" else Markup(" ") + _part(word)
+    return made
 
 
 def plain(words: Words) -> str:

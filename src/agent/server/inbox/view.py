@@ -156,7 +156,8 @@ def row(
     """Make a row of a request."""
     review, plan = shown.review, around.plans.get(request.plan_id, [request])
     made = around.decisions.get(request.request_id, [])
-    concern = next(iter(review.concerns), None) if request.is_open else None
+    # A row that is decided while one looks keeps its lines: what stands below it must not move.
+    concern = next(iter(review.concerns), None) if request.is_open or is_gone else None
     end = request.finished_at or request.expires_at
     place = [one.request_id for one in plan].index(request.request_id) + 1
     return Row(
@@ -167,7 +168,7 @@ def row(
         below=review.below,
         place=f"{place} of {len(plan)} in its turn" if len(plan) > 1 else "",
         remark=concern,
-        notice=request.notice,
+        notice=request.notice if request.is_open or is_gone else None,
         amount=review.amount,
         asked_by=request.requested_by,
         needs=needs(request) if request.state == "asked" else STATES[request.state],
@@ -370,11 +371,13 @@ def vitals(detail: Detail, now: datetime) -> list[Vital]:
         word = {"executed": "Ran", "rejected": "Rejected"}.get(request.state, STATES[request.state])
         deciders = [one.decided_by for one in made if one.counts or one.decision == "reject"]
         label = "Rejected by" if request.state == "rejected" else "Approved by"
-        decided = [Vital(label, tuple(Id(one) for one in deciders))] if deciders else []
+        names = tuple(word for one in deciders for word in (",", Id(one)))[1:]
+        decided = [Vital(label, names)] if deciders else []
         return [asked_by, *decided, Vital(word, (end.words,), (f"{end.at} UTC",))]
     until = moment(request.expires_at, now)
     approvals = [one for one in made if one.counts]
-    who = tuple(word for one in approvals for word in (Id(one.decided_by), f"{clock(one.decided_at, now)} UTC"))
+    given_at = [(Id(one.decided_by), f"{clock(one.decided_at, now)} UTC") for one in approvals]
+    who = tuple(word for pair in given_at for word in (",", *pair))[1:]
     is_asked = request.state == "asked"
     return [
         Vital("Until", (until.words if request.expires_at > now else "passed",), (f"{until.at} UTC",),

@@ -64,6 +64,11 @@
   document.addEventListener("htmx:oobBeforeSwap", (event) => {
     if (event.target.id === "decide") typed = find("#reason")?.value ?? "";
   });
+  // A row that turns grey keeps its height: nothing moves under the cursor.
+  document.addEventListener("htmx:oobBeforeSwap", (event) => {
+    const { id, offsetHeight, tagName } = event.target;
+    if (tagName === "TR") requestAnimationFrame(() => { document.getElementById(id).style.height = `${offsetHeight}px`; });
+  });
   document.addEventListener("htmx:oobAfterSwap", () => {
     const place = find("#typed");
     if (!place || !typed) return;
