@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Bank, Sits
 from tests.support.server import Server
-from tests.support.tokens import token
+from tests.support.tokens import bearer, token
 from tests.support.world import ANA, BEN, OLGA, TESS, TOM
 
 
@@ -117,6 +118,7 @@ def test_the_second_of_two_people_sees_at_once_that_it_is_decided_and_keeps_the_
     expect(ben.get_by_role("heading", level=1)).to_contain_text("Transferred")
 
     expect(ana.locator("#meanwhile")).to_contain_text("Transferred, once")
+    expect(ana.locator("#meanwhile")).to_contain_text("Approved by ben")
     expect(ana.locator("#typed")).to_contain_text("Wait, call them first")
     expect(ana.get_by_role("button", name="Reject, nothing is done")).to_have_count(0)
     ana.get_by_role("link", name="See how it stands").click()
@@ -472,32 +474,25 @@ def test_the_talk_shows_look_ups_and_marks_the_models_words(sits: Sits, bank: Ba
     expect(page.locator("#talk .person")).to_contain_text("show account A-2003")
 
 
-def test_a_lost_thread_can_only_be_closed(
-    sits: Sits, bank: Bank, browser_server_threads: Callable[[str], None]
-) -> None:
+def test_a_deleted_thread_leaves_nothing_to_decide(sits: Sits, bank: Bank) -> None:
     thread_id = bank.ask("transfer 1250 from A-2001 to A-2003")
     (request_id,) = bank.requests(thread_id)
-    browser_server_threads(thread_id)
+    gone = httpx.delete(f"{bank.server.url}/threads/{thread_id}", headers=bearer(OLGA), timeout=30)
+    assert gone.is_success
     page = sits(ANA)
 
     open_request(page, request_id)
 
-    # Deleting a thread withdraws what was open in it: then there is nothing to close.
     expect(page.get_by_role("heading", level=1)).to_contain_text("Not transferred")
     expect(page.get_by_role("button", name="Transfer $1,250.00")).to_have_count(0)
 
 
-@pytest.fixture
-def browser_server_threads(bank: Bank) -> Callable[[str], None]:
-    """Delete a thread, as its owner may."""
-    import httpx
-
-    from tests.support.tokens import bearer
-
-    def delete(thread_id: str) -> None:
-        httpx.delete(f"{bank.server.url}/threads/{thread_id}", headers=bearer(OLGA), timeout=30).raise_for_status()
-
-    return delete
+def _say(server: Server, text: str) -> str:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        thread_id = str(client.post("/threads", json={}).json()["thread_id"])
+        words = {"messages": [{"role": "user", "content": text}]}
+        client.post(f"/threads/{thread_id}/runs/wait", json={"assistant_id": "clearance", "input": words})
+    return thread_id
 
 
 def test_without_authentication_the_page_says_that_everybody_is_one(
@@ -506,13 +501,7 @@ def test_without_authentication_the_page_says_that_everybody_is_one(
     server = make_server()
     server.start()
     bank = Bank(server)
-    import httpx
-
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        thread_id = client.post("/threads", json={}).json()["thread_id"]
-        run = {"assistant_id": "clearance",
-               "input": {"messages": [{"role": "user", "content": "transfer 1260 from A-2001 to A-2003"}]}}  # fmt: skip
-        client.post(f"/threads/{thread_id}/runs/wait", json=run)
+    thread_id = _say(server, "transfer 1260 from A-2001 to A-2003")
     (request_id,) = bank.requests(thread_id)
     page = sits(None, at=server)
 
@@ -521,4 +510,22 @@ def test_without_authentication_the_page_says_that_everybody_is_one(
     expect(page.locator(".who")).to_contain_text("no sign-in: everybody here is this person")
     page.get_by_role("button", name="Transfer $1,260.00").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Transferred $1,260.00")
+    _a_changed_deletion_is_confirmed_too(page, bank, _say(server, "delete user C-1003"))
     server.stop()
+
+
+def _a_changed_deletion_is_confirmed_too(page: Page, bank: Bank, thread_id: str) -> None:
+    (request_id,) = bank.requests(thread_id)
+    open_request(page, request_id)
+    page.get_by_text("Change it…").click()
+    page.get_by_label("Reason", exact=True).last.fill("asked in writing")
+    page.get_by_role("button", name="Check the change").click()
+    page.get_by_role("button", name="Delete Ada Quist instead").click()
+    expect(page.locator("#confirm-e")).to_have_text("To approve it type the name, Ada Quist")
+    assert bank.state(request_id) == "asked"
+    page.get_by_label("Type the name").fill("ada quist")
+    page.get_by_role("button", name="Delete Ada Quist instead").click()
+    expect(page.locator("#receipt")).to_contain_text("Deleted C-1003 and closed A-2005")
+    # What the request said of the person is erased with the person.
+    expect(page.get_by_role("heading", level=1)).to_have_text("Done: delete_user, erased")
+    assert "Ada Quist" not in page.content()

@@ -62,8 +62,17 @@ def test_help_documents_the_exit_codes(command: str) -> None:
 
 
 def test_help_is_there_at_once_without_what_the_commands_need() -> None:
-    heavy = "{'langgraph', 'langchain_core', 'langgraph_sdk', 'sqlalchemy', 'pydantic', 'agent.wiring', 'textual', 'httpx'}"
-    code = f"import agent.cli.commands, sys; print(sorted({heavy} & set(sys.modules)))"
+    heavy = {
+        "langgraph",
+        "langchain_core",
+        "langgraph_sdk",
+        "sqlalchemy",
+        "pydantic",
+        "agent.wiring",
+        "textual",
+        "httpx",
+    }
+    code = f"import agent.cli.commands, sys; print(sorted({heavy!r} & set(sys.modules)))"
 
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
@@ -124,7 +133,9 @@ def test_a_setting_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert "MODEL_RETRIES" in ran.err
 
 
-@pytest.mark.parametrize("command", [("pending",), ("show", "a"), ("approve", "a"), ("chat", "hello"), ("watch",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [("pending",), ("show", "a"), ("approve", "a"), ("chat", "hello"), ("watch",)], ids=" ".join
+)
 def test_a_server_that_does_not_answer_is_one_sentence(command: tuple[str, ...]) -> None:
     ran = run("--url", "http://127.0.0.1:1", *command)
 

@@ -119,10 +119,11 @@ def test_the_cookie_opens_nothing_but_the_pages(inbox: Server, visit: Visit) -> 
     ana = visit(ANA)
     assert ana.get("/inbox").status_code == 200
 
+    with ana.stream("GET", "/approvals/stream") as stream:
+        assert stream.status_code == 401
     refused = [
         ana.get("/approvals/requests"),
         ana.post("/approvals/freeze", json={"reason": "x"}),
-        ana.get("/approvals/stream"),
         ana.post("/threads/search", json={}),
         ana.post("/threads", json={}),
         ana.get("/assistants/none"),
@@ -259,7 +260,6 @@ def test_who_holds_no_role_sees_the_own_requests_and_turns_no_switch(visit: Visi
     assert nobody.get(f"/inbox/requests/{request_id}").status_code == 404
     assert nobody.get(f"/inbox/requests/{request_id}/status").status_code == 404
     assert request_id not in nobody.get("/inbox?tab=open").text
-    assert request_id not in nobody.get(f"/inbox/live?since=2026-01-01T00:00:00Z&ids={request_id}").text
     for path in ("audit", "statistics"):
         assert olga.get(f"/inbox/{path}").status_code == 403
     for path in ("freeze", "unfreeze"):
@@ -268,6 +268,11 @@ def test_who_holds_no_role_sees_the_own_requests_and_turns_no_switch(visit: Visi
     address = f"/inbox/requests/{request_id}"
     assert olga.post(f"{address}/close", data={"csrf": csrf}).status_code == 403
     assert olga.post(f"{address}/approve", data={"csrf": csrf, "revision": "1"}).status_code in (403, 409)
+
+    ana = visit(ANA)
+    ana.post(f"{address}/reject", data=form_of(ana.get(address).text, f"{address}/reject"))
+    live = f"/inbox/live?since=2026-01-01T00:00:00Z&ids={request_id}"
+    assert [request_id in one.get(live).text for one in (ana, olga, nobody)] == [True, True, False]
 
 
 # What pages say and carry

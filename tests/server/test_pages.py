@@ -305,10 +305,10 @@ async def test_a_tab_that_is_closed_while_it_answers_loses_nothing_and_doubles_n
 # agent-inbox
 
 
-@pytest.fixture(params=[False, True], ids=["its own words", "the middleware's words"])
-def inbox(request: pytest.FixtureRequest, case: Case, held: Held) -> InboxPage:
-    """ana's inbox, with what is held open; both kinds of builds."""
-    return InboxPage(browser(case, case.ana), held.thread_id, wraps=request.param)
+@pytest.fixture
+def inbox(case: Case, held: Held) -> InboxPage:
+    """ana's inbox, with what is held open."""
+    return InboxPage(browser(case, case.ana), held.thread_id)
 
 
 async def test_agent_inbox_lists_what_waits_by_graph_or_assistant_and_shows_it(case: Case, held: Held) -> None:
@@ -622,6 +622,9 @@ async def test_reading_state_and_history_loses_nothing_in_a_kill(make_server: Ca
             await again.load()
         assert again.question
         assert again.question["id"] == one.question["id"]
+        assert again.history[0]["next"] == ["tools"]
+        assert [message["type"] for message in again.messages] == ["human", "ai"]
+        assert len(again.history) >= 5  # all steps, and not only what the journal could tell
         assert failures(await again.decide("approve")) == []
     assert sorted(case.effects()) == sorted([held.effect, later.effect])
     await case.close()

@@ -191,9 +191,7 @@ class ChatPage(Page):
 
 @dataclass
 class InboxPage(Page):
-    """agent-inbox. `wraps`: builds that answer what looks like HumanInTheLoopMiddleware in that one's words."""
-
-    wraps: bool = False
+    """agent-inbox."""
 
     async def waiting(self, metadata: dict[str, str]) -> list[dict[str, Any]]:
         """List what waits for an answer; `metadata` is made of what was typed as the graph's or assistant's id."""
@@ -230,10 +228,7 @@ class InboxPage(Page):
         return await self.post(f"/threads/{self.thread_id}/state", {"values": None, "as_node": "__end__"})
 
     def _resume(self, kind: str, args: Any) -> Any:
-        if not self.wraps:
-            return [{"type": kind, "args": args}]
-        renamed = {"accept": "approve", "response": "reject"}.get(kind, kind)
-        return {"decisions": [{"type": renamed, "args": args}]}
+        return [{"type": kind, "args": args}]
 
 
 @dataclass

@@ -24,8 +24,8 @@ _ASKED = [
 ]
 
 
-async def draw(server: Server, file: Path) -> None:
-    """Ask for something, open the critical request, and save what a treasurer sees."""
+async def draw(server: Server) -> str:
+    """Ask for something, open the critical request, and draw what a treasurer sees."""
     async with connected(server.url, **bearer(OLGA)) as client:
         for sentence in _ASKED:
             await (await converse(client)).say(sentence)
@@ -38,7 +38,7 @@ async def draw(server: Server, file: Path) -> None:
                 await pilot.pause(2)
             drawn = app.export_screenshot()
     # Without the fonts that it would fetch from elsewhere.
-    file.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL))
+    return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     database.close()
     server = Server(folder, database.url, auth="on").start()
     try:
-        asyncio.run(draw(server, file))
+        file.write_text(asyncio.run(draw(server)))
     finally:
         server.stop()
         shutil.rmtree(folder)

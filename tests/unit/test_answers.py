@@ -100,8 +100,7 @@ def meaning(answer: Any) -> str:
         only = own["decisions"]
         if not isinstance(only, list) or len(only) != 1:
             return "nothing"
-        is_inbox = isinstance(only[0], dict) and "args" in only[0]
-        return _inbox(only[0], _WRAPPED) if is_inbox else _decision(only[0])
+        return _decision(only[0])
     if "approved" in own:
         return _simple(own)
     return _decision(answer)
@@ -134,16 +133,11 @@ def _decision(only: Any) -> str:
             return "nothing"
 
 
-#: What agent-inbox calls a decision, and what it calls it when it wraps it for HumanInTheLoopMiddleware.
-_PLAIN = {"accept": "accept", "edit": "edit", "response": "response", "ignore": "ignore"}
-_WRAPPED = {"approve": "accept", "edit": "edit", "reject": "response", "ignore": "ignore"}
-
-
-def _inbox(only: Any, words: dict[str, str] = _PLAIN) -> str:
+def _inbox(only: Any) -> str:
     if not isinstance(only, dict) or not _about(only) or set(only) - {"type", "args", "id", "digest"}:
         return "nothing"
     args = only.get("args")
-    match words.get(only["type"]) if isinstance(only.get("type"), str) else None:
+    match only.get("type"):
         case "accept":
             return "approve"
         case "ignore":

@@ -1,5 +1,6 @@
 """Parts of the inbox without a server: text as HTML, the form made from a schema, the chart, what an action says."""
 
+import tomllib
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from agent.clearance.reviewing import as_asked
 from agent.server.inbox import chart, forms, text
 from agent.server.inbox.session import safe_next
 from agent.server.inbox.view import span
+from tests.support.server import ROOT
 
 
 class MailFacts(Facts):
@@ -206,6 +208,16 @@ def test_an_account_without_history_has_a_chart_too() -> None:
 )  # fmt: skip
 def test_times_are_rounded_down(length: int, words: str) -> None:
     assert span(timedelta(seconds=length)) == words
+
+
+def test_templates_and_files_are_in_the_package() -> None:
+    package = ROOT / "src" / "agent"
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["agent"]
+    packed = {path for pattern in patterns for path in package.glob(pattern)}
+
+    files = {path for path in (package / "server" / "inbox").rglob("*") if path.is_file()}
+
+    assert {path for path in files - packed if path.suffix not in (".py", ".pyc")} == set()
 
 
 @pytest.mark.parametrize("address", ["/inbox", "/inbox?tab=open", "/inbox/requests/1?a=b"])

@@ -170,6 +170,13 @@ def test_more_than_a_client_may_is_refused_by_name(shape: Any, body: dict[str, A
         (command("input.respond", interrupt_id=ID, response=True, goto="tools"), "goto"),
         (command("input.respond", interrupt_id=ID, response=True, goto="__end__"), "goto"),
         (command(config={"configurable": {"__pregel_resume_map": {}}}), "private key"),
+        (command(context={"__pregel_resume_map": {}}), "private key"),
+        (command(metadata={"__pregel_resume_map": {}}), "private key"),
+        (command(input={ID: {"approved": True}}), "input"),
+        (command(input={**HELLO, "approved": True}), "input"),
+        (command(input={}), "input"),
+        # A body that comes as it was sent can claim to be of any shape.
+        ({**nested(input=HELLO), **command("input.respond", interrupt_id=ID, response=True, goto="tools")}, "goto"),
         (command(durability="exit"), "durability"),
         (command(input=["hello"]), "input"),
     ],

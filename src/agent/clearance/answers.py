@@ -70,8 +70,6 @@ _Word = Literal["approve", "reject", "edit"]
 
 _WORDS: dict[str, _Word] = {"approve": "approve", "reject": "reject", "edit": "edit"}
 _INBOX_WORDS: dict[str, _Word] = {"accept": "approve", "edit": "edit", "response": "reject", "ignore": "reject"}
-#: agent-inbox, when it takes a question for one of HumanInTheLoopMiddleware: that one's words, and its own fields.
-_WRAPPED_WORDS: dict[str, _Word] = {**_WORDS, "ignore": "reject"}
 
 
 def parse(answer: Any) -> Answer | NewMessage | Unclear:
@@ -151,10 +149,7 @@ def _from_decisions(answer: dict[str, Any]) -> Answer | Unclear:
         return about
     if isinstance(own, Unclear):
         return own
-    meant = about if own == Reference() else own
-    if "args" in decided[0]:
-        return _from_args(decided[0], meant, _WRAPPED_WORDS)
-    return _from_typed(decided[0], meant)
+    return _from_typed(decided[0], about if own == Reference() else own)
 
 
 def _from_typed(answer: dict[str, Any], about: Reference | Unclear) -> Answer | Unclear:
@@ -188,20 +183,16 @@ def _from_inbox(answer: list[Any]) -> Answer | Unclear:
     only = answer[0]
     if not isinstance(only, dict) or "type" not in only:
         return Unclear(f"A decision must be an object with a type, not {_kind(only)}.")
+    if unknown := _unknown(only, {"type", "args", "id", "digest"}):
+        return unknown
     about = _reference(only)
     if isinstance(about, Unclear):
         return about
-    return _from_args(only, about, _INBOX_WORDS)
-
-
-def _from_args(only: dict[str, Any], about: Reference, words: dict[str, _Word]) -> Answer | Unclear:
-    if unknown := _unknown(only, {"type", "args", "id", "digest"}):
-        return unknown
     kind, args = only["type"], only.get("args")
-    word = words.get(kind) if isinstance(kind, str) else None
+    word = _INBOX_WORDS.get(kind) if isinstance(kind, str) else None
     match word:
         case None:
-            return Unclear(f"Unknown decision {_quoted(kind)}; known are {', '.join(words)}.")
+            return Unclear(f"Unknown decision {_quoted(kind)}; known are accept, edit, response and ignore.")
         case "approve":
             # agent-inbox sends the arguments along, or {} when it could not read them: never an edit.
             return Approve(about)

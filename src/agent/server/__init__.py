@@ -1,1 +1,19 @@
-"""What runs beside the graph on the server: the HTTP app, recovery at start, durable checkpoints for development."""
+"""What runs beside the graph on the server.
+
+Who gets in
+    auth        a handler for each resource and action     wall        who may do what, before anything runs
+    tokens      who somebody is                            orders      what a run may ask for
+    closed      routes that nobody may reach               people      who calls a route of ours
+
+What is served
+    app         the HTTP app, and what starts with it      api         the approvals API
+    inbox/      pages on which people decide
+
+What goes on by itself
+    recovery    lost threads and unfinished turns          waking      a thread goes on after a decision
+    timekeeping deadlines, stalled turns, totals           webhooks    notifications are sent
+    threads     deleted threads stay deleted               duties      one server at a time
+
+What servers need of us
+    checkpointer  durable checkpoints for development      aegra       the other server
+"""

@@ -83,11 +83,12 @@ async def update_thread(ctx: Any, value: Any) -> Result:
     if person.kind == "system":
         return None
     thread_id = str(value.get("thread_id"))
-    # Aegra names the run and nothing else; what it says of the state would stand in `values`.
-    is_of_run = "run_id" in value and not {"values", "as_node"} & value.keys()
-    is_cancel = value.get("action") in ("interrupt", "rollback") or is_of_run
+    # Aegra gives the body of a state update as it came, so anything may stand beside what makes it one.
+    is_state = bool({"values", "as_node", "checkpoint", "checkpoint_id"} & value.keys())
+    # To cancel, Aegra names the run and nothing else.
+    is_cancel = not is_state and (value.get("action") in ("interrupt", "rollback") or "run_id" in value)
     metadata = value.get("metadata")
-    is_patch = not is_cancel and isinstance(metadata, dict) and "values" not in value
+    is_patch = not is_state and not is_cancel and isinstance(metadata, dict)
     if is_cancel:
         return here.threads_of(person)
     if not is_patch:

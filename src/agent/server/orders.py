@@ -59,10 +59,11 @@ def read_order(value: dict[str, Any]) -> Order:
     Raises:
         ForbiddenError: it is more than a client may, or nothing that is understood.
     """
-    if "kwargs" in value:
-        return _nested(value)
+    # First of all: this body comes as it was sent, and another shape may stand in it beside the command.
     if "method" in value:
         return _command(value)
+    if "kwargs" in value:
+        return _nested(value)
     return _flat(value)
 
 
@@ -122,11 +123,15 @@ def _command(value: dict[str, Any]) -> Order:
     config = params.get("config") or {}
     if not isinstance(config, dict) or not isinstance(config.get("configurable") or {}, dict):
         _forbid("shape", "The config of this command is not understood.")
-    _check_keys(config)
+    for part in (config, params.get("context"), params.get("metadata")):
+        _check_keys(part)
     _check_common(params)
     match value["method"]:
         case "run.start":
             given, command = params.get("input"), None
+            # In a thread that waits for an answer the server takes it for the answer.
+            if given is not None and (not isinstance(given, dict) or set(given) != {"messages"}):
+                _forbid("input", 'The input of a run is {"messages": [...]}, and nothing else here.')
         case "input.respond":
             responses = params.get("responses")
             listed = responses if isinstance(responses, list) else [params]

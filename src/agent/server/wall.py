@@ -103,6 +103,9 @@ class Wall:
             order.configurable[RECEIVED_MS] = int(time.time() * 1000)
             order.configurable.pop(IS_TAKEN, None)
         try:
+            # On Aegra a thread is its maker's alone, and for the id of a deleted one a run would make another.
+            if not order.takes_filters and not await self.may_speak(person, order.thread_id):
+                await self.refuse(person, "thread", _NOT_ANYBODYS, thread_id=order.thread_id)
             is_words = await self._take_answers(person, order) or order.has_words
             if is_words and not await self.may_speak(person, order.thread_id):
                 await self.refuse(person, "thread", _NOT_YOURS, thread_id=order.thread_id)
@@ -185,6 +188,7 @@ class Wall:
 
 _WRITE_EVERY_S = 30
 SIGN_IN = "Sign in with a valid token, as Authorization: Bearer or x-api-key."
+_NOT_ANYBODYS = "This is another person's thread: decide in the inbox or through the approvals API."
 _NOT_YOURS = "This is another person's thread: who approves may answer in it, and not write."
 
 

@@ -14,15 +14,16 @@ from sqlalchemy.engine import Connection
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from agent.clearance import journal, listing, reviewing, statistics
-from agent.clearance.answering import Refusal
+from agent.clearance.answering import Checked, Refusal
 from agent.clearance.answers import MAX_REASON, Answer
+from agent.clearance.approval import shown_arguments
 from agent.clearance.desk import MAX_FREEZE_REASON, Detail, Seen, WrongInputError, read_decision
 from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Request as Asked
 from agent.clearance.journal import Switch
 from agent.clearance.listing import MOST_COUNTED, CursorError, Tab, Wanted
 from agent.clearance.review import Id, Review
-from agent.clearance.reviewing import Shown, as_asked
+from agent.clearance.reviewing import as_asked
 from agent.server.api import decide_and_wake
 from agent.server.inbox import assets, chart, forms, talk, view
 from agent.server.inbox.route import PageRoute
@@ -355,12 +356,17 @@ def _standing(detail: Detail, session: Session, now: datetime, review: Review) -
                       "rejected": ("", "cross")}.get(receipt.outcome, ("caution", "warn"))  # fmt: skip
         title: list[str] = [view.STATES[receipt.outcome]]
         if receipt.outcome == "executed":
-            title = [f"{review.past}, once"]
+            title = [f"{review.past or 'Done'}, once"]
         elif receipt.outcome == "rejected" and made:
             title = ["Rejected by", Id(made[-1].decided_by), "– nothing was done"]
         elif receipt.outcome == "expired":
             title = ["Expired, nothing was done"]
-        return [Report(title, (f"{said} {when.words[:1].upper()}{when.words[1:]}, {when.at} UTC.",), look, icon)]
+        told: list[str] = [said]
+        approvers = [one.decided_by for one in made if one.counts]
+        if receipt.outcome == "executed" and approvers:
+            told += ["Approved by", *[word for one in approvers for word in (",", Id(one))][1:], "."]
+        told.append(f"{when.words[:1].upper()}{when.words[1:]}, {when.at} UTC.")
+        return [Report(title, told, look, icon)]
     if request.expires_at <= now:
         return [_late(request, now)]
     if request.state in ("approved", "allowed"):
@@ -534,15 +540,25 @@ async def _change(form: Form, desk: OfDesk, request_id: str, *, is_made: bool) -
         answer = read_decision("edit", _seen(form), changes=changes)
     except WrongInputError as exc:
         return await _not_changed(form, desk, request_id, {"": str(exc)})
-    if is_made:
-        return await _decide(form, desk, detail, answer, "change")
     became = await desk.check_edit(session.person, request_id, changes, _seen(form))
     if isinstance(became, Refusal):
         if became.cause == "edit":
             said = became.sentence
             return await _not_changed(form, desk, request_id, {forms.blame(current, changes, said): said})
         return await _refused(form, desk, request_id, became.sentence, 409, "change")
-    return await _checked(form, desk, detail, became, changes)
+    if is_made and _is_confirmed(form, detail, became):
+        return await _decide(form, desk, detail, answer, "change")
+    return await _checked(form, desk, detail, became, changes, is_made=is_made)
+
+
+def _needs_confirming(detail: Detail, became: Checked) -> bool:
+    """Tell whether a change approves something of critical risk: that takes what an approval takes."""
+    return became.counts and became.demand.get("risk", detail.request.risk) == "critical"
+
+
+def _is_confirmed(form: Form, detail: Detail, became: Checked) -> bool:
+    review = reviewing.show(became.judged.action, became.judged.facts).review
+    return not _needs_confirming(detail, became) or forms.is_confirmed(form.get("confirm"), review.confirm)
 
 
 async def _not_changed(form: Form, desk: OfDesk, request_id: str, errors: dict[str, str]) -> Response:
@@ -553,31 +569,56 @@ async def _not_changed(form: Form, desk: OfDesk, request_id: str, errors: dict[s
                                open_form="edit", status=422)  # fmt: skip
 
 
-async def _checked(form: Form, desk: OfDesk, detail: Detail, became: Any, changes: dict[str, Any]) -> Response:
-    """Show a change with its own sentence, facts and rule, and the button that makes it."""
-    request, parts = detail.request, (await wall()).parts
-    judged, demand = became.judged, became.demand
-    shown: Shown = reviewing.show(judged.action, judged.facts)
-    before, after = request.arguments or {}, judged.arguments
+async def _checked(
+    form: Form, desk: OfDesk, detail: Detail, became: Checked, changes: dict[str, Any], *, is_made: bool
+) -> Response:
+    """Show a change with its own sentence and facts, and the button that makes it; `is_made`: it was not confirmed."""
+    request, judged, parts = detail.request, became.judged, (await wall()).parts
+    shown = reviewing.show(judged.action, judged.facts)
+    errors = {"confirm": _not_confirmed(form.get("confirm"), shown.review)} if is_made else {}
+    report = Report(("Not changed: 1 thing to correct",), (), "danger", errors=list(errors.items()))
+    changed = replace(
+        request, arguments=judged.arguments, facts=judged.facts.model_dump(mode="json"), sentence=judged.sentence
+    )
+    turn, judge, now = detail.question.turn, parts.gate.judge, datetime.now(UTC)
+    stands = await parts.database.read(lambda c: reviewing.as_it_stands(c, judge, changed, turn, now))
+    return await _request_page(
+        form.session,
+        desk,
+        request.request_id,
+        typed=form.fields,
+        checked=_change_shown(form, detail, became, shown.review),
+        now_shown=stands or reviewing.Now(shown, "", [], None),
+        reports=[report] if errors else [],
+        errors=errors,
+        status=422 if errors else 200,
+    )
+
+
+def _change_shown(form: Form, detail: Detail, became: Checked, review: Review) -> view.Checked:
+    before, demand = shown_arguments(detail.request.arguments or {}), became.demand
     differences = [
         (name.replace("_", " ").capitalize(), str(before.get(name, "")), str(value))
-        for name, value in after.items()
+        for name, value in shown_arguments(became.judged.arguments).items()
         if before.get(name) != value
     ]
     if became.counts:
-        about = ("One approval is enough for this, and that is yours.",)
-        button = (shown.review.verb, *shown.review.what, "instead")
+        about = "One approval is enough for this, and that is yours."
+        button = (review.verb, *review.what, "instead")
     else:
         roles = " and ".join(demand["approvers"] or [])
-        about = (f"Then {demand['approvals']} × {roles} must approve the change; who changes it does not count.",)
-        button = ("Ask for", shown.review.verb.lower(), *shown.review.what, "instead")
-    checked = view.Checked(differences, {f"arg.{name}": str(value) for name, value in changes.items()}, button, about)
-    now = datetime.now(UTC)
-    changed = replace(request, arguments=after, facts=judged.facts.model_dump(mode="json"), sentence=judged.sentence)
-    turn, judge = detail.question.turn, parts.gate.judge
-    stands = await parts.database.read(lambda c: reviewing.as_it_stands(c, judge, changed, turn, now))
-    return await _request_page(form.session, desk, request.request_id, typed=form.fields, checked=checked,
-                               now_shown=stands or reviewing.Now(shown, "", [], None))  # fmt: skip
+        about = f"Then {demand['approvals']} × {roles} must approve the change; who changes it does not count."
+        button = ("Ask for", review.verb.lower(), *review.what, "instead")
+    needs_it = _needs_confirming(detail, became)
+    return view.Checked(
+        differences=differences,
+        # As they were typed: they are read again when the button is pressed.
+        values={name: value for name, value in form.fields.items() if name.startswith("arg.")},
+        button=button,
+        about=(about, f"By the rule {demand.get('rule', became.judged.verdict.rule)}."),
+        confirm=review.confirm if needs_it else "",
+        confirm_is=review.confirm_is,
+    )
 
 
 @router.post("/requests/{request_id}/close")

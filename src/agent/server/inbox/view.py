@@ -322,6 +322,9 @@ class Checked:
     values: dict[str, str]
     button: Words
     about: Words
+    #: What is typed to confirm it; empty where nothing is.
+    confirm: str = ""
+    confirm_is: str = ""
 
 
 @dataclass(frozen=True)
@@ -352,6 +355,8 @@ class RequestView:
 
 def heading(request: Request, review: Review) -> str:
     """Say the verb of the heading: what will be, was, or was not done."""
+    if not review.verb:  # erased, or of an action that the program does not have any more
+        return "" if request.state == "asked" else f"{STATES[request.state]}:"
     if request.state == "executed":
         return review.past
     if request.is_open and request.state != "asked":
@@ -501,7 +506,7 @@ def panel(detail: Detail, review: Review, viewer: Principal, now: datetime, *, i
 def _why_not_approve(detail: Detail, viewer: Principal) -> tuple[Words, str]:
     made = detail.question.decisions
     if detail.switch.frozen_by is not None:
-        return ("All effects are frozen by", Id(detail.switch.frozen_by), "so nothing can be approved."), (
+        return ("All effects are frozen by", Id(detail.switch.frozen_by), ", so nothing can be approved."), (
             "Rejecting works. Once effects are on again, you can approve here."
         )
     if any(one.counts and one.decided_by == viewer.id for one in made):
