@@ -34,7 +34,7 @@ ROWS = {
     30: "wrong answers on purpose, so that the id that others answer is always stale",
     31: "a flood of refused answers and forbidden calls",
     32: "`command.update` writes requester, turn or plan into the state",
-    33: "arguments that make the action raise, overflow or time out",
+    33: "arguments that let the action raise, overflow or time out",
 }
 
 #: Tests that try the same in one process, without any server: what the gate holds when there is nothing before it.
