@@ -37,6 +37,7 @@ dev: install           ## the server for Studio and clients, with a seeded bank 
 	@echo "ana decides:   $$($(BIN)/clearance token ana --role approver)"
 	@echo "tess decides more than \$$25,000 (it takes two):"; echo "  $$($(BIN)/clearance token tess --role approver --role treasurer)"
 	@echo "  $$($(BIN)/clearance token tom --role approver --role treasurer)"; echo
+	@echo "The inbox: http://127.0.0.1:2024/inbox, signed in with one of these."; echo
 	AUTH_BOTH_PARTS=true LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --config langgraph.dev.json --n-jobs-per-worker 10 --no-browser
 
 lint: install          ## ruff, and mypy strict over src and tests

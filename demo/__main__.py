@@ -242,7 +242,10 @@ def main() -> int:
         except StepFailed as exc:
             console.print(f"   [red]✗[/] {escape(str(exc))}")
             return 1
-    console.print("\nEvery step ended as it must. `make dev` starts the server for you to try it.")
+    console.print(
+        "\nEvery step ended as it must. `make dev` starts the server for you to try, and prints tokens to sign in with."
+        "\nThe inbox, where people decide, is at http://127.0.0.1:2024/inbox then."
+    )
     return 0
 
 
