@@ -17,7 +17,7 @@ from agent.clearance import approval
 from agent.clearance.answering import Refusal
 from agent.clearance.desk import Decided, Desk, Detail, Seen, WrongInputError, read_decision
 from agent.clearance.errors import NotOursError
-from agent.clearance.journal import Request
+from agent.clearance.journal import Receipt, Request
 from agent.clearance.listing import MOST_COUNTED, CursorError, Tab, Wanted
 from agent.clearance.principal import Principal
 from agent.clearance.rendering import SENTENCE, line
@@ -228,7 +228,7 @@ async def show_request(person: Person, desk: OfDesk, request_id: str) -> Shown:
     return Shown(
         request=entry(detail.request),
         payload=approval.payload(detail.question),
-        receipt=_outcome(detail),
+        receipt=_outcome(detail.receipt),
         history=[event(row) for row in detail.events],
         thread="unknown" if thread is None else "there" if thread else "gone",
     )
@@ -427,9 +427,7 @@ def standing(decided: Decided) -> Standing:
     receipt = decided.receipt
     return Standing(
         request=entry(decided.request),
-        receipt=None
-        if receipt is None
-        else Outcome(outcome=receipt.outcome, sentence=receipt.sentence, finished_at=receipt.finished_at),
+        receipt=_outcome(receipt),
         waits_for=[one.request_id for one in decided.waits_for],
         approvals_missing=decided.approvals_missing,
         sentence=in_words(decided),
@@ -462,8 +460,8 @@ def event(row: dict[str, Any]) -> Event:
     return Event(**named, details=json.loads(row["details"]))
 
 
-def _outcome(detail: Detail) -> Outcome | None:
-    receipt = detail.receipt
+def _outcome(receipt: Receipt | None) -> Outcome | None:
     if receipt is None:
         return None
-    return Outcome(outcome=receipt.outcome, sentence=receipt.sentence, finished_at=receipt.finished_at)
+    sentence = None if receipt.sentence is None else line(receipt.sentence, SENTENCE)
+    return Outcome(outcome=receipt.outcome, sentence=sentence, finished_at=receipt.finished_at)

@@ -1,7 +1,7 @@
 """One request: what a reviewer must see, and the decision beside it. Only a button that has the focus decides."""
 
 import json
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ClassVar
 
 from textual import on
@@ -341,7 +341,7 @@ class RequestScreen(Frame):
             case "edit":
                 self._edit()
             case "close":
-                self._do(self._decide(self.inbox.approvals.close(self._request_id)))
+                self._do(self._decide(lambda: self.inbox.approvals.close(self._request_id)))
             case "load":
                 self.action_load()
 
@@ -350,7 +350,7 @@ class RequestScreen(Frame):
         assert detail is not None
         if detail.request.risk == "critical" and not self._is_confirmed("#confirm", self._confirmation(detail)):
             return
-        self._do(self._decide(self.inbox.approvals.decide(detail.request, "approve")))
+        self._do(self._decide(lambda: self.inbox.approvals.decide(detail.request, "approve")))
 
     def _reject(self) -> None:
         detail = self._detail
@@ -360,7 +360,7 @@ class RequestScreen(Frame):
             self._report("Say why not: the agent and whoever asked read it.", "danger")
             self.query_one("#reason").focus()
             return
-        self._do(self._decide(self.inbox.approvals.decide(detail.request, "reject", reason=reason)))
+        self._do(self._decide(lambda: self.inbox.approvals.decide(detail.request, "reject", reason=reason)))
 
     def _is_confirmed(self, where: str, wanted: Confirmation) -> bool:
         typed = self._typed(where)
@@ -415,7 +415,7 @@ class RequestScreen(Frame):
         checked, changes = self._checked
         if checked.risk == "critical" and not self._is_confirmed("#edit-confirm", self._edit_confirmation()):
             return
-        self._do(self._decide(self.inbox.approvals.decide(detail.request, "edit", arguments=changes)))
+        self._do(self._decide(lambda: self.inbox.approvals.decide(detail.request, "edit", arguments=changes)))
 
     def _changes(self) -> dict[str, Any]:
         """Give the arguments that differ from what is asked.
@@ -432,10 +432,10 @@ class RequestScreen(Frame):
             raise ValueError("Nothing is changed yet.")
         return changes
 
-    async def _decide(self, sending: Coroutine[Any, Any, Standing]) -> None:
+    async def _decide(self, send: Callable[[], Awaitable[Standing]]) -> None:
         """Send a decision and show what came of it; where it was refused, what was typed stays."""
         try:
-            standing = await sending
+            standing = await send()
         except Refused as exc:
             # Why it was refused may be news about the request itself.
             detail = await self.inbox.approvals.detail(self._request_id)
