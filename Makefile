@@ -20,7 +20,9 @@ demo: install          ## play the main job on the real server and check every s
 	$(BIN)/python -m demo
 
 test: install          ## all but the attacks and Aegra: unit to real server and browser, both databases; needs Chromium
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/aegra --ignore=tests/attacks
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/aegra --ignore=tests/attacks --ignore=tests/browser
+	# In a process of its own: Playwright leaves an event loop running, in which no other async test can run.
+	$(BIN)/python -m pytest tests/browser
 
 aegra: install .venv-aegra/installed ## the same package on Aegra, with PostgreSQL and Python 3.12
 	$(BIN)/python -m pytest tests/aegra
