@@ -98,6 +98,15 @@ async def test_two_approvers_at_once_are_both_counted(walled: Server, talk: Conv
     assert {event["actor"] for event in shown["history"] if event["event"] == "approved"} == {"tess", "tom"}
 
 
+async def test_what_is_out_of_the_ordinary_is_told_first(walled: Server, talk: Conversation) -> None:
+    (request,) = await held(walled, talk, "transfer 60,000 from A-2001 to A-2003")
+
+    shown = (await call(walled, ANA, "GET", f"/requests/{request['id']}")).json()
+
+    assert any("of what A-2001 holds" in one["text"] for one in shown["look_first"]), shown["look_first"]
+    await decide(walled, TESS, request, "reject")
+
+
 async def test_who_is_second_hears_that_it_is_decided(walled: Server, talk: Conversation) -> None:
     (request,) = await held(walled, talk, "transfer 1,504 from A-2001 to A-2003")
     await decide(walled, ANA, request, "reject", reason="the invoice is paid")

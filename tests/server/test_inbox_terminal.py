@@ -175,6 +175,7 @@ async def test_a_critical_request_takes_its_amount_typed_and_two_people(
     async with asked(server, "transfer 30,003 from A-2001 to A-2003"):
         async with inbox_of(server, TESS, monkeypatch) as tess:
             await tess.opens("Transfer $30,003.00")
+            await tess.sees("Look at these first")
             await tess.press("a")
             assert tess.focused == "confirm"
             await tess.types("3003")

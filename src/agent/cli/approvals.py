@@ -97,10 +97,19 @@ class Outcome(BaseModel):
     sentence: str | None
 
 
+class Look(BaseModel):
+    """Something out of the ordinary."""
+
+    text: str
+    is_bad: bool
+
+
 class Detail(BaseModel):
     """One request."""
 
     request: Entry
+    #: What is out of the ordinary, worst first.
+    look_first: list[Look]
     #: As `clearance/approval.py` writes it.
     payload: dict[str, Any]
     receipt: Outcome | None

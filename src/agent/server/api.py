@@ -21,6 +21,8 @@ from agent.clearance.journal import Receipt, Request
 from agent.clearance.listing import MOST_COUNTED, CursorError, Tab, Wanted
 from agent.clearance.principal import Principal
 from agent.clearance.rendering import SENTENCE, line
+from agent.clearance.review import Review
+from agent.clearance.reviewing import as_asked
 from agent.server.people import Decider, OfDesk, Person
 from agent.server.waking import is_thread_there, wake
 from agent.server.wall import wall
@@ -91,10 +93,18 @@ class Outcome(BaseModel):
     finished_at: datetime
 
 
+class Look(BaseModel):
+    """Something out of the ordinary, found by our own code."""
+
+    text: str
+    is_bad: bool = Field(description="whether it looks made to mislead")
+
+
 class Shown(BaseModel):
     """One request."""
 
     request: Entry
+    look_first: list[Look] = Field(description="what is out of the ordinary, worst first, three at most")
     payload: dict[str, Any] = Field(description="what the thread's interrupt shows: arguments, facts, the whole plan")
     receipt: Outcome | None
     history: list[Event]
@@ -227,6 +237,7 @@ async def show_request(person: Person, desk: OfDesk, request_id: str) -> Shown:
     thread = await is_thread_there((await wall()).parts, detail.question.turn) if detail.request.is_open else None
     return Shown(
         request=entry(detail.request),
+        look_first=look_first(as_asked((await wall()).parts.gate.judge.actions, detail.request).review),
         payload=approval.payload(detail.question),
         receipt=_outcome(detail.receipt),
         history=[event(row) for row in detail.events],
@@ -420,6 +431,12 @@ def entry(request: Request) -> Entry:
         digest=request.digest,
         rule=line(request.rule),
     )
+
+
+def look_first(review: Review) -> list[Look]:
+    """Write what is out of the ordinary about an action."""
+    worst_first = sorted(review.concerns, key=lambda concern: not concern.is_bad)[:3]
+    return [Look(text=line(" ".join([*one.title, *one.text]), SENTENCE), is_bad=one.is_bad) for one in worst_first]
 
 
 def standing(decided: Decided) -> Standing:

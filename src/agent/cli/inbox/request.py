@@ -80,7 +80,7 @@ class RequestScreen(Frame):
             with VerticalScroll(id="evidence"):
                 yield Static(id="report", classes="hidden", markup=False)
                 yield Static("Reading…", id="heading", markup=False)
-                for part in ("notice", "vitals", "facts", "turn", "said", "history"):
+                for part in ("notice", "vitals", "look-first", "facts", "turn", "said", "history"):
                     yield Static(id=part, markup=False)
             yield VerticalScroll(id="decide", can_focus=False)
         yield Footer()
@@ -169,6 +169,8 @@ class RequestScreen(Frame):
         ))  # fmt: skip
         self._fill("#notice", text(f"Asked again: {payload['notice']}", "$warning") if payload.get("notice") else None)
         self._draw_vitals(detail)
+        first = [text(one.text, "$error" if one.is_bad else "$warning") for one in detail.look_first]
+        self._fill("#look-first", _section("Look at these first", Content("\n").join(first)) if first else None)
         facts = facts_table(payload.get("shown_facts") or [])
         arguments = [(name, text(value).plain) for name, value in self._arguments.items() if value != ""]
         self._fill("#facts", _section("Arguments", grid(arguments)), _section("Facts", grid(facts)) if facts else None)
