@@ -99,12 +99,12 @@ async def test_two_approvers_at_once_are_both_counted(walled: Server, talk: Conv
 
 
 async def test_what_is_out_of_the_ordinary_is_told_first(walled: Server, talk: Conversation) -> None:
-    (request,) = await held(walled, talk, "transfer 60,000 from A-2001 to A-2003")
+    (request,) = await held(walled, talk, "transfer 12,000 from A-2002 to A-2003")
 
     shown = (await call(walled, ANA, "GET", f"/requests/{request['id']}")).json()
 
-    assert any("of what A-2001 holds" in one["text"] for one in shown["look_first"]), shown["look_first"]
-    await decide(walled, TESS, request, "reject")
+    assert any("of what A-2002 holds" in one["text"] for one in shown["look_first"]), shown["look_first"]
+    await decide(walled, ANA, request, "reject")
 
 
 async def test_who_is_second_hears_that_it_is_decided(walled: Server, talk: Conversation) -> None:

@@ -80,7 +80,7 @@ def decided(case: Case, held: Held) -> list[tuple[str, str, str | None]]:
         .where(decisions.c.request_id == held.question["id"])
         .order_by(decisions.c.number)
     )
-    return case.target.read(lambda c: [tuple(row) for row in c.execute(query)])  # type: ignore[no-any-return]
+    return case.target.read(lambda c: [tuple(row) for row in c.execute(query)])  # type: ignore[no-any-return]  # rows are Any
 
 
 def done(held: Held, **changed: Any) -> Effect:

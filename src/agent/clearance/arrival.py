@@ -47,7 +47,8 @@ PASSED = Arrived("passed")
 
 def arrive(log: Log, judge: Judge, arriving: Arriving, principal: Principal) -> Arrived:
     """Record an answer that decides; refuse one for a question that is no longer open, and record what it said."""
-    question = _question(log, arriving)
+    put = journal.questions_of(log.connection, arriving.thread_id)
+    question = _question(put, arriving)
     if question is None:
         return _unknown(log, arriving, principal)
     plan = _plan(log, question.request_id)
@@ -73,23 +74,18 @@ def arrive(log: Log, judge: Judge, arriving: Arriving, principal: Principal) -> 
                          started_ms=None if is_pinned else arriving.started_ms)  # fmt: skip
     if refusal is None:
         return Arrived("taken")
-    if _is_newest(log, question):
+    if question == put[-1]:
         return PASSED
     # The question is asked under another id by now, so its run would not see this answer at all.
     return _late(log, request, principal, answer, refusal.sentence, cause=refusal.cause)
 
 
-def _question(log: Log, arriving: Arriving) -> PutQuestion | None:
-    put = journal.questions_of(log.connection, arriving.thread_id)
+def _question(put: list[PutQuestion], arriving: Arriving) -> PutQuestion | None:
     if arriving.interrupt_id is not None:
         put = [one for one in put if one.interrupt_id == arriving.interrupt_id]
     elif arriving.checkpoint_id is not None:
         put = [one for one in put if one.checkpoint_id == arriving.checkpoint_id]
     return put[-1] if put else None
-
-
-def _is_newest(log: Log, question: PutQuestion) -> bool:
-    return journal.questions_of(log.connection, question.thread_id)[-1] == question
 
 
 def _plan(log: Log, request_id: str) -> list[Request]:

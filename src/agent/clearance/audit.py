@@ -134,6 +134,28 @@ def rows(connection: Connection, after: int | None = None) -> Iterator[dict[str,
         yield from (dict(row) for row in result.mappings())
 
 
+def rows_about(connection: Connection, request_id: str) -> list[dict[str, Any]]:
+    """Read the rows about one request, oldest first."""
+    query = sa.select(audit).where(audit.c.request_id == request_id).order_by(audit.c.seq)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def some_rows(
+    connection: Connection, *, before: int | None, after: int | None, limit: int, only: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Read the newest rows first, those before one; with `after`, the oldest first, those after one.
+
+    `only` narrows them by columns.
+    """
+    query = sa.select(audit).where(*(audit.c[column] == value for column, value in only.items())).limit(limit)
+    if after is not None:
+        query = query.where(audit.c.seq > after).order_by(audit.c.seq)
+    else:
+        query = query.order_by(audit.c.seq.desc())
+        query = query if before is None else query.where(audit.c.seq < before)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
 def verify(connection: Connection, key: bytes, noted: Head | None = None) -> Verification:
     """Check every row, the head, `noted` (a head that was written down before), and the journal against the log.
 

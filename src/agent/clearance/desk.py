@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from agent.clearance import audit, journal
@@ -18,7 +17,6 @@ from agent.clearance.journal import Receipt, Request, Switch, Turn
 from agent.clearance.listing import Page, Wanted, count, read_page, read_some
 from agent.clearance.principal import Principal
 from agent.clearance.transitions import withdraw_turn
-from agent.db.tables import audit as audit_rows
 
 #: Longer reasons for a freeze are refused: the reason stands in every receipt that it causes.
 MAX_FREEZE_REASON = 500
@@ -91,6 +89,18 @@ def read_decision(word: Word, seen: Seen, reason: str = "", changes: dict[str, A
             return Edit(changes, is_whole=False, about=about)
 
 
+def read_freeze_reason(reason: str) -> str:
+    """Read why somebody stops everything, as one line.
+
+    Raises:
+        WrongInputError: no reason, or one that is too long.
+    """
+    said = str(clean(" ".join(reason.split())))
+    if not said or len(said) > MAX_FREEZE_REASON:
+        raise WrongInputError(f"reason: needs a sentence of at most {MAX_FREEZE_REASON} characters")
+    return said
+
+
 class Desk:
     """Lists, one request, decisions, the freeze. Who sees and may do what is decided here and in the gate."""
 
@@ -99,7 +109,7 @@ class Desk:
 
     def sees_all(self, viewer: Principal) -> bool:
         """Tell whether somebody sees what others asked for: who holds a role of the policy."""
-        return any(viewer.has_role(role) for role in self._gate.judge.policy.roles)
+        return self._gate.judge.policy.has_part(viewer)
 
     async def page(self, viewer: Principal, wanted: Wanted, *, after: str | None, limit: int) -> Page:
         """Read a page of a list.
@@ -134,10 +144,9 @@ class Desk:
             self._check_sees(viewer, question.request)
             ids = [one.request_id for one in question.plan]
             receipts = journal.receipts_of(connection, ids)
-            about = sa.select(audit_rows).where(audit_rows.c.request_id == request_id).order_by(audit_rows.c.seq)
             turns = [turn for turn in journal.turns_of(connection, question.turn.thread_id)
                      if turn.number <= question.turn.number]  # fmt: skip
-            events = [dict(row) for row in connection.execute(about).mappings()]
+            events = audit.rows_about(connection, request_id)
             return Detail(question, receipts.get(request_id), receipts, events, turns, journal.read_switch(connection))
 
         return await self._gate.database.read(work)
@@ -164,15 +173,13 @@ class Desk:
 
         return await self._gate.write(work)
 
-    async def decide(
-        self, viewer: Principal, request_id: str, answer: Answer, seen: Seen, *, run_id: str | None = None
-    ) -> Decided | Refusal:
+    async def decide(self, viewer: Principal, request_id: str, answer: Answer, seen: Seen) -> Decided | Refusal:
         """Record a decision. Carrying it out is the run's, which the caller starts. Two at once both count.
 
         Raises:
             NotOursError: there is no such request, or this person may not see it.
         """
-        caller = Caller(viewer, run_id=run_id)
+        caller = Caller(viewer)
 
         def work(log: audit.Log) -> Decided | Refusal:
             self._found(log.connection, viewer, request_id)
@@ -194,14 +201,6 @@ class Desk:
             if is_over or asyncio.get_running_loop().time() >= until:
                 return standing
             await asyncio.sleep(0.1)
-
-    async def turn_of(self, request_id: str) -> Turn:
-        """Read the turn of a request.
-
-        Raises:
-            NotOursError: there is no such request.
-        """
-        return (await self._gate.database.read(lambda c: self._gate.records.question(c, request_id))).turn
 
     async def close_lost(self, viewer: Principal, request_id: str) -> None:
         """Withdraw the turn of a request whose thread is gone; the caller has made sure that it is.
@@ -230,9 +229,7 @@ class Desk:
         Raises:
             WrongInputError: no reason, or one that is too long.
         """
-        said = clean(" ".join(reason.split()))
-        if not said or len(said) > MAX_FREEZE_REASON:
-            raise WrongInputError(f"reason: needs a sentence of at most {MAX_FREEZE_REASON} characters")
+        said = read_freeze_reason(reason)
 
         def work(log: audit.Log) -> bool:
             self._gate.freeze(log, by=by, reason=said, **details)
@@ -263,15 +260,9 @@ class Desk:
 
         `only` narrows them by columns: event, actor, request_id.
         """
-        query = sa.select(audit_rows).limit(limit)
-        for column, value in (only or {}).items():
-            query = query.where(audit_rows.c[column] == value)
-        if after is not None:
-            query = query.where(audit_rows.c.seq > after).order_by(audit_rows.c.seq)
-        else:
-            query = query.order_by(audit_rows.c.seq.desc())
-            query = query if before is None else query.where(audit_rows.c.seq < before)
-        return await self._gate.database.read(lambda c: [dict(row) for row in c.execute(query).mappings()])
+        return await self._gate.database.read(
+            lambda c: audit.some_rows(c, before=before, after=after, limit=limit, only=only or {})
+        )
 
     async def head(self) -> audit.Head:
         """Read where the audit log ends."""

@@ -93,6 +93,10 @@ class Policy:
                 return rule.verdict
         return self._default
 
+    def has_part(self, person: Principal) -> bool:
+        """Tell whether somebody holds any role of it: who decides some requests sees them all."""
+        return any(person.has_role(role) for role in self.roles)
+
     def explain(self) -> list[tuple[str, str, Verdict]]:
         """List the rules in order as (action, condition or "", verdict); the last row, action "*", is the default."""
         return [*((rule.action, rule.when, rule.verdict) for rule in self._rules), ("*", "", self._default)]

@@ -115,10 +115,6 @@ class Records:
         requests = journal.requests_of_plan(connection, request.plan_id)
         return self._question_of(connection, request, turn, plan, requests)
 
-    def facts_of(self, request: Request) -> list[tuple[str, str]]:
-        """Give the facts of a request for people, (label, text)."""
-        return self._facts_shown(request)
-
     def _question_of(
         self, connection: Connection, request: Request, turn: Turn, plan: Plan, requests: list[Request]
     ) -> Question:

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from agent.clearance.journal import Switch
     from agent.db.engine import Database
 
-#: Longer reasons are refused: the reason stands in every receipt that the freeze causes.
-_MAX_REASON = 500
-
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Tell whether effects may run, and how many requests are open."""
@@ -44,11 +41,12 @@ def freeze(
     You are recorded as the operating system's user.
     """
     from agent.clearance import journal
-    from agent.clearance.canonical import clean
+    from agent.clearance.desk import WrongInputError, read_freeze_reason
 
-    said = clean(" ".join(reason.split()))
-    if not said or len(said) > _MAX_REASON:
-        raise typer.BadParameter(f"needs a sentence of at most {_MAX_REASON} characters", param_hint="--reason")
+    try:
+        said = read_freeze_reason(reason)
+    except WrongInputError as exc:
+        raise typer.BadParameter(str(exc).removeprefix("reason: "), param_hint="--reason") from exc
     settings = current_settings()
     with existing_database(settings) as database:
         gate = _gate(database, audit_key(settings))
