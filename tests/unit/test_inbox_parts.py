@@ -9,8 +9,9 @@ from pydantic import Field
 
 from agent.clearance.action import Action, Actions, Effect, Facts, Material, Reading, Volatile
 from agent.clearance.journal import Request
+from agent.clearance.panel import is_confirmed
 from agent.clearance.review import Activity, Id, Name, Review
-from agent.clearance.reviewing import as_asked
+from agent.clearance.reviewing import as_asked, plain
 from agent.server.inbox import chart, forms, text
 from agent.server.inbox.session import safe_next
 from agent.server.inbox.view import span
@@ -88,7 +89,7 @@ def test_names_and_ids_stand_apart() -> None:
     made = text.parts(("to", Name("<i>"), Id("A-1")))
 
     assert made == 'to <bdi>&lt;i&gt;</bdi> <span class="id">A-1</span>'
-    assert text.plain(("to", Name("<i>"), Id("A-1"))) == "to <i> A-1"
+    assert plain(("to", Name("<i>"), Id("A-1"))) == "to <i> A-1"
 
 
 # The form for a change
@@ -138,18 +139,18 @@ def test_errors_stand_at_their_fields() -> None:
 
 @pytest.mark.parametrize("typed", ["48,250.00", "$48,250.00", "48250", " 48 250.0 ", "048250"])
 def test_an_amount_is_confirmed_however_it_is_written(typed: str) -> None:
-    assert forms.is_confirmed(typed, "48,250.00")
+    assert is_confirmed(typed, "48,250.00")
 
 
 @pytest.mark.parametrize("typed", ["", "4825000", "48,250.01", "4.8250", "48250e0", "x", "-48250", "٤٨٢٥٠"])
 def test_another_amount_confirms_nothing(typed: str) -> None:
-    assert not forms.is_confirmed(typed, "48,250.00")
-    assert not forms.is_confirmed(typed, "")
+    assert not is_confirmed(typed, "48,250.00")
+    assert not is_confirmed(typed, "")
 
 
 def test_a_name_is_confirmed_in_any_case() -> None:
-    assert forms.is_confirmed(" priya  natarajan", "Priya Natarajan")
-    assert not forms.is_confirmed("Priya", "Priya Natarajan")
+    assert is_confirmed(" priya  natarajan", "Priya Natarajan")
+    assert not is_confirmed("Priya", "Priya Natarajan")
 
 
 # What an action says

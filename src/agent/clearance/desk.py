@@ -14,7 +14,7 @@ from agent.clearance.canonical import clean, is_too_much
 from agent.clearance.errors import NotOursError
 from agent.clearance.gate import Caller, Gate
 from agent.clearance.journal import Receipt, Request, Switch, Turn
-from agent.clearance.listing import Page, Wanted, count, read_page, read_some
+from agent.clearance.listing import Page, Wanted, count, read_beginning, read_page, read_some
 from agent.clearance.principal import Principal
 from agent.clearance.transitions import withdraw_turn
 
@@ -131,6 +131,20 @@ class Desk:
         """Read these requests; those that are not there, or not for this person to see, are left out."""
         found = await self._gate.database.read(lambda c: read_some(c, request_ids))
         return found if self.sees_all(viewer) else [one for one in found if one.requested_by == viewer.id]
+
+    async def beginning(self, viewer: Principal, prefix: str, *, limit: int) -> list[Request]:
+        """Read at most `limit` requests, open or not, whose id begins so, as far as this person may see them."""
+        by = None if self.sees_all(viewer) else viewer.id
+        return await self._gate.database.read(lambda c: read_beginning(c, prefix, requested_by=by, limit=limit))
+
+    async def approvals(self, request_ids: list[str]) -> dict[str, list[str]]:
+        """Give who approved these requests, as far as it counts, by request."""
+        made = await self._gate.database.read(lambda c: journal.decisions_on(c, request_ids))
+        given: dict[str, list[str]] = {}
+        for one in made:
+            if one.counts:
+                given.setdefault(one.request_id, []).append(one.decided_by)
+        return given
 
     async def detail(self, viewer: Principal, request_id: str) -> Detail:
         """Read one request.

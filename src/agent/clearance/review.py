@@ -3,6 +3,7 @@
 An action says it in `Action.review` and `Action.activity`; of one that does not, its facts are shown.
 """
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -85,3 +86,11 @@ class Activity:
     #: What this action would add.
     this: int
     to_text: Callable[[int], str]
+
+    @property
+    def summary(self) -> str:
+        """Say what is usual: the median and the largest of the days on which something went on."""
+        active = [value for _, value in self.days if value]
+        if not active:
+            return "nothing"
+        return f"median {self.to_text(round(statistics.median(active)))}, largest {self.to_text(max(active))}"

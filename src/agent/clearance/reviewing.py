@@ -11,10 +11,24 @@ from sqlalchemy.engine import Connection
 from agent.clearance.action import Action, ActionError, Actions, Facts, Reading, read_action, shown_facts
 from agent.clearance.journal import Request, Turn
 from agent.clearance.judging import Judge, changed_material, requester_of
-from agent.clearance.review import Activity, Review
+from agent.clearance.rendering import SENTENCE, line
+from agent.clearance.review import Activity, Change, Concern, Review, Words
 from agent.db.engine import read_only
 
 logger = logging.getLogger(__name__)
+
+#: States of a request, as people read them.
+STATES = {
+    "asked": "Asked",
+    "approved": "Approved",
+    "allowed": "Allowed by policy",
+    "executed": "Done",
+    "failed": "Failed",
+    "refused": "Refused",
+    "rejected": "Rejected",
+    "withdrawn": "Withdrawn",
+    "expired": "Expired",
+}
 
 
 @dataclass(frozen=True)
@@ -94,3 +108,68 @@ def _read(actions: Actions, request: Request) -> tuple[Action[Any], Facts] | Non
         return read_action(cls, request.arguments), cls.facts_type().model_validate(request.facts)
     except (ActionError, ValidationError):  # stored by a program whose action was another
         return None
+
+
+# In the words of whoever decides
+
+
+def plain(words: Words) -> str:
+    """Give our words, names and ids as one text."""
+    return line(" ".join(words), SENTENCE)
+
+
+def title(review: Review) -> str:
+    """Say an action in one line: `Transfer $5,000.00`."""
+    return f"{review.verb} {plain(review.what)}".strip()
+
+
+def heading(request: Request, review: Review) -> str:
+    """Say the verb of the heading: what will be, was, or was not done."""
+    if not review.verb:  # erased, or of an action that the program does not have any more
+        return "" if request.state == "asked" else f"{STATES[request.state]}:"
+    if request.state == "executed":
+        return review.past
+    if request.is_open and request.state != "asked":
+        return f"Will {review.verb[:1].lower()}{review.verb[1:]}"
+    if request.state == "asked":
+        return review.verb
+    return f"Not {review.past[:1].lower()}{review.past[1:]}:"
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A line of what changes, with what it was when it was asked for if that is another."""
+
+    change: Change
+    was: str | None = None
+
+
+def changes(asked: Review, current: Review) -> list[Changed]:
+    """Pair what changes with what was said of it when it was asked for."""
+    before = {plain(change.label): change.before for change in asked.changes}
+    return [
+        Changed(change, was if (was := before.get(plain(change.label))) not in (None, change.before) else None)
+        for change in current.changes
+    ]
+
+
+def known(asked: Shown, current: Shown) -> list[tuple[str, str, str | None]]:
+    """Pair the other facts with what they were when it was asked for."""
+    before = dict(asked.known)
+    return [
+        (label, text, was if (was := before.get(label)) not in (None, text) else None) for label, text in current.known
+    ]
+
+
+def concerns(request: Request, review: Review, stands: Now | None) -> list[Concern]:
+    """List what to look at first, worst first, three at most."""
+    found: list[Concern] = []
+    if stands and stands.problem:
+        found.append(Concern(("As things stand it cannot be done.",), (stands.problem,), is_bad=True))
+    if stands and stands.changed:
+        text = f"{', '.join(stands.changed)}. Approved as it is, it does not run: it is asked again with the new facts."
+        found.append(Concern(("Not as it was when it was asked for:",), (text,), is_bad=True))
+    if request.notice:
+        found.append(Concern(("Asked again.",), (request.notice,)))
+    ordered = sorted(review.concerns, key=lambda concern: not concern.is_bad)
+    return [*found, *ordered][:3]

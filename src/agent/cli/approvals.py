@@ -6,15 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from agent.clearance import rendering
 from agent.cli.terminal import Code, Failed, line
-
-Tab = Literal["mine", "open", "decided"]
+from agent.contract import Checked, Counts, Entry, Event, Freeze, Me, Page, Shown, Standing, Tab, Whole
 
 #: Decisions wait on the server for their effect, up to 20 s.
 _TIMEOUT_S = 60
@@ -36,129 +35,6 @@ _CODES = {403: Code.ANSWER_REFUSED, 404: Code.NOT_OPEN, 409: Code.ANSWER_REFUSED
 
 class Unreachable(Failed):
     """The server did not answer, or broke: whether it did what it was asked is not known."""
-
-
-class Entry(BaseModel):
-    """A request in a list."""
-
-    id: str
-    action: str
-    #: None when it was erased.
-    sentence: str | None
-    risk: str
-    state: str
-    requested_by: str
-    requested_at: datetime
-    expires_at: datetime
-    finished_at: datetime | None
-    #: None where nobody is asked.
-    approvers: list[str] | None
-    approvals_needed: int
-    thread_id: str
-    revision: int
-    digest: str | None
-    rule: str
-
-
-class Page(BaseModel):
-    """A page of a list."""
-
-    requests: list[Entry]
-    #: `after` of the next page; None on the last.
-    next: str | None
-
-
-class Counts(BaseModel):
-    """How many requests a list holds; 1000 means that many or more."""
-
-    mine: int
-    open: int
-    decided: int
-
-
-class Event(BaseModel):
-    """A row of the audit log."""
-
-    seq: int
-    at: str
-    event: str
-    actor: str
-    thread_id: str | None
-    turn_id: str | None
-    request_id: str | None
-    details: dict[str, Any]
-
-
-class Outcome(BaseModel):
-    """How a request ended."""
-
-    outcome: str
-    #: None when it was erased.
-    sentence: str | None
-
-
-class Look(BaseModel):
-    """Something out of the ordinary."""
-
-    text: str
-    is_bad: bool
-
-
-class Detail(BaseModel):
-    """One request."""
-
-    request: Entry
-    #: What is out of the ordinary, worst first.
-    look_first: list[Look]
-    #: As `clearance/approval.py` writes it.
-    payload: dict[str, Any]
-    receipt: Outcome | None
-    history: list[Event]
-    thread: Literal["there", "gone", "unknown"]
-
-
-class Standing(BaseModel):
-    """How a request stands after a decision."""
-
-    request: Entry
-    receipt: Outcome | None
-    waits_for: list[str]
-    approvals_missing: int
-    sentence: str
-
-
-class Checked(BaseModel):
-    """What an edit would come to."""
-
-    sentence: str
-    facts: list[dict[str, str]]
-    rule: str
-    risk: str
-    approvers: list[str] | None
-    approvals_needed: int
-    #: Whether the edit counts as the editor's own approval.
-    is_enough: bool
-
-
-class Freeze(BaseModel):
-    """The switch that stops every effect."""
-
-    frozen: bool
-    by: str | None
-    reason: str | None
-    since: datetime | None
-    #: Open requests by state.
-    open: dict[str, int]
-
-
-class Whole(BaseModel):
-    """Whether the audit log is whole."""
-
-    is_whole: bool
-    rows: int
-    head: str
-    broken_at: int | None
-    reason: str | None
 
 
 Answer = TypeVar("Answer")
@@ -184,9 +60,17 @@ class Approvals:
         """Count each list."""
         return await self._call("GET", "counts", Counts)
 
-    async def detail(self, request_id: str) -> Detail:
+    async def me(self) -> Me:
+        """Tell whose token this is."""
+        return await self._call("GET", "me", Me)
+
+    async def beginning(self, prefix: str) -> list[Entry]:
+        """List requests, open or not, whose id begins with these hexadecimal digits; ten at most."""
+        return await self._call("GET", "lookup", list[Entry], params={"begins": prefix})
+
+    async def detail(self, request_id: str) -> Shown:
         """Read one request."""
-        return await self._call("GET", f"requests/{request_id}", Detail)
+        return await self._call("GET", f"requests/{request_id}", Shown)
 
     async def decide(self, seen: Entry, decision: str, **more: Any) -> Standing:
         """Decide on a request as it was seen; waits for the effect."""
@@ -251,7 +135,9 @@ class Approvals:
             if response.status_code != 200:
                 raise _refused(response)
             with suppress(KeyError, ValueError):
-                self._ahead = parsedate_to_datetime(response.headers["date"]) - datetime.now(UTC)
+                ahead = parsedate_to_datetime(response.headers["date"]) - datetime.now(UTC)
+                # The header has whole seconds: what is less than two tells of no other clock.
+                self._ahead = ahead if abs(ahead) > timedelta(seconds=2) else timedelta()
             return TypeAdapter(answer).validate_json(response.content)
 
 

@@ -10,7 +10,8 @@ from agent.cli.server import Held
 from agent.cli.terminal import Failed, out, say, warn
 
 if TYPE_CHECKING:
-    from agent.cli.approvals import Approvals, Detail, Entry
+    from agent.cli.approvals import Approvals
+    from agent.contract import Entry, Shown
 
 #: A thread has few.
 _MOST = 200
@@ -57,7 +58,7 @@ class Deciding:
         say(f"It does not wait for you: it needs {held.payload['approvals_needed']} × {who}, and nobody who asked for"
             " it or approved it already.", "dim")  # fmt: skip
 
-    def _decide(self, detail: "Detail") -> str | None:
+    def _decide(self, detail: "Shown") -> str | None:
         """Ask until there is an answer; give what is no answer."""
         while True:
             typed = self._listen("a approve · r reject · Enter leave it · or go on talking › ")
@@ -79,7 +80,7 @@ class Deciding:
             if is_over:
                 return ""
 
-    def _is_confirmed(self, detail: "Detail") -> bool:
+    def _is_confirmed(self, detail: "Shown") -> bool:
         if detail.request.risk != "critical":
             return True
         from agent.cli.inbox.words import confirmation, sentence
@@ -115,7 +116,7 @@ class Deciding:
             self.decided.add(standing.request.id)
         return True
 
-    async def _mine(self, client: "Approvals") -> "list[Detail]":
+    async def _mine(self, client: "Approvals") -> "list[Shown]":
         """Read what waits for this person in the thread, in the order of its turn."""
         page = await client.page("mine", limit=_MOST, thread_id=self._thread_id)
         found = [await client.detail(one.id) for one in page.requests]
@@ -128,5 +129,5 @@ class Deciding:
             return await work(client)
 
 
-def _place(detail: "Detail") -> int:
+def _place(detail: "Shown") -> int:
     return [one["this"] for one in detail.payload["turn"]["requests"]].index(True)

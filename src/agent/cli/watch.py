@@ -11,7 +11,8 @@ from agent.cli.cards import SHORT
 from agent.cli.terminal import Failed, err, line, out, plain
 
 if TYPE_CHECKING:
-    from agent.cli.approvals import Approvals, Event
+    from agent.cli.approvals import Approvals
+    from agent.contract import Event
 
 #: Seconds until a broken stream is tried again.
 _AGAIN_S = 2

@@ -6,11 +6,12 @@ from typing import ClassVar, Protocol, runtime_checkable
 from textual.app import App
 from textual.binding import BindingType
 
-from agent.cli.approvals import Approvals, Freeze, Refused
+from agent.cli.approvals import Approvals, Refused
 from agent.cli.inbox.frame import unless_left
 from agent.cli.inbox.lists import ListScreen
 from agent.cli.inbox.words import frozen_band
 from agent.cli.terminal import Failed
+from agent.contract import Freeze
 
 #: Seconds until a broken stream is tried again.
 _AGAIN_S = 3

@@ -10,10 +10,10 @@ from textual.content import Content
 from textual.widgets import Button, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
-from agent.cli.approvals import Event
 from agent.cli.inbox.frame import unless_left
 from agent.cli.inbox.words import event_line, open_requests, text
 from agent.cli.terminal import Failed
+from agent.contract import Event
 
 if TYPE_CHECKING:
     from agent.cli.inbox.app import Inbox

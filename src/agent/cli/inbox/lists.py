@@ -10,13 +10,13 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Footer, Input, Label, OptionList, Static, Tab, Tabs
 from textual.widgets.option_list import Option
 
-from agent.cli.approvals import Counts, Entry, Page
-from agent.cli.approvals import Tab as ListTab
 from agent.cli.inbox.audit import AuditPane
 from agent.cli.inbox.frame import Frame, unless_left
 from agent.cli.inbox.request import RequestScreen
 from agent.cli.inbox.words import row, text
 from agent.cli.terminal import Failed
+from agent.contract import Counts, Entry, Page
+from agent.contract import Tab as ListTab
 
 _PAGE = 50
 #: The API gives no more at once.

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Footer, Input, Label, Static
 
 from agent.clearance.answers import MAX_REASON
-from agent.cli.approvals import Checked, Detail, Refused, Standing
+from agent.cli.approvals import Refused
 from agent.cli.cards import moment
 from agent.cli.inbox.frame import Frame, unless_left
 from agent.cli.inbox.words import (
@@ -34,6 +34,7 @@ from agent.cli.inbox.words import (
     text,
 )
 from agent.cli.terminal import Failed
+from agent.contract import Checked, Shown, Standing
 
 _MOST = 200
 
@@ -59,7 +60,7 @@ class RequestScreen(Frame):
         self._request_id = request_id
         self._ids = ids
         #: What is on the screen; None before it was read.
-        self._detail: Detail | None = None
+        self._detail: Shown | None = None
         #: Whether it waits for this person.
         self._is_mine = False
         #: Whether the request is another one by now than what is on the screen.
@@ -121,7 +122,7 @@ class RequestScreen(Frame):
     async def _load(self) -> None:
         await self._show(await self.inbox.approvals.detail(self._request_id))
 
-    async def _show(self, detail: Detail) -> None:
+    async def _show(self, detail: Shown) -> None:
         self._is_mine = False
         if detail.request.state == "asked":
             mine = await self.inbox.approvals.page("mine", limit=_MOST, thread_id=detail.request.thread_id)
@@ -136,7 +137,7 @@ class RequestScreen(Frame):
         self._reason = self._typed("#reason") or self._reason
         return f" You had written: {self._reason}" if self._reason else ""
 
-    def _report_end(self, detail: Detail) -> None:
+    def _report_end(self, detail: Shown) -> None:
         """Say what became of the request; what was typed for it is told, since its field goes."""
         last = detail.history[-1] if detail.history else None
         outcome = detail.receipt.outcome if detail.receipt else None
@@ -162,7 +163,7 @@ class RequestScreen(Frame):
 
     # Showing
 
-    def _draw_evidence(self, detail: Detail) -> None:
+    def _draw_evidence(self, detail: Shown) -> None:
         entry, payload = detail.request, detail.payload
         self._fill("#heading", joined(
             Content.styled(f" {entry.risk} risk ", RISKS.get(entry.risk, "")), "  ", text(sentence(entry), "bold")
@@ -180,7 +181,7 @@ class RequestScreen(Frame):
         history = Content("\n").join([event_line(event) for event in detail.history])
         self._fill("#history", _section("What happened so far", history))
 
-    def _draw_vitals(self, detail: Detail) -> None:
+    def _draw_vitals(self, detail: Shown) -> None:
         entry, payload = detail.request, detail.payload
         given = payload.get("approvals_given") or []
         by = f", given by {', '.join(given)}" if given else ", none given yet"
@@ -247,7 +248,7 @@ class RequestScreen(Frame):
         again = [found for found in self.query(f"#{focused}") if found.focusable] if focused else []
         (again[0] if again else self.query_one("#evidence")).focus(scroll_visible=False)
 
-    def _form(self, detail: Detail, *, is_frozen: bool, may: bool, given: int) -> list[Widget]:
+    def _form(self, detail: Shown, *, is_frozen: bool, may: bool, given: int) -> list[Widget]:
         entry = detail.request
         if detail.thread == "gone" and entry.finished_at is None:
             return [
@@ -283,7 +284,7 @@ class RequestScreen(Frame):
             form += [_button("Change it…", "open-edit"), self._edit_form()]
         return form
 
-    def _approve_form(self, detail: Detail, given: int) -> list[Widget]:
+    def _approve_form(self, detail: Shown, given: int) -> list[Widget]:
         entry = detail.request
         does = effect(sentence(entry))
         form: list[Widget] = []
@@ -319,7 +320,7 @@ class RequestScreen(Frame):
         assert self._detail is not None
         return dict(self._detail.payload["action_requests"][0]["args"])
 
-    def _confirmation(self, detail: Detail) -> Confirmation:
+    def _confirmation(self, detail: Shown) -> Confirmation:
         return confirmation(sentence(detail.request), self._arguments, detail.payload.get("facts"), detail.request.id)
 
     def _typed(self, where: str) -> str:

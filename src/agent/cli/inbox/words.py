@@ -10,8 +10,8 @@ from typing import Any
 from textual.content import Content
 
 from agent.clearance.rendering import visible
-from agent.cli.approvals import Checked, Entry, Event, Freeze
 from agent.cli.cards import duration, moment
+from agent.contract import Checked, Entry, Event, Freeze
 
 #: By risk: the style of its word. The word is always there, too.
 RISKS = {"low": "", "medium": "bold", "high": "bold $warning", "critical": "bold reverse $error"}

@@ -1,6 +1,5 @@
 """What went on before a request, as an SVG drawn by a library. Its look is in the style sheet, by classes."""
 
-import statistics
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -8,7 +7,8 @@ import svg
 from markupsafe import Markup, escape
 
 from agent.clearance.review import Activity
-from agent.server.inbox.text import parts, plain
+from agent.clearance.reviewing import plain
+from agent.server.inbox.text import parts
 
 _WIDTH, _HEIGHT = 300, 100
 
@@ -34,11 +34,8 @@ def draw(activity: Activity) -> Chart:
     """Draw what went on day by day, and this request after it."""
     values = [value for _, value in activity.days]
     top = max(*values, activity.this, 1)
-    paid = [value for value in values if value]
-    largest = f"largest {activity.to_text(max(paid))}" if paid else "nothing"
-    middle = f"median {activity.to_text(round(statistics.median(paid)))}, " if paid else ""
     label = (
-        f"Bar chart: {activity.title.lower()}, {plain(activity.of)}. {len(values)} days, {middle}{largest};"
+        f"Bar chart: {activity.title.lower()}, {plain(activity.of)}. {len(values)} days, {activity.summary};"
         f" then this request with {activity.to_text(activity.this)}."
     )
     return Chart(
@@ -47,7 +44,7 @@ def draw(activity: Activity) -> Chart:
         drawing=_drawing(values, activity.this, top, label),
         y=[_short(activity, top), _short(activity, top // 2), _short(activity, 0)],
         x=[f"{activity.days[0][0]:%-d %b}", f"{activity.days[len(values) // 2][0]:%-d %b}", "today, then this"],
-        summary=f"{middle}{largest}",
+        summary=activity.summary,
         weeks=[(f"{day:%-d %b}", activity.to_text(value)) for day, value in _weeks(activity)],
         this=activity.to_text(activity.this),
     )

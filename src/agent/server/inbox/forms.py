@@ -125,20 +125,6 @@ def with_errors(current: Sequence[Field], errors: dict[str, str]) -> list[Field]
     return [replace(field, error=errors.get(field.name, "")) for field in current]
 
 
-def is_confirmed(typed: str, asked: str) -> bool:
-    """Tell whether somebody typed what was asked for; separators, a currency sign and case do not count."""
-    return bool(asked) and _bare(typed) == _bare(asked)
-
-
-def _bare(text: str) -> str:
-    bare = "".join(text.split()).casefold()
-    digits = bare.removeprefix("$").replace(",", "")
-    if digits.replace(".", "", 1).isdecimal() and digits.isascii():
-        whole, _, cents = digits.partition(".")
-        return f"{whole.lstrip('0') or '0'}.{cents.rstrip('0')}"
-    return bare
-
-
 def _sentence(text: str) -> str:
     said = text.removeprefix("Value error, ").removeprefix("Assertion failed, ").rstrip(".")
     return f"{said[:1].upper()}{said[1:]}."

@@ -4,6 +4,7 @@ Every route has one of three dependencies: `session`, `posted`, or for signing i
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -18,14 +19,14 @@ from agent.clearance.answering import Checked, Refusal
 from agent.clearance.answers import MAX_REASON, Answer
 from agent.clearance.approval import shown_arguments
 from agent.clearance.desk import MAX_FREEZE_REASON, Detail, Seen, WrongInputError, read_decision
-from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Request as Asked
 from agent.clearance.journal import Switch
 from agent.clearance.listing import MOST_COUNTED, CursorError, Tab, Wanted
+from agent.clearance.panel import given, is_confirmed
 from agent.clearance.review import Id, Review
 from agent.clearance.reviewing import as_asked
-from agent.server.api import decide_and_wake
-from agent.server.inbox import assets, chart, forms, talk, view
+from agent.server.deciding import close_lost, decide_and_wake, found
+from agent.server.inbox import assets, chart, forms, view
 from agent.server.inbox.route import PageRoute
 from agent.server.inbox.session import (
     COOKIE,
@@ -43,7 +44,7 @@ from agent.server.inbox.session import (
 )
 from agent.server.inbox.view import Around, Report, RequestView, Row
 from agent.server.people import OfDesk
-from agent.server.waking import is_thread_there
+from agent.server.request import read_request
 from agent.server.wall import wall
 from agent.wiring import Wiring
 
@@ -251,7 +252,7 @@ async def _request_page(
     status: int = 200,
     focus: bool = True,
 ) -> HTMLResponse:
-    detail = await _found(desk, session, request_id)
+    detail = await found(desk, session.person, request_id)
     parts = (await wall()).parts
     frame = await _frame(session, desk, here="inbox")
     shown, drawn = await _view(parts, detail, session, frame["now"], typed=typed or {}, errors=errors or {},
@@ -272,18 +273,11 @@ async def _request_page(
         focus=focus and bool(told),
         open_form=open_form,
         following=following,
-        following_title=view.title(as_asked(parts.gate.judge.actions, following).review) if following else "",
+        following_title=reviewing.title(as_asked(parts.gate.judge.actions, following).review) if following else "",
         max_reason=MAX_REASON,
         digest=detail.request.digest or "",
         revision=detail.request.revision,
     )
-
-
-async def _found(desk: OfDesk, session: Session, request_id: str) -> Detail:
-    try:
-        return await desk.detail(session.person, request_id)
-    except NotOursError as exc:
-        raise HTTPException(404, "There is no such request, or none that you may see.") from exc
 
 
 async def _view(
@@ -297,47 +291,16 @@ async def _view(
     changed: reviewing.Now | None,
 ) -> tuple[RequestView, chart.Chart | None]:
     """Put together what the page of a request shows; `changed` is how a change would be, in place of what stands."""
-    request, judge = detail.request, parts.gate.judge
-    asked = as_asked(judge.actions, request)
-    stands = changed
-    thread = None
-    if request.is_open:
-        if stands is None:
-            stands = await parts.database.read(
-                lambda c: reviewing.as_it_stands(c, judge, request, detail.question.turn, now)
-            )
-        thread = await is_thread_there(parts, detail.question.turn)
-    current = stands.shown if stands and stands.shown else asked
-    names = {cls.tool_name() for cls in judge.actions}
-    cls = judge.actions.get(request.action)
-    panel = view.panel(detail, current.review, session.person, now, is_gone=thread is False)
-    fields = []
-    if panel.may_edit and cls is not None and request.arguments is not None:
+    request, actions = detail.request, parts.gate.judge.actions
+    reading = await read_request(parts, detail, session.person, now, changed=changed)
+    cls = actions.get(request.action)
+    fields: Sequence[view.Field] = []
+    if reading.panel.may_edit and cls is not None and request.arguments is not None:
         fields = forms.with_errors(forms.typed_into(forms.fields(cls, request.arguments), typed), errors)
-    until = view.moment(request.expires_at, now)
-    shown = RequestView(
-        request=request,
-        review=current.review,
-        heading=view.heading(request, current.review),
-        vitals=view.vitals(detail, now),
-        concerns=view.concerns(request, current.review, stands) if request.is_open else [],
-        changes=view.changes(current.review if changed else asked.review, current.review),
-        known=view.known(current if changed else asked, current),
-        facts_of=f"Read at {view.clock(now, now, seconds=True)} UTC" if stands else "As it was when it was asked for",
-        steps=view.steps(detail, {one.request_id: as_asked(judge.actions, one).review for one in detail.question.plan},
-                         now),
-        turn_state=view.turn_state(detail),
-        talk=await talk.talk(detail, names, now),
-        earlier=talk.earlier(detail, now),
-        happened=view.happened(detail.events, now),
-        receipt=detail.receipt,
-        finished=view.moment(detail.receipt.finished_at, now, seconds=True) if detail.receipt else None,
-        until=until,
-        is_soon=request.is_open and request.expires_at - now < timedelta(hours=1),
-        panel=panel,
-        fields=fields,
-    )  # fmt: skip
-    return shown, chart.draw(stands.activity) if stands and stands.activity else None
+    reviews = {one.request_id: as_asked(actions, one).review for one in detail.question.plan}
+    activity = reading.stands.activity if reading.stands else None
+    shown = view.request_view(reading, reviews, fields, is_change=changed is not None)
+    return shown, chart.draw(activity) if activity else None
 
 
 async def _following(desk: OfDesk, session: Session, request_id: str) -> Asked | None:
@@ -354,7 +317,7 @@ def _standing(detail: Detail, session: Session, now: datetime, review: Review) -
         said = receipt.sentence or "What it said was erased."
         look, icon = {"executed": ("good", "check"), "expired": ("caution", "clock"), "failed": ("danger", "warn"),
                       "rejected": ("", "cross")}.get(receipt.outcome, ("caution", "warn"))  # fmt: skip
-        title: list[str] = [view.STATES[receipt.outcome]]
+        title: list[str] = [reviewing.STATES[receipt.outcome]]
         if receipt.outcome == "executed":
             title = [f"{review.past or 'Done'}, once"]
         elif receipt.outcome == "rejected" and made:
@@ -379,7 +342,7 @@ def _standing(detail: Detail, session: Session, now: datetime, review: Review) -
         title = ["Your approval is recorded" if own else "Approved"]
         return [Report(title, (f"Nothing has been done yet. {text} {late}",), "good", "check")]
     if any(one.counts and one.decided_by == session.person.id for one in made):
-        counted = f"{view.given(made)} of {request.approvals}"
+        counted = f"{given(made)} of {request.approvals}"
         return [Report((f"Your approval is recorded, {counted}",), ("Nothing runs before enough people approved it.",),
                        "good", "check")]  # fmt: skip
     return []
@@ -396,7 +359,7 @@ async def show_status(
     frozen: str = "",
 ) -> Response:
     """Tell whether a request is still what the page shows; then nothing, or a report in place of the forms."""
-    detail = await _found(desk, session, request_id)
+    detail = await found(desk, session.person, request_id)
     request, now = detail.request, datetime.now(UTC)
     until = view.moment(request.expires_at, now)
     is_same = (request.digest or "", request.revision, request.state) == (digest, revision, state)
@@ -440,10 +403,10 @@ def _seen(form: Form) -> Seen:
 async def approve(form: Form, desk: OfDesk, request_id: str) -> Response:
     """Approve exactly what was shown."""
     session = form.session
-    detail = await _found(desk, session, request_id)
+    detail = await found(desk, session.person, request_id)
     if detail.request.state == "asked" and detail.request.risk == "critical":
         review = as_asked((await wall()).parts.gate.judge.actions, detail.request).review
-        if not forms.is_confirmed(form.get("confirm"), review.confirm):
+        if not is_confirmed(form.get("confirm"), review.confirm):
             error = _not_confirmed(form.get("confirm"), review)
             report = Report(("Not approved: 1 thing to correct",), (), "danger", errors=[("confirm", error)])
             return await _request_page(session, desk, request_id, typed=form.fields, reports=[report],
@@ -460,7 +423,7 @@ def _not_confirmed(typed: str, review: Review) -> str:
 @router.post("/requests/{request_id}/reject")
 async def reject(form: Form, desk: OfDesk, request_id: str) -> Response:
     """Reject it, with a reason."""
-    detail = await _found(desk, form.session, request_id)
+    detail = await found(desk, form.session.person, request_id)
     try:
         answer = read_decision("reject", _seen(form), form.get("reason"))
     except WrongInputError:
@@ -483,7 +446,7 @@ async def _decide(form: Form, desk: OfDesk, detail: Detail, answer: Answer, what
 
 
 async def _refused(form: Form, desk: OfDesk, request_id: str, said: str, status: int, what: str) -> Response:
-    detail = await _found(desk, form.session, request_id)
+    detail = await found(desk, form.session.person, request_id)
     now = datetime.now(UTC)
     if detail.request.state == "asked":
         report = Report((f"Your {what} was not recorded",), (said.removeprefix("Not recorded: "),), "danger")
@@ -502,7 +465,7 @@ def _too_late(detail: Detail, now: datetime, what: str) -> Report:
     if receipt is not None and receipt.sentence:
         text += f" {receipt.sentence}"
     if not made or (receipt is not None and receipt.outcome == "expired"):
-        return Report((f"Already over: {view.STATES[detail.request.state].lower()}",), (text,), "caution")
+        return Report((f"Already over: {reviewing.STATES[detail.request.state].lower()}",), (text,), "caution")
     last = made[-1]
     word = {"approve": "approved", "edit": "changed and approved", "reject": "rejected"}[last.decision]
     seconds = max(int((now - last.decided_at).total_seconds()), 0)
@@ -524,7 +487,7 @@ async def edit(form: Form, desk: OfDesk, request_id: str) -> Response:
 
 async def _change(form: Form, desk: OfDesk, request_id: str, *, is_made: bool) -> Response:
     session = form.session
-    detail = await _found(desk, session, request_id)
+    detail = await found(desk, session.person, request_id)
     request, judge = detail.request, (await wall()).parts.gate.judge
     cls = judge.actions.get(request.action)
     if request.state != "asked" or cls is None or request.arguments is None:
@@ -558,7 +521,7 @@ def _needs_confirming(detail: Detail, became: Checked) -> bool:
 
 def _is_confirmed(form: Form, detail: Detail, became: Checked) -> bool:
     review = reviewing.show(became.judged.action, became.judged.facts).review
-    return not _needs_confirming(detail, became) or forms.is_confirmed(form.get("confirm"), review.confirm)
+    return not _needs_confirming(detail, became) or is_confirmed(form.get("confirm"), review.confirm)
 
 
 async def _not_changed(form: Form, desk: OfDesk, request_id: str, errors: dict[str, str]) -> Response:
@@ -624,12 +587,9 @@ def _change_shown(form: Form, detail: Detail, became: Checked, review: Review) -
 @router.post("/requests/{request_id}/close")
 async def close(form: Form, desk: OfDesk, request_id: str) -> Response:
     """Close a request whose thread is gone."""
-    detail = await _found(desk, form.session, request_id)
     if not form.session.is_decider:
         raise HTTPException(403, "Who holds a role of the policy can close it.")
-    if detail.request.is_open and await is_thread_there((await wall()).parts, detail.question.turn) is not False:
-        raise HTTPException(409, "The thread of this request is there: decide it.")
-    await desk.close_lost(form.session.person, request_id)
+    await close_lost(desk, form.session.person, request_id)
     return _back(request_id)
 
 
@@ -665,7 +625,7 @@ async def freeze(form: Form, desk: OfDesk) -> Response:
 async def unfreeze(form: Form, desk: OfDesk) -> Response:
     """Let effects run again."""
     _deciders_only(form.session)
-    if not forms.is_confirmed(form.get("confirm"), "effects on"):
+    if not is_confirmed(form.get("confirm"), "effects on"):
         frame = await _frame(form.session, desk, here="freeze")
         error = "Type “effects on” to turn them on"
         return _page("freeze.html", 422, **frame, error=error, typed=form.get("confirm"))

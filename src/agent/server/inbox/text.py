@@ -60,11 +60,6 @@ def parts(words: Words) -> Markup:
     return made
 
 
-def plain(words: Words) -> str:
-    """Give the same as one text, for titles and labels."""
-    return line(" ".join(words), SENTENCE)
-
-
 def _part(word: str) -> Markup:
     if isinstance(word, Name):
         return name(word)

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agent.clearance.answering import CLOSED
 from agent.clearance.desk import Detail
 from agent.clearance.journal import Decision, Receipt, Request
+from agent.clearance.panel import Panel, given
 from agent.clearance.principal import Principal
-from agent.clearance.review import Change, Concern, Id, Review, Words
-from agent.clearance.reviewing import Now, Shown
-from agent.server.inbox.text import plain
-
-__all__ = ["CLOSED", "Moment", "Row", "Shown"]
+from agent.clearance.review import Concern, Id, Review, Words
+from agent.clearance.reviewing import STATES, Changed, Shown, heading
+from agent.server import talk
+from agent.server.request import Reading
 
 _SOON = timedelta(minutes=60)
 
@@ -57,18 +56,6 @@ def moment(at: datetime, now: datetime, *, seconds: bool = False) -> Moment:
 
 # Words
 
-#: States of a request, as people read them.
-STATES = {
-    "asked": "Asked",
-    "approved": "Approved",
-    "allowed": "Allowed by policy",
-    "executed": "Done",
-    "failed": "Failed",
-    "refused": "Refused",
-    "rejected": "Rejected",
-    "withdrawn": "Withdrawn",
-    "expired": "Expired",
-}
 _ICONS = {"executed": ("done", "check"), "approved": ("cleared", "check"), "allowed": ("cleared", "check"),
           "asked": ("wait", "clock")}  # fmt: skip
 #: Events of the audit log, as people read them, and their look.
@@ -98,16 +85,6 @@ def needs(request: Request) -> str:
     """Say of whom a request needs approval: `2 treasurers`."""
     roles = " and ".join(request.approvers or []) or "nobody"
     return f"{request.approvals} × {roles}" if request.approvals > 1 else roles
-
-
-def title(review: Review) -> str:
-    """Say an action in one line: `Transfer $5,000.00`."""
-    return f"{review.verb} {plain(review.what)}".strip()
-
-
-def given(decisions: Sequence[Decision]) -> int:
-    """Count the approvals that count."""
-    return sum(decision.counts for decision in decisions)
 
 
 # The list
@@ -228,22 +205,13 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Changed:
-    """A line of what changes, with what it was when it was asked for if that is another."""
-
-    change: Change
-    was: str | None = None
-
-
-@dataclass(frozen=True)
 class Said:
-    """What somebody said in the conversation."""
+    """What somebody said in the conversation: kind is person, lookup or model."""
 
-    #: person, lookup or model.
     kind: str
     by: str
     text: str
-    at: Moment | None = None
+    at: Moment | None
 
 
 @dataclass(frozen=True)
@@ -269,29 +237,6 @@ class Field:
     choices: Sequence[str] = ()
     error: str = ""
     max_length: int | None = None
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What the viewer may answer."""
-
-    may_approve: bool = False
-    may_reject: bool = False
-    may_edit: bool = False
-    may_close: bool = False
-    #: Why not, where something is not possible.
-    why_not: Words = ()
-    #: More of it.
-    hint: str = ""
-    #: Words of the button, and what follows when it is pressed.
-    button: Words = ()
-    #: Which approval of how many, where it takes several.
-    button_of: str = ""
-    after_press: str = ""
-    #: Who approved it already, and when.
-    before: Words = ()
-    confirm: str = ""
-    confirm_is: str = ""
 
 
 @dataclass(frozen=True)
@@ -353,19 +298,6 @@ class RequestView:
     reports: Sequence[Report] = field(default_factory=list)
 
 
-def heading(request: Request, review: Review) -> str:
-    """Say the verb of the heading: what will be, was, or was not done."""
-    if not review.verb:  # erased, or of an action that the program does not have any more
-        return "" if request.state == "asked" else f"{STATES[request.state]}:"
-    if request.state == "executed":
-        return review.past
-    if request.is_open and request.state != "asked":
-        return f"Will {review.verb[:1].lower()}{review.verb[1:]}"
-    if request.state == "asked":
-        return review.verb
-    return f"Not {review.past[:1].lower()}{review.past[1:]}:"
-
-
 def vitals(detail: Detail, now: datetime) -> list[Vital]:
     """List until, needs, asked because, asked by, waits; of what is over, who decided and when it ended."""
     request, made = detail.request, detail.question.decisions
@@ -395,35 +327,9 @@ def vitals(detail: Detail, now: datetime) -> list[Vital]:
     ]  # fmt: skip
 
 
-def changes(asked: Review, current: Review) -> list[Changed]:
-    """Pair what changes with what was said of it when it was asked for."""
-    before = {plain(change.label): change.before for change in asked.changes}
-    return [
-        Changed(change, was if (was := before.get(plain(change.label))) not in (None, change.before) else None)
-        for change in current.changes
-    ]
-
-
-def known(asked: Shown, current: Shown) -> list[tuple[str, str, str | None]]:
-    """Pair the other facts with what they were when it was asked for."""
-    before = dict(asked.known)
-    return [
-        (label, text, was if (was := before.get(label)) not in (None, text) else None) for label, text in current.known
-    ]
-
-
-def concerns(request: Request, review: Review, stands: Now | None) -> list[Concern]:
-    """List what to look at first, worst first, three at most."""
-    found: list[Concern] = []
-    if stands and stands.problem:
-        found.append(Concern(("As things stand it cannot be done.",), (stands.problem,), is_bad=True))
-    if stands and stands.changed:
-        text = f"{', '.join(stands.changed)}. Approved as it is, it does not run: it is asked again with the new facts."
-        found.append(Concern(("Not as it was when it was asked for:",), (text,), is_bad=True))
-    if request.notice:
-        found.append(Concern(("Asked again.",), (request.notice,)))
-    ordered = sorted(review.concerns, key=lambda concern: not concern.is_bad)
-    return [*found, *ordered][:3]
+def said(heard: Sequence[talk.Said], now: datetime) -> list[Said]:
+    """List what was said."""
+    return [Said(one.kind, one.by, one.text, moment(one.at, now, seconds=True) if one.at else None) for one in heard]
 
 
 def steps(detail: Detail, reviews: dict[str, Review], now: datetime) -> list[Step]:
@@ -470,57 +376,37 @@ def _happened(event: dict[str, Any], now: datetime) -> Happened:
     return Happened(moment(at, now, seconds=True), event["actor"], event_word(event["event"]), str(said))
 
 
-def panel(detail: Detail, review: Review, viewer: Principal, now: datetime, *, is_gone: bool) -> Panel:
-    """Tell what the viewer may answer, and in words why not. The gate decides; this spares a vain attempt."""
-    request, made = detail.request, detail.question.decisions
-    if request.state != "asked" or request.expires_at <= now:
-        return Panel()
-    if is_gone:
-        return Panel(may_close=True, why_not=("The thread of this request is gone, so no answer can reach it.",))
-    missing = [role for role in request.approvers or [] if not viewer.has_role(role)]
-    if request.requested_by == viewer.id and not viewer.may_approve_own:
-        return Panel(why_not=("You asked for this, so others decide.",),
-                     hint="To take it back, write in the thread: a new message withdraws it.")  # fmt: skip
-    if missing:
-        return Panel(why_not=(f"Who holds the role {' and '.join(missing)} decides this.",),
-                     hint="You may read all of it.")  # fmt: skip
-    why_not, hint = _why_not_approve(detail, viewer)
-    first = next((one for one in made if one.counts and one.decided_by != viewer.id), None)
-    is_last = given(made) + 1 >= request.approvals
-    button: Words = (review.verb if is_last else "Approve", *review.what)
-    return Panel(
-        may_approve=not why_not,
-        may_reject=True,
-        may_edit=detail.switch.frozen_by is None,
-        why_not=why_not,
-        hint=hint,
-        button=button,
-        button_of="" if is_last else f", {given(made) + 1} of {request.approvals}",
-        after_press=_after_press(detail, is_last=is_last),
-        before=(Id(first.decided_by), f"approved it at {first.decided_at:%H:%M} UTC.") if first else (),
-        confirm=review.confirm if request.risk == "critical" else "",
-        confirm_is=review.confirm_is,
+def request_view(
+    reading: Reading, reviews: dict[str, Review], fields: Sequence[Field], *, is_change: bool
+) -> RequestView:
+    """Put together the page of a request; `is_change` when what is shown is a change that nobody made yet."""
+    request, detail, now = reading.request, reading.detail, reading.now
+    return RequestView(
+        request=request,
+        review=reading.review,
+        heading=heading(request, reading.review),
+        vitals=vitals(detail, now),
+        concerns=reading.concerns,
+        changes=reading.changes,
+        known=reading.known,
+        facts_of=_facts_of(reading, is_change=is_change),
+        steps=steps(detail, reviews, now),
+        turn_state=turn_state(detail),
+        talk=said(reading.talk.led, now),
+        earlier=said(reading.talk.earlier, now),
+        happened=happened(detail.events, now),
+        receipt=detail.receipt,
+        finished=moment(detail.receipt.finished_at, now, seconds=True) if detail.receipt else None,
+        until=moment(request.expires_at, now),
+        is_soon=request.is_open and request.expires_at - now < _SOON,
+        panel=reading.panel,
+        fields=fields,
     )
 
 
-def _why_not_approve(detail: Detail, viewer: Principal) -> tuple[Words, str]:
-    made = detail.question.decisions
-    if detail.switch.frozen_by is not None:
-        return ("All effects are frozen by", Id(detail.switch.frozen_by), ", so nothing can be approved."), (
-            "Rejecting works. Once effects are on again, you can approve here."
-        )
-    if any(one.counts and one.decided_by == viewer.id for one in made):
-        more = detail.request.approvals - given(made)
-        return (f"You approved it; {more} more {'person has' if more == 1 else 'people have'} to.",), ""
-    if any(one.decision == "edit" and one.decided_by == viewer.id for one in made) and not viewer.may_approve_own:
-        return ("You changed it, so somebody else approves it.",), ""
-    return (), ""
-
-
-def _after_press(detail: Detail, *, is_last: bool) -> str:
-    if not is_last:
-        return "Runs when enough people have approved it."
-    others = sum(one.state == "asked" for one in detail.question.plan) - 1
-    if others:
-        return f"Runs when {others} more {'request' if others == 1 else 'requests'} of this turn are decided."
-    return "Runs at once."
+def _facts_of(reading: Reading, *, is_change: bool) -> str:
+    if is_change:
+        return "As your change would make it"
+    if reading.stands:
+        return f"Read at {clock(reading.now, reading.now, seconds=True)} UTC"
+    return "As it was when it was asked for"

@@ -1,0 +1,66 @@
+"""One request as it is shown, by the approvals API and by the inbox alike: read here once, said there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.clearance.desk import Detail
+from agent.clearance.journal import Request
+from agent.clearance.panel import Panel, panel
+from agent.clearance.principal import Principal
+from agent.clearance.review import Concern, Review
+from agent.clearance.reviewing import Changed, Now, as_asked, as_it_stands, changes, concerns, known
+from agent.server.talk import Talk, read_talk
+from agent.server.waking import is_thread_there
+from agent.wiring import Wiring
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that there is to show of one request."""
+
+    detail: Detail
+    now: datetime
+    #: In what words it is shown: as things stand where it is open, else as it was asked.
+    review: Review
+    #: None where it is over, or nothing can be read of it.
+    stands: Now | None
+    #: Whether its thread exists; None where it is over, or the server does not tell.
+    is_thread_there: bool | None
+    concerns: Sequence[Concern]
+    changes: Sequence[Changed]
+    #: The other facts: (label, text, what it was when it was asked for, where that is another).
+    known: Sequence[tuple[str, str, str | None]]
+    talk: Talk
+    panel: Panel
+
+    @property
+    def request(self) -> Request:
+        """The request itself."""
+        return self.detail.request
+
+
+async def read_request(
+    parts: Wiring, detail: Detail, viewer: Principal, now: datetime, *, changed: Now | None = None
+) -> Reading:
+    """Read what a request looks like to somebody; `changed` is how a change would be, in place of what stands."""
+    request, judge = detail.request, parts.gate.judge
+    asked, stands, is_there = as_asked(judge.actions, request), changed, None
+    if request.is_open:
+        if stands is None:
+            stands = await parts.database.read(lambda c: as_it_stands(c, judge, request, detail.question.turn, now))
+        is_there = await is_thread_there(parts, detail.question.turn)
+    current = stands.shown if stands and stands.shown else asked
+    before = current if changed else asked
+    return Reading(
+        detail=detail,
+        now=now,
+        review=current.review,
+        stands=stands,
+        is_thread_there=is_there,
+        concerns=concerns(request, current.review, stands) if request.is_open else [],
+        changes=changes(before.review, current.review),
+        known=known(before, current),
+        talk=await read_talk(detail, {cls.tool_name() for cls in judge.actions}),
+        panel=panel(detail, current.review, viewer, now, is_gone=is_there is False),
+    )
