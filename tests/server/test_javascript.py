@@ -3,13 +3,12 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.attacks.targets import Case, Target
-from tests.support.server import ROOT, Server
+from tests.attacks.targets import Case
+from tests.support.server import ROOT
 from tests.support.tokens import token
 from tests.support.world import Person
 
@@ -43,19 +42,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "node_modules").symlink_to(kept / "node_modules")
     shutil.copy(CLIENTS / "inbox.mjs", here)
     return here
-
-
-@pytest.fixture(scope="module")
-def guarded(make_server: Callable[..., Server]) -> Target:
-    """A server as it is deployed."""
-    server = make_server()
-    server.auth = "on"
-    return Target("ours", server.start())
-
-
-@pytest.fixture
-def case(guarded: Target) -> Case:
-    return Case(guarded)
 
 
 def node(folder: Path, case: Case, person: Person | None, *arguments: str) -> subprocess.CompletedProcess[str]:

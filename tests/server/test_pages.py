@@ -22,14 +22,6 @@ INVENTED = "Successfully handled tool call."
 
 
 @pytest.fixture(scope="module")
-def guarded(make_server: Callable[..., Server]) -> Target:
-    """A server as it is deployed, with tokens of `clearance token`."""
-    server = make_server()
-    server.auth = "on"
-    return Target("ours", server.start())
-
-
-@pytest.fixture(scope="module")
 def alone(make_server: Callable[..., Server]) -> Target:
     """A server as `make dev` starts it: one person may play both parts."""
     server = make_server(AUTH_BOTH_PARTS="true")
@@ -38,23 +30,10 @@ def alone(make_server: Callable[..., Server]) -> Target:
 
 
 @pytest.fixture
-async def case(guarded: Target) -> AsyncIterator[Case]:
-    made = Case(guarded)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
 async def dev(alone: Target) -> AsyncIterator[Case]:
     made = Case(alone)
     yield made
     await made.close()
-
-
-@pytest.fixture
-async def held(case: Case) -> Held:
-    """A transfer of olga's that waits for an approval."""
-    return await case.hold()
 
 
 def browser(case: Case, who: Attacker | None, **headers: str) -> httpx.AsyncClient:

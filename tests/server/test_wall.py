@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -34,27 +34,6 @@ YES = {"approved": True}
 
 #: An id of nothing. Not made anew: it stands in the names of tests, which all workers must agree on.
 NO_SUCH = "11111111-1111-4111-8111-111111111111"
-
-
-@pytest.fixture(scope="module")
-def guarded(make_server: Callable[..., Server]) -> Target:
-    """A server as it is deployed, with tokens of `clearance token`."""
-    server = make_server()
-    server.auth = "on"
-    return Target("ours", server.start())
-
-
-@pytest.fixture
-async def case(guarded: Target) -> AsyncIterator[Case]:
-    made = Case(guarded)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-async def held(case: Case) -> Held:
-    """A transfer of olga's that waits for an approval."""
-    return await case.hold()
 
 
 def signed(subject: Any = "olga", secret: str = AUTH_SECRET, **claims: Any) -> str:
