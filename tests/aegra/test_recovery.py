@@ -199,7 +199,7 @@ async def _leave(talk: Conversation) -> None:
     while await talk.status() != "busy":  # noqa: ASYNC110  it is another process that we wait for
         await asyncio.sleep(0.02)
     listening.cancel()
-    while await talk.status() != "idle":  # noqa: ASYNC110
+    while await talk.status() != "idle":  # noqa: ASYNC110  the same
         await asyncio.sleep(0.02)
 
 

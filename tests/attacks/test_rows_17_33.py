@@ -362,7 +362,7 @@ async def test_row_25_a_changed_record_is_noticed(case: Case) -> Outcome:
         before: log.Verification = database.read_now(lambda c: log.verify(c, AUDIT_KEY))
         assert before.is_whole
         disarm(database)
-        database.write_now(lambda c, statement=statement: c.exec_driver_sql(statement))  # type: ignore[misc]
+        database.write_now(lambda c, statement=statement: c.exec_driver_sql(statement))  # type: ignore[misc]  # lambdas with defaults have no type
         after: log.Verification = database.read_now(lambda c: log.verify(c, AUDIT_KEY))
         database.close()
         outcome.tries += 1
@@ -520,7 +520,7 @@ async def test_row_31_a_flood_is_bounded_and_others_are_served_meanwhile(case: C
         return outcome
     name = case.mallory.name
     chained, kept = (
-        case.target.read(lambda c, q=query: c.scalar(q))  # type: ignore[misc]
+        case.target.read(lambda c, q=query: c.scalar(q))  # type: ignore[misc]  # lambdas with defaults have no type
         for query in (
             sa.select(sa.func.count()).select_from(audit).where(audit.c.actor == name),
             sa.select(sa.func.count()).select_from(refusals).where(refusals.c.person == name),

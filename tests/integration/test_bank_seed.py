@@ -77,7 +77,7 @@ def test_a_seeded_bank_is_whole_and_every_planted_oddity_is_found(
     assert database.read_now(check_ledger) == []
     assert {a: balance_of(database, a) for a in DEMO_BALANCES} == DEMO_BALANCES
     for table, count in ((customers, SIZES[size].customers), (accounts, SIZES[size].accounts + 1)):
-        assert database.read_now(lambda c: c.scalar(sa.select(sa.func.count()).select_from(table))) == count  # noqa: B023
+        assert database.read_now(lambda c: c.scalar(sa.select(sa.func.count()).select_from(table))) == count  # noqa: B023  runs at once
     newest = sa.select(sa.func.count(), sa.func.max(transfers.c.number), sa.func.max(transfers.c.made_at))
     number_of, number, made_at = database.read_now(lambda c: c.execute(newest).one())
     assert number_of == number == SIZES[size].transfers
@@ -90,7 +90,7 @@ def test_the_demo_customers_are_as_the_demo_tells(database: Database) -> None:
     database.write_now(lambda c: seed(c, "small"))
 
     for account_id, owner in (("A-2001", "Priya Natarajan"), ("A-2003", "Tom Becker"), ("A-2005", "Ada Quist")):
-        account = database.read_now(lambda c: find_account(c, account_id))  # noqa: B023
+        account = database.read_now(lambda c: find_account(c, account_id))  # noqa: B023  runs at once
         assert account is not None
         assert account.owner is not None
         assert account.owner.name == owner

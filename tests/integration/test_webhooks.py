@@ -250,7 +250,7 @@ NO_GATE: Any = None
 
 
 def settings(**given: str) -> Settings:
-    return Settings(_env_file=None, **given)  # type: ignore[call-arg, arg-type]
+    return Settings(_env_file=None, **given)  # type: ignore[call-arg, arg-type]  # no .env of whoever tests; texts, as one has
 
 
 @pytest.mark.parametrize(

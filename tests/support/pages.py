@@ -139,7 +139,7 @@ class ChatPage(Page):
             async for _ in answer.aiter_lines():
                 break
 
-    _RESUMABLE = {"stream_mode": ["values"], "stream_subgraphs": True, "stream_resumable": True}  # noqa: RUF012
+    _RESUMABLE = {"stream_mode": ["values"], "stream_subgraphs": True, "stream_resumable": True}  # noqa: RUF012  nobody changes it
 
     def _run(self, given: Any, **options: Any) -> dict[str, Any]:
         is_resumable = bool(options.get("stream_resumable"))

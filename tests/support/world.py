@@ -120,7 +120,7 @@ class World:
         known = Actions(self.actions)
         policy = parse_policy(text, "policy.toml", known, {"usd": lambda dollars: dollars * 100})
         self.gate = Gate(self.database, Judge(known, policy), AUDIT_KEY, self.clock)
-        settings = Settings(_env_file=None, auth="on" if self.has_authentication else "off")  # type: ignore[call-arg]
+        settings = Settings(_env_file=None, auth="on" if self.has_authentication else "off")  # type: ignore[call-arg]  # no .env here
         lookups = [*lookup_tools(self.database), analysis_tool(self.database, settings.analysis_chunk)]
         parts = self.parts = Wiring(settings, self.database, self.gate, Toolbox(lookups, self.gate))
         parts.__dict__["model"] = self.model

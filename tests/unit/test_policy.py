@@ -221,7 +221,7 @@ def test_facts_must_be_declared_material_or_volatile() -> None:
 
 
 def test_an_action_must_name_its_facts() -> None:
-    class Vague(Action):  # type: ignore[type-arg]
+    class Vague(Action):  # type: ignore[type-arg]  # that it has no facts is what is tested
         """No facts."""
 
         def facts(self, reading: Reading) -> Facts:

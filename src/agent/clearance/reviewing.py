@@ -53,7 +53,7 @@ def show(action: Action[Any], facts: Facts) -> Shown:
     """Show an action with these facts."""
     try:
         review = action.review(facts)
-    except Exception:
+    except Exception:  # whatever it is, people must be able to see and reject it
         logger.exception("%s cannot say how reviewers see it", action.tool_name())
         review = Review((action.tool_name().replace("_", " "),), confirm=action.tool_name())
     named = zip(type(facts).model_fields, shown_facts(facts), strict=True)
