@@ -13,13 +13,15 @@ from agent.clearance.approval import Question
 from agent.clearance.canonical import clean, is_too_much
 from agent.clearance.errors import NotOursError
 from agent.clearance.gate import Caller, Gate
-from agent.clearance.journal import Receipt, Request, Switch, Turn
+from agent.clearance.journal import Plan, Receipt, Request, Switch, Turn
 from agent.clearance.listing import Page, Wanted, count, read_beginning, read_page, read_some
 from agent.clearance.principal import Principal
 from agent.clearance.transitions import withdraw_turn
 
 #: Longer reasons for a freeze are refused: the reason stands in every receipt that it causes.
 MAX_FREEZE_REASON = 500
+#: So many turns of a thread are read with a request.
+MOST_TURNS = 20
 
 
 class WrongInputError(Exception):
@@ -44,8 +46,10 @@ class Detail:
     receipts: dict[str, Receipt]
     #: Audit rows about it, oldest first, details as JSON text.
     events: list[dict[str, Any]]
-    #: The turns of its thread up to its own, oldest first.
+    #: The last turns of its thread up to its own, oldest first.
     turns: list[Turn]
+    #: What the model said in each of them, in order, by turn.
+    plans: dict[str, list[Plan]]
     switch: Switch
 
     @property
@@ -158,10 +162,15 @@ class Desk:
             self._check_sees(viewer, question.request)
             ids = [one.request_id for one in question.plan]
             receipts = journal.receipts_of(connection, ids)
-            turns = [turn for turn in journal.turns_of(connection, question.turn.thread_id)
-                     if turn.number <= question.turn.number]  # fmt: skip
+            before = [turn for turn in journal.turns_of(connection, question.turn.thread_id)
+                      if turn.number <= question.turn.number]  # fmt: skip
+            turns = before[-MOST_TURNS:]
+            plans: dict[str, list[Plan]] = {}
+            for plan in journal.plans_of_turns(connection, [turn.turn_id for turn in turns]):
+                plans.setdefault(plan.turn_id, []).append(plan)
             events = audit.rows_about(connection, request_id)
-            return Detail(question, receipts.get(request_id), receipts, events, turns, journal.read_switch(connection))
+            return Detail(question, receipts.get(request_id), receipts, events, turns, plans,
+                          journal.read_switch(connection))  # fmt: skip
 
         return await self._gate.database.read(work)
 

@@ -235,11 +235,19 @@ _PLANS_OF_TURN = sa.select(plans).where(plans.c.turn_id == _param("turn_id")).or
 _PLAN_BY_MESSAGE = sa.select(plans).where(
     plans.c.thread_id == _param("thread_id"), plans.c.message_id == _param("message_id")
 )
+_PLANS_OF_TURNS = (
+    sa.select(plans).where(plans.c.turn_id.in_(_among("turn_ids"))).order_by(plans.c.turn_id, plans.c.position)
+)
 _PLANS_BY_MESSAGES = sa.select(plans).where(
     plans.c.thread_id == _param("thread_id"), plans.c.message_id.in_(_among("message_ids"))
 )
 _ADD_PLAN = sa.insert(plans)
 _MARK_OPENED = sa.update(plans).where(plans.c.plan_id == _param("of_plan")).values(opened=True)
+
+
+def plans_of_turns(connection: Connection, turn_ids: Sequence[str]) -> list[Plan]:
+    """Read the plans of turns, those of one in order."""
+    return _all(connection, _PLANS_OF_TURNS, Plan, turn_ids=turn_ids) if turn_ids else []
 
 
 def plans_of_turn(connection: Connection, turn_id: str) -> list[Plan]:
