@@ -1,9 +1,11 @@
 """`clearance inbox` against the real server, by its keys: what a reviewer sees, and what becomes of what they do."""
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from textual.widgets import Button, Input, OptionList, Static
 
 import tests.support.server
 from agent.cli.approvals import Approvals, approvals
+from agent.cli.inbox.activity import heights, under_bars
 from agent.cli.inbox.app import Inbox
+from agent.contract import Entry
 from tests.support.conversation import Conversation, connected, converse
 from tests.support.server import ROOT, Server
 from tests.support.tokens import bearer, token
@@ -86,7 +90,7 @@ class Terminal:
             await self.press("j")
         await self.press("enter")
         await self.until(lambda: self.app.screen.query("#heading"), f"the screen of {said}")
-        await self.until(lambda: said in str(self.app.screen.query_one("#heading", Static).content), said)
+        await self.until(lambda: said in self.said_in("#heading"), said)
         await self.sees(said)
 
     @property
@@ -98,6 +102,24 @@ class Terminal:
         """A field on the screen."""
         return self.app.screen.query_one(f"#{name}", Input)
 
+    def field_with(self, value: str) -> Input:
+        """The field of the form for a change that holds this."""
+        return next(one for one in self.app.screen.query("#edit-form Input").results(Input) if one.value == value)
+
+    def button(self, name: str) -> str:
+        """What a button says."""
+        return str(self.app.screen.query_one(f"#{name}", Button).label)
+
+    def said_in(self, where: str) -> str:
+        """What is written in a place, in sight or not."""
+        return str(self.app.screen.query_one(where, Static).content)
+
+    def shows(self, where: str) -> str:
+        """What stands in a place of the screen, line by line."""
+        region = self.app.screen.query_one(where).region
+        lines = self.text.splitlines()[region.y : region.bottom]
+        return "\n".join(line[region.x : region.right].rstrip() for line in lines)
+
 
 @asynccontextmanager
 async def inbox_of(
@@ -106,7 +128,7 @@ async def inbox_of(
     """Open somebody's inbox."""
     monkeypatch.setenv("CLEARANCE_TOKEN", token(person))
     async with approvals(server.url) as client:
-        app = Inbox(client)
+        app = Inbox(client, await client.me())
         async with app.run_test(size=size) as pilot:
             yield Terminal(app, pilot)
 
@@ -130,6 +152,11 @@ async def as_person(server: Server, person: Person, monkeypatch: pytest.MonkeyPa
             yield client
 
 
+async def request_of(client: Approvals, said: str) -> Entry:
+    """The request that waits for whoever calls, by what it says."""
+    return next(one for one in (await client.page("mine")).requests if said in str(one.sentence))
+
+
 async def result_of(talk: Conversation) -> str:
     """What the last call of a thread came to."""
     return str([one for one in await talk.messages() if one["type"] == "tool"][-1]["content"])
@@ -139,23 +166,126 @@ async def test_a_request_is_found_read_and_approved_by_keys_alone(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with asked(server, "transfer 3,001 from A-2001 to A-2003") as talk, inbox_of(server, ANA, monkeypatch) as ana:
-        await ana.opens("Transfer $3,001.00 from A-2001 (Priya Natarajan, C-1001)")
+        await ana.opens("Transfer $3,001.00")
         for shown in (
-            *("high risk", "Asked by olga", "1 × approver, none given yet", "UTC, 23 h left", "transfer (policy.toml:"),
-            *("Payer has", "→", "The whole turn", "→ 1 Transfer $3,001.00", "(to decide)"),
-            *("olga wrote ┃ transfer 3,001 from A-2001 to A-2003", "The model wrote, not checked by anybody ┊"),
+            *("high risk Transfer $3,001.00 from Priya Natarajan A-2001 to", "Asked by olga"),
+            *("1 × approver, none given yet", "UTC, 23 h left", "transfer (policy.toml:"),
+            *("The whole turn", "→ 1 Transfer $3,001.00", "(to decide)"),
         ):
             assert shown in ana.flat, ana.text
 
         await ana.press("a")
         assert ana.focused == "approve"
-        assert str(ana.app.screen.query_one("#approve", Button).label) == "Transfer $3,001.00"
+        assert ana.button("approve") == "Transfer $3,001.00"
+        assert "Runs at once." in ana.flat
         await ana.press("enter", "enter")  # a button that is pressed twice decides once
 
         await ana.sees("Transferred $3,001.00 from A-2001 to A-2003 (T-")
         await ana.until(lambda: not ana.app.screen.query("#approve"), "the end of the form")
         assert ana.focused == "evidence"
         assert "Transferred $3,001.00" in await result_of(talk)
+
+
+async def test_what_changes_and_what_went_before_are_shown_with_what_was_another_when_it_was_asked(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with as_person(server, BEN, monkeypatch) as ben, inbox_of(server, ANA, monkeypatch) as ana:
+        for amount, sentence in (
+            ("$1,901.00", "transfer 1,901 from A-2002 to A-2003"),
+            ("", "transfer 3,031 from A-2002 to A-2003"),
+            ("$3,033.00", "transfer 3,033 from A-2019 to A-2003"),
+        ):
+            async with asked(server, sentence):
+                if amount:
+                    await ben.decide(await request_of(ben, amount), "approve")
+        await ana.press("full_stop")
+        await ana.opens("Transfer $3,031.00")
+        await ana.sees("The same as numbers")
+
+        heading, payer, _, payee, _, was, sent = ana.shows("#changes").splitlines()
+        assert heading.split() == ["Before", "After", "Change"]
+        for row, label, sign in (
+            (payer, "Balance of A-2002", "−"),
+            (payee, "Balance of A-2003", "+"),
+            (sent, "Sent from A-2002 in 24 h", "+"),
+        ):
+            assert row.startswith(label)
+            before, after, change = re.findall(r"\$([\d,]+)\.00", row)
+            assert change == "3,031"
+            assert int(after.replace(",", "")) - int(before.replace(",", "")) == int(f"{sign}3031".replace("−", "-"))
+        assert re.fullmatch(r"was \$[\d,]+\.00 when it was asked", was)
+        assert re.search(r"^Receives, customer +C-\d+$", ana.shows("#facts"), re.MULTILINE)
+        assert re.search(r"^What changes, read at \d\d:\d\d:\d\d UTC$", ana.shows("#changes-title"))
+
+        assert ana.shows("#activity-title") == "Sent per day, A-2002, last 60 days"
+        foot = ana.shows("#bars").splitlines()[-1]
+        assert len(foot) == 60 + 2 + 4
+        assert foot[59] not in " ▁"
+        assert (foot[60:62], foot[62:]) == ("▁▁", 4 * foot[62])
+        assert foot[62] not in " ▁"
+        today = f"{datetime.now(UTC):%-d %b}"
+        assert re.fullmatch(rf"\d+ \w+ +\d+ \w+ +{today}  this", ana.shows("#axis"))
+        assert re.match(r"median \$[\d,.]+, largest \$", ana.shows("#activity-words"))
+        assert "This request: $3,031.00" in ana.flat
+        ana.app.screen.query_one("#days CollapsibleTitle").focus()
+        await ana.press("enter")
+        await ana.sees(f"{datetime.now(UTC):%Y-%m-%d} $1,901.00")
+
+
+def test_a_day_with_anything_is_seen_beside_a_large_one_and_nothing_stands_on_the_line() -> None:
+    assert heights([0, 1, 500], 1_000) == pytest.approx([0, 48.39, 500, 0, 0, 1_000, 1_000, 1_000, 1_000], abs=0.01)
+    assert heights([0, 0], 0) == [0] * 8
+
+
+def test_the_days_below_the_bars_stand_where_their_bars_are() -> None:
+    days = [date(2026, 7, 1) + timedelta(days=number) for number in range(60)]
+
+    assert under_bars(days, 60) == "1 Jul" + "31 Jul".center(49) + "29 Aug  this"
+    assert under_bars(days, 15) == "1 Jul    29 Aug  this"
+
+
+async def test_the_conversation_is_shown_by_whose_words_they_are_and_what_was_earlier_on_demand(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(server.url, **bearer(OLGA)) as client, inbox_of(server, ANA, monkeypatch) as ana:
+        talk = await converse(client)
+        await talk.say("what is the balance of A-2004?")
+        await talk.say("transfer 3,032 from A-2001 to A-2003")
+        await ana.sees("1 new; press . to show")
+        await ana.press("full_stop")
+        await ana.opens("Transfer $3,032.00")
+
+        assert re.search(
+            r"┃ olga, [\d :-]+ UTC ┃ transfer 3,032 from A-2001 to A-2003 "
+            r"╏ The model's words, not checked, [\d :-]+ UTC ╏ Calling transfer_funds\.",
+            ana.flat,
+        ), ana.text
+        assert "Earlier in this thread, 4" in ana.flat
+        assert "balance of A-2004?" not in ana.flat
+
+        await ana.press("t")
+        await ana.sees("┃ what is the balance of A-2004?")
+        assert "look-up get_account" in ana.flat
+        assert ana.flat.index("look-up get_account") < ana.flat.index("what is the balance of A-2004?")  # newest first
+        ana.app.look_anew()
+        await ana.pilot.pause(2)
+        assert "balance of A-2004?" in ana.flat
+
+        await ana.press("escape")
+        await ana.until(lambda: "balance of A-2004?" not in ana.flat, "the closing")
+        assert ana.focused == "evidence"
+
+
+async def test_a_deletion_is_confirmed_by_the_name(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asked(server, "delete customer C-1003"), inbox_of(server, ANA, monkeypatch) as ana:
+        await ana.opens("Delete ")
+        name = ana.said_in("#confirm-label").removeprefix("Type the name, ")
+        assert name in ana.button("approve")
+        assert not ana.app.screen.query_one("#activity").display
+        await ana.press("a")
+        await ana.types("nobody")
+        await ana.press("enter", "enter")
+        await ana.sees(f"You typed nobody; type the name, {name}. Nothing was recorded.")
 
 
 async def test_no_single_key_decides(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +302,7 @@ async def test_no_single_key_decides(server: Server, monkeypatch: pytest.MonkeyP
 async def test_a_critical_request_takes_its_amount_typed_and_two_people(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with asked(server, "transfer 30,003 from A-2001 to A-2003"):
+    async with asked(server, "transfer 30,003 from A-2019 to A-2003"):
         async with inbox_of(server, TESS, monkeypatch) as tess:
             await tess.opens("Transfer $30,003.00")
             await tess.sees("Look at these first")
@@ -180,15 +310,17 @@ async def test_a_critical_request_takes_its_amount_typed_and_two_people(
             assert tess.focused == "confirm"
             await tess.types("3003")
             await tess.press("enter", "enter")
-            await tess.sees("You typed 3003; to approve, type $30,003.00. Nothing was recorded.")
+            await tess.sees("You typed 3003; type the amount, 30,003.00. Nothing was recorded.")
             assert (tess.focused, tess.field("confirm").value) == ("confirm", "3003")
             tess.field("confirm").value = ""
             await tess.types("30003")
             await tess.press("enter")
-            assert str(tess.app.screen.query_one("#approve", Button).label) == "Approve, 1 of 2: Transfer $30,003.00"
+            assert tess.button("approve") == "Approve $30,003.00, 1 of 2"
+            assert "Runs when enough people have approved it." in tess.flat
             await tess.press("enter")
             await tess.sees("Your answer is recorded; 1 more person has to approve it.")
-            await tess.sees("This does not wait for you. It needs 2 × treasurer")
+            await tess.sees("You approved it; 1 more person has to.")
+            assert not tess.app.screen.query("#approve")
         async with inbox_of(server, TOM, monkeypatch) as tom:
             await tom.opens("Transfer $30,003.00")
             await tom.sees("2 × treasurer, given by tess")
@@ -220,8 +352,7 @@ async def test_a_change_is_checked_corrected_and_then_made(server: Server, monke
     async with asked(server, "transfer 3,005 from A-2001 to A-2003") as talk, inbox_of(server, ANA, monkeypatch) as ana:
         await ana.opens("Transfer $3,005.00")
         await ana.press("e")
-        amount = next(field for field in ana.app.screen.query("#edit-form Input").results(Input)
-                      if field.value == "3005.00")  # fmt: skip
+        amount = ana.field_with("3005.00")
         amount.focus()
         amount.value = ""
         await ana.types("much")
@@ -232,9 +363,11 @@ async def test_a_change_is_checked_corrected_and_then_made(server: Server, monke
         amount.value = ""
         await ana.types("2905")
         await ana.press("enter", "enter")
-        await ana.sees("This does less than what was asked, so your change is your approval.")
-        await ana.sees("Transfer $2,905.00 from A-2001")
-        assert str(ana.app.screen.query_one("#edit", Button).label) == "Transfer $2,905.00 instead"
+        await ana.sees("Transfer $2,905.00 from Priya Natarajan A-2001")
+        await ana.sees("amount 3005.00 → 2905")
+        await ana.sees("+$2,905.00 This does less than what was asked, so your change is your approval.")
+        assert "amount must be dollars" not in ana.flat
+        assert ana.button("edit") == "Transfer $2,905.00 instead"
         assert await talk.question() is not None
         assert ana.focused == "edit"
         await ana.press("enter")
@@ -247,13 +380,12 @@ async def test_a_change_after_the_check_has_to_be_checked_again(
     async with asked(server, "transfer 3,006 from A-2001 to A-2003"), inbox_of(server, ANA, monkeypatch) as ana:
         await ana.opens("Transfer $3,006.00")
         await ana.press("e")
-        amount = next(field for field in ana.app.screen.query("#edit-form Input").results(Input)
-                      if field.value == "3006.00")  # fmt: skip
+        amount = ana.field_with("3006.00")
         amount.value = "4000"
         amount.focus()
         await ana.press("enter", "enter")
         await ana.sees("It then waits for somebody else: it needs 1 × approver.")
-        assert str(ana.app.screen.query_one("#edit", Button).label) == "Change it to: Transfer $4,000.00"
+        assert ana.button("edit") == "Ask for transfer $4,000.00 instead"
 
         amount.value = "4001"
         await ana.pilot.pause()
@@ -272,7 +404,7 @@ async def test_a_request_decided_elsewhere_is_told_and_what_was_typed_is_kept(
         await ana.opens("Transfer $3,007.00")
         await ana.press("r")
         await ana.types("I think not")
-        entry = next(one for one in (await ben.page("mine")).requests if "$3,007.00" in str(one.sentence))
+        entry = await request_of(ben, "$3,007.00")
 
         await ben.decide(entry, "approve")
 
@@ -293,7 +425,7 @@ async def test_an_answer_that_comes_second_is_told_so(server: Server, monkeypatc
         await ana.press("enter")
         # Nothing is told to this inbox meanwhile.
         monkeypatch.setattr(type(ana.app.screen), "look", _nothing)
-        entry = next(one for one in (await ben.page("mine")).requests if "$3,008.00" in str(one.sentence))
+        entry = await request_of(ben, "$3,008.00")
         await ben.decide(entry, "approve")
 
         await ana.press("enter")
@@ -326,7 +458,7 @@ async def test_new_requests_wait_and_the_cursor_stays_where_it_is(
         await ana.sees("2 new; press . to show")
         assert (options.highlighted, options.option_count) == (at, count)
         assert "$3,010.00" not in ana.flat
-        entry = next(one for one in (await ben.page("mine")).requests if "$3,009.00" in str(one.sentence))
+        entry = await request_of(ben, "$3,009.00")
         await ben.decide(entry, "reject", reason="no")
         await ana.until(lambda: "rejected" in str(options.get_option_at_index(at or 0).prompt), "a grey line")
         assert (options.highlighted, options.option_count) == (at, count)
@@ -394,7 +526,9 @@ async def test_a_freeze_is_set_seen_and_lifted(server: Server, monkeypatch: pyte
         await ana.sees("Frozen by ana since")
         await ana.press("1")
         await ana.opens("Transfer $3,013.00")
-        await ana.sees("two payouts look doubled. Approving is refused meanwhile; rejecting works.")
+        await ana.sees("All effects are frozen by ana, so nothing can be approved.")
+        await ana.sees("Rejecting works. Once effects are on again, you can approve here.")
+        assert ana.app.screen.query("#reject")
         assert not ana.app.screen.query("#approve")
         await ana.press("u", "4")
         await ana.sees("Turn effects on,")
@@ -431,10 +565,12 @@ async def test_what_people_and_names_hold_is_neither_markup_nor_control(
 async def test_who_holds_no_role_reads_and_is_told_who_decides(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     async with asked(server, "transfer 3,015 from A-2001 to A-2003"), inbox_of(server, OLGA, monkeypatch) as olga:
         await olga.sees("Nothing for you to decide.")
+        await olga.sees("olga, no role")
         await olga.sees("Not live: This takes a role of the policy")
         await olga.press("2")
         await olga.opens("Transfer $3,015.00")
-        await olga.sees("This does not wait for you. It needs 1 × approver")
+        await olga.sees("You asked for this, so others decide.")
+        await olga.sees("To take it back, write in the thread: a new message withdraws it.")
         assert not olga.app.screen.query("#decide Button")
         await olga.press("u", "4")
         await olga.sees("This takes a role of the policy")
@@ -451,6 +587,9 @@ async def test_a_narrow_terminal_shows_the_same_one_below_the_other(
         evidence, decide = (ana.app.screen.query_one(where).region for where in ("#evidence", "#decide"))
         assert evidence.bottom <= decide.y
         assert decide.width == 60
+        drawn = ana.app.screen.query_one("#bars").size.width, ana.said_in("#activity-words")
+        assert drawn[0] == 30 + 2 + 4
+        assert "a bar is the largest of 2 days" in drawn[1]
         await ana.press("a", "enter")
         await ana.sees("Transferred $3,016.00")
 
@@ -460,6 +599,7 @@ async def test_the_keys_are_shown_and_lead_through_the_list(server: Server, monk
         asked(server, "transfer 3,017 from A-2001 to A-2003", "transfer 3,018 from A-2001 to A-2003"),
         inbox_of(server, ANA, monkeypatch) as ana,
     ):
+        await ana.sees("ana, approver")
         await ana.press("question_mark")
         await ana.sees("A key moves; only a button that has the focus decides.")
         await ana.press("escape")

@@ -146,7 +146,7 @@ async def test_in_chat_a_rejection_takes_a_reason(both_parts: Server) -> None:
 async def test_in_chat_something_critical_takes_its_amount_typed(both_parts: Server) -> None:
     said = _chat(both_parts, TESS, "transfer 30,113 from A-2001 to A-2003", "a", "30,112", "a", "30,113")
 
-    assert "That is not $30,113.00. Nothing was recorded." in said
+    assert "You typed 30,112; type the amount, 30,113.00. Nothing was recorded." in said
     assert "1 more person has to approve it" in said
 
 
@@ -160,7 +160,8 @@ async def test_in_chat_what_is_no_decision_is_said_to_the_agent(both_parts: Serv
 async def test_in_chat_who_may_not_decide_is_told_who_may(server: Server) -> None:
     said = _chat(server, OLGA, "transfer 3,115 from A-2001 to A-2003", "")
 
-    assert "It does not wait for you: it needs 1 × approver" in said
+    assert "You asked for this, so others decide." in said
+    assert "1 × approver" in said
 
 
 async def test_in_chat_a_request_that_is_left_stays_and_is_offered_again(both_parts: Server) -> None:

@@ -18,22 +18,25 @@ from tests.support.server import ROOT, Server
 from tests.support.tokens import bearer, token
 from tests.support.world import OLGA, TESS
 
-_ASKED = [
-    "transfer 4,825 from A-2001 to A-2003 and 3,000 from A-2001 to A-2002",
-    "transfer 48,250 from A-2001 to A-2003",
+#: What olga says, thread by thread.
+_SAID = [
+    ["transfer 4,825 from A-2001 to A-2003 and 3,000 from A-2001 to A-2002"],
+    ["what is the balance of A-2031?", "transfer 28,250 from A-2031 to A-2009"],
 ]
 
 
 async def draw(server: Server) -> str:
     """Ask for something, open the critical request, and draw what a treasurer sees."""
     async with connected(server.url, **bearer(OLGA)) as client:
-        for sentence in _ASKED:
-            await (await converse(client)).say(sentence)
+        for thread in _SAID:
+            talk = await converse(client)
+            for sentence in thread:
+                await talk.say(sentence)
     os.environ["CLEARANCE_TOKEN"] = token(TESS)
     async with approvals(server.url) as connection:
-        app = Inbox(connection)
-        async with app.run_test(size=(130, 44)) as pilot:
-            for key in ("", "j", "j", "enter", "r"):
+        app = Inbox(connection, await connection.me())
+        async with app.run_test(size=(130, 64)) as pilot:
+            for key in ("", "j", "j", "enter"):
                 await pilot.press(*[key] if key else [])
                 await pilot.pause(2)
             drawn = app.export_screenshot()

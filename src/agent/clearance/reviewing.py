@@ -114,8 +114,11 @@ def _read(actions: Actions, request: Request) -> tuple[Action[Any], Facts] | Non
 
 
 def plain(words: Words) -> str:
-    """Give our words, names and ids as one text."""
-    return line(" ".join(words), SENTENCE)
+    """Give our words, names and ids as one text; before a mark there is no space."""
+    text = ""
+    for word in words:
+        text += word if not text or word[:1] in ",.;:" else f" {word}"
+    return line(text, SENTENCE)
 
 
 def title(review: Review) -> str:

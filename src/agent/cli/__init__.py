@@ -1,10 +1,13 @@
 """The `clearance` command: threads and approvals over the server; audit, policy and freeze in the database.
 
-commands.py  the list of commands      threads.py  pending, show, approve, reject, edit      chat.py   the conversation
-audit.py     policy.py                 effects.py  freeze, unfreeze, status                  bank.py   migrate, seed
-inbox/       the full screen           watch.py    a line for each change                    statistics.py
-cards.py     how a held call looks     terminal.py exit codes, consoles, safe text           tokens.py
-server.py    approvals.py database.py  the three ways in, and where foreign errors become one sentence
+commands.py  the list of commands      decisions.py  pending, show, approve, reject, edit
+inbox/       the full screen           watch.py      a line for each change
+chat.py      the conversation          in_place.py   deciding in it
+audit.py     policy.py                 effects.py    freeze, unfreeze, status
+statistics.py                          bank.py       migrate, seed               tokens.py
+cards.py     how a request looks       terminal.py   exit codes, consoles, safe text
+approvals.py the approvals API         server.py     threads, for chat           database.py
+             these three are the ways in, and where foreign errors become one sentence
 """
 
 import sys

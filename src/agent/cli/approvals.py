@@ -1,4 +1,4 @@
-"""The approvals API of --url, for the terminal's inbox, `watch` and `chat`. Foreign errors become one sentence here."""
+"""The approvals API of --url, for every command that lists or decides. Foreign errors become one sentence here."""
 
 import json
 import os

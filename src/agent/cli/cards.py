@@ -1,11 +1,12 @@
-"""How a held call looks in a terminal. Its texts are cut and made visible by the server; none is read as markup.
+"""How a request looks in a terminal, and how a list of them.
 
-They are made visible once more here, which changes nothing where the server did it: no server writes to a terminal.
+Their texts are cut and made visible by the server; none is read as markup. They are made visible once more here, which
+changes nothing where the server did it: no server writes to a terminal.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.padding import Padding
@@ -17,23 +18,37 @@ from rich.text import Text
 from agent.clearance.rendering import visible
 from agent.cli.terminal import line, out
 
+if TYPE_CHECKING:
+    from agent.contract import Entry, Outcome, Shown
+
 #: Digits of a request's id that are shown; a unique prefix is enough everywhere.
 SHORT = 8
 
 _RISKS = {"low": "green", "medium": "yellow", "high": "red", "critical": "bold red"}
 
 
-def card(held: dict[str, Any], thread_id: str, now: datetime) -> Panel:
-    """Draw all that a reviewer must know about one request: sentence, facts, the whole turn, who and until when."""
+def card(held: dict[str, Any], thread_id: str, now: datetime, *, shown: "Shown | None" = None) -> Panel:
+    """Draw all that a reviewer must know about one request: sentence, facts, the whole turn, who and until when.
+
+    `held` is as it was asked. With `shown`: what is out of the ordinary, what changed since, and how it ended.
+    """
     risk = str(held.get("risk_level", ""))
     style = _RISKS.get(risk, "")
     parts: list[Any] = [Text(visible(_sentence(held)), "bold")]
-    if held.get("notice"):
+    receipt, look_first = (shown.receipt, shown.look_first) if shown else (None, [])
+    if receipt is not None:
+        ended = receipt.sentence or "It is over; what it said was erased."
+        parts += ["", Text(visible(ended), "bold green" if receipt.outcome == "executed" else "bold red")]
+    if look_first:  # tells why it is asked again, too
+        parts += ["", *(Text(f"! {visible(one.text)}", "bold red" if one.is_bad else "yellow") for one in look_first)]
+    elif held.get("notice") and receipt is None:
         parts += ["", Text(visible(f"Asked again: {held['notice']}"), "yellow")]
-    parts += ["", _grid(_vitals(held, now))]
+    parts += ["", _grid(_vitals(held, now, receipt))]
     parts += ["", Text("Arguments", "dim"), _indented(_grid(_arguments(held)))]
     if facts := _facts(held):
         parts += ["", Text("Facts", "dim"), _indented(_facts_in_columns(facts))]
+    if shown and (since := _since(shown)):
+        parts += ["", Text("Changed since it was asked", "dim"), _indented(_grid(since))]
     parts += ["", *_turn(held.get("turn") or {})]
     # Last: however much somebody wrote, it pushes nothing out of sight.
     for one in held.get("said") or []:
@@ -54,24 +69,24 @@ def card(held: dict[str, Any], thread_id: str, now: datetime) -> Panel:
     )
 
 
-def table(rows: Sequence[tuple[dict[str, Any], str]], now: datetime) -> Table:
-    """List what is held, one row each, from (payload, thread id)."""
+def table(requests: Sequence["Entry"], now: datetime) -> Table:
+    """List requests, one row each."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("Request", "Risk", "What", "Asked by", "Approved", "Left"):
         drawn.add_column(heading, header_style="dim", no_wrap=heading != "What")
-    for held, _ in rows:
-        risk = str(held.get("risk_level", ""))
-        what = Text(visible(_sentence(held)))
-        if held.get("notice"):
-            what.append(f"\n{visible(str(held['notice']))}", "yellow")
-        given = held.get("approvals_given") or []
+    for one in requests:
+        what = Text(visible(one.sentence or f"{one.action}, erased"))
+        if one.notice:
+            what.append(f"\n{visible(one.notice)}", "yellow")
+        # What is decided waits for the rest of its turn.
+        given = f"{len(one.approvals_given)} of {one.approvals_needed}" if one.state == "asked" else visible(one.state)
         drawn.add_row(
-            Text(held["id"][:SHORT], "bold"),
-            Text(visible(risk), _RISKS.get(risk, "")),
+            Text(visible(one.id[:SHORT]), "bold"),
+            Text(visible(one.risk), _RISKS.get(one.risk, "")),
             what,
-            Text(visible(str(held.get("requested_by", "")))),
-            Text(f"{len(given)} of {held.get('approvals_needed', 1)}"),
-            _left(held, now),
+            Text(visible(one.requested_by)),
+            Text(given),
+            _left(one.expires_at, now),
         )
     return drawn
 
@@ -97,24 +112,30 @@ def duration(time: timedelta) -> str:
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
 
 
-def _vitals(held: dict[str, Any], now: datetime) -> list[tuple[str, Text]]:
+def roles(approvers: Sequence[str] | None, needed: int) -> str:
+    """Say who has to approve: `2 × treasurer`."""
+    return visible(f"{needed} × {' and '.join(approvers)}") if approvers else "nobody's approval"
+
+
+def _vitals(held: dict[str, Any], now: datetime, receipt: "Outcome | None") -> list[tuple[str, Text]]:
     given = [visible(str(name)) for name in held.get("approvals_given") or []]
-    needed = f"{held.get('approvals_needed', 1)} × {' and '.join(held.get('approvers') or [])}"
-    by = f", given by {', '.join(given)}" if given else ", none given yet"
+    needed = roles(held.get("approvers"), held.get("approvals_needed", 1))
+    none = ", none given yet" if receipt is None and held.get("approvers") else ""
     asked = _read(held.get("requested_at"))
     until = _read(held.get("expires_at"))
+    if receipt is not None:
+        last = ("Ended", Text(f"{moment(receipt.finished_at)}, {visible(receipt.outcome)}"))
+    else:
+        last = ("Until", Text(f"{moment(until)}, ").append_text(_left(until, now)) if until else Text(""))
     return [
         ("Asked by", Text(visible(str(held.get("requested_by"))) + (f", {moment(asked)}" if asked else ""))),
-        ("Approvals", Text(visible(needed) + by)),
-        ("Until", Text(f"{moment(until)}, ").append_text(_left(held, now)) if until else Text("")),
+        ("Approvals", Text(needed + (f", given by {', '.join(given)}" if given else none))),
+        last,
         ("Because of", Text(visible(str(held.get("rule"))))),
     ]
 
 
-def _left(held: dict[str, Any], now: datetime) -> Text:
-    until = _read(held.get("expires_at"))
-    if until is None:
-        return Text("")
+def _left(until: datetime, now: datetime) -> Text:
     if until <= now:
         return Text("too late", "red")
     return Text(duration(until - now), "yellow" if until - now < timedelta(hours=1) else "")
@@ -128,6 +149,13 @@ def _arguments(held: dict[str, Any]) -> list[tuple[str, Text]]:
 
 def _facts(held: dict[str, Any]) -> list[tuple[str, Text]]:
     return [(str(fact["label"]), Text(visible(str(fact["text"])))) for fact in held.get("shown_facts") or []]
+
+
+def _since(shown: "Shown") -> list[tuple[str, Text]]:
+    review = shown.review
+    found = [(one.label, one.was, one.before) for one in review.changes]
+    found += [(one.label, one.was, one.text) for one in review.facts]
+    return [(label, Text(visible(f"{was} → {now}"))) for label, was, now in found if was is not None]
 
 
 def _facts_in_columns(facts: list[tuple[str, Text]]) -> Table:

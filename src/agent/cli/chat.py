@@ -47,7 +47,7 @@ def chat(
             _show(waiting)
             _show(talk.say(message))
             return
-        deciding = Deciding(str(context.obj), thread_id, _listen)
+        deciding = Deciding(str(context.obj), _listen)
         while True:
             # What a person says instead of deciding is said to the agent.
             said = deciding.offer(waiting)

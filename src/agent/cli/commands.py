@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import audit, bank, chat, effects, inbox, policy, statistics, threads, tokens, watch
+from agent.cli import audit, bank, chat, decisions, effects, inbox, policy, statistics, tokens, watch
 from agent.cli.terminal import CODES
 
-_THREADS = "Talk and decide, over the server"
+_SERVER = "Talk and decide, over the server"
 _MACHINE = "On this machine, in the database of DATABASE_URL"
 
 app = typer.Typer(
@@ -45,14 +45,14 @@ def options(
     context.obj = url
 
 
-app.command(rich_help_panel=_THREADS)(chat.chat)
-app.command(rich_help_panel=_THREADS)(inbox.inbox)
-app.command(rich_help_panel=_THREADS)(watch.watch)
-app.command(rich_help_panel=_THREADS)(threads.pending)
-app.command(rich_help_panel=_THREADS, epilog=CODES)(threads.show)
-app.command(rich_help_panel=_THREADS, epilog=CODES)(threads.approve)
-app.command(rich_help_panel=_THREADS, epilog=CODES)(threads.reject)
-app.command(rich_help_panel=_THREADS, epilog=CODES)(threads.edit)
+app.command(rich_help_panel=_SERVER)(chat.chat)
+app.command(rich_help_panel=_SERVER)(inbox.inbox)
+app.command(rich_help_panel=_SERVER)(watch.watch)
+app.command(rich_help_panel=_SERVER)(decisions.pending)
+app.command(rich_help_panel=_SERVER, epilog=CODES)(decisions.show)
+app.command(rich_help_panel=_SERVER, epilog=CODES)(decisions.approve)
+app.command(rich_help_panel=_SERVER, epilog=CODES)(decisions.reject)
+app.command(rich_help_panel=_SERVER, epilog=CODES)(decisions.edit)
 app.command(rich_help_panel=_MACHINE)(effects.status)
 app.command(rich_help_panel=_MACHINE)(effects.freeze)
 app.command(rich_help_panel=_MACHINE)(effects.unfreeze)

@@ -13,16 +13,12 @@ if TYPE_CHECKING:
     from agent.cli.approvals import Approvals
     from agent.contract import Entry, Shown
 
-#: A thread has few.
-_MOST = 200
-
 
 class Deciding:
     """Offers what is held in one thread to the person of CLEARANCE_TOKEN, as far as they may decide it."""
 
-    def __init__(self, url: str, thread_id: str, listen: Callable[[str], str | None]) -> None:
+    def __init__(self, url: str, listen: Callable[[str], str | None]) -> None:
         self._url = url
-        self._thread_id = thread_id
         self._listen = listen
         #: Requests that are decided and that the thread has to go on from.
         self.decided: set[str] = set()
@@ -36,64 +32,63 @@ class Deciding:
         """
         if not waiting:
             return ""
-        mine = asyncio.run(self._with(self._mine))
-        for held in waiting:
-            if held.request_id not in [one.request.id for one in mine]:
-                self._show_to_others(held)
-        for detail in mine:
-            if (detail.request.id, detail.request.revision) in self.left:
+        for shown in asyncio.run(self._with(lambda client: _of_their_turns(client, waiting))):
+            if (shown.request.id, shown.request.revision) in self.left:
                 continue
-            out.print(card(detail.payload, self._thread_id, datetime.now(UTC)))
-            typed = self._decide(detail)
+            out.print(card(shown.payload, shown.request.thread_id, datetime.now(UTC), shown=shown))
+            _say_why_not(shown)
+            if not (shown.answers.may_approve or shown.answers.may_reject):
+                self.left.add((shown.request.id, shown.request.revision))
+                continue
+            typed = self._decide(shown)
             if typed is None or typed:
                 return typed
         return ""
 
-    def _show_to_others(self, held: Held) -> None:
-        if (held.request_id, held.payload["revision"]) in self.left:
-            return
-        self.left.add((held.request_id, held.payload["revision"]))
-        out.print(card(held.payload, held.thread_id, datetime.now(UTC)))
-        who = " and ".join(held.payload.get("approvers") or [])
-        say(f"It does not wait for you: it needs {held.payload['approvals_needed']} × {who}, and nobody who asked for"
-            " it or approved it already.", "dim")  # fmt: skip
-
-    def _decide(self, detail: "Shown") -> str | None:
+    def _decide(self, shown: "Shown") -> str | None:
         """Ask until there is an answer; give what is no answer."""
         while True:
-            typed = self._listen("a approve · r reject · Enter leave it · or go on talking › ")
+            typed = self._listen(_prompt(shown))
             match typed.strip().casefold() if typed is not None else None:
                 case None:
                     return None
                 case "":
-                    self.left.add((detail.request.id, detail.request.revision))
+                    self.left.add((shown.request.id, shown.request.revision))
                     return ""
                 case "a":
-                    is_over = self._is_confirmed(detail) and self._send(detail.request, "approve")
+                    is_over = self._approve(shown)
                 case "r":
-                    reason = (self._listen("Why not? The agent and whoever asked read it › ") or "").strip()
-                    is_over = bool(reason) and self._send(detail.request, "reject", reason=reason)
-                    if not reason:
-                        say("Nothing was recorded.", "yellow")
+                    is_over = self._reject(shown)
                 case _:
                     return typed
             if is_over:
                 return ""
 
-    def _is_confirmed(self, detail: "Shown") -> bool:
-        if detail.request.risk != "critical":
-            return True
-        from agent.cli.inbox.words import confirmation, sentence
+    def _approve(self, shown: "Shown") -> bool:
+        """Approve it once it is confirmed; tell whether there is nothing more to answer."""
+        if not shown.answers.may_approve:
+            _say_why_not(shown)
+            return False
+        if shown.request.risk == "critical" and not self._is_confirmed(shown):
+            return False
+        return self._send(shown.request, "approve")
 
-        arguments = detail.payload["action_requests"][0]["args"]
-        wanted = confirmation(
-            sentence(detail.request), arguments, detail.payload.get("facts"), detail.request.id
-        )  # fmt: skip
-        typed = self._listen(f"To approve, type {wanted.wanted} › ") or ""
-        if wanted.fits(typed):
-            return True
-        say(f"That is not {wanted.wanted}. Nothing was recorded.", "yellow")
-        return False
+    def _reject(self, shown: "Shown") -> bool:
+        """Reject it for a reason; tell whether there is nothing more to answer."""
+        reason = (self._listen("Why not? The agent and whoever asked read it › ") or "").strip()
+        if not reason:
+            say("Nothing was recorded.", "yellow")
+            return False
+        return self._send(shown.request, "reject", reason=reason)
+
+    def _is_confirmed(self, shown: "Shown") -> bool:
+        from agent.cli.inbox.words import to_confirm, unconfirmed
+
+        typed = (self._listen(f"Type {to_confirm(shown.review)} › ") or "").strip()
+        wrong = unconfirmed(typed, shown.review)
+        if wrong:
+            say(wrong, "yellow")
+        return not wrong
 
     def _send(self, seen: "Entry", decision: str, **more: Any) -> bool:
         """Send a decision on what was shown; tell whether there is nothing more to answer."""
@@ -116,12 +111,6 @@ class Deciding:
             self.decided.add(standing.request.id)
         return True
 
-    async def _mine(self, client: "Approvals") -> "list[Shown]":
-        """Read what waits for this person in the thread, in the order of its turn."""
-        page = await client.page("mine", limit=_MOST, thread_id=self._thread_id)
-        found = [await client.detail(one.id) for one in page.requests]
-        return sorted(found, key=_place)
-
     async def _with(self, work: Callable[["Approvals"], Any]) -> Any:
         from agent.cli.approvals import approvals
 
@@ -129,5 +118,21 @@ class Deciding:
             return await work(client)
 
 
-def _place(detail: "Shown") -> int:
-    return [one["this"] for one in detail.payload["turn"]["requests"]].index(True)
+async def _of_their_turns(client: "Approvals", waiting: Sequence[Held]) -> "list[Shown]":
+    """Read all that is undecided in the turns that wait, in order: one of each stands in the thread at a time."""
+    ids = [one["id"] for held in waiting for one in held.payload["turn"]["requests"]]
+    found = [await client.detail(one) for one in ids]
+    return [shown for shown in found if shown.request.state == "asked"]
+
+
+def _say_why_not(shown: "Shown") -> None:
+    for said in (shown.answers.why_not, shown.answers.hint):
+        if said:
+            say(said, "dim")
+
+
+def _prompt(shown: "Shown") -> str:
+    answers = shown.answers
+    offered = [f"a {answers.button}"] if answers.may_approve else []
+    offered += ["r reject"] if answers.may_reject else []
+    return " · ".join([*offered, "Enter leave it", "or go on talking › "])

@@ -1,4 +1,4 @@
-"""The server of --url, over the SDK: what is held there. Foreign errors become one sentence here."""
+"""The server of --url over the SDK: a thread, for `chat`. Foreign errors become one sentence here."""
 
 import json
 import os
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
 #: Name of the graph in langgraph.json.
 GRAPH = "clearance"
-_PAGE = 100
 
 
 @dataclass(frozen=True)
 class Held:
-    """One request that waits for an answer, and where the answer goes."""
+    """One request that is put in a thread."""
 
     thread_id: str
-    interrupt_id: str
     #: As `clearance/approval.py` writes it.
     payload: dict[str, Any]
 
@@ -32,16 +30,6 @@ class Held:
     def request_id(self) -> str:
         """The request's id."""
         return str(self.payload["id"])
-
-    @property
-    def requests(self) -> list[dict[str, Any]]:
-        """All requests of its turn's plan, in order, this one among them."""
-        return list(self.payload["turn"]["requests"])
-
-    @property
-    def sentence(self) -> str:
-        """What will happen."""
-        return next(str(one["sentence"] or one["action"]) for one in self.requests if one["this"])
 
 
 @contextmanager
@@ -71,20 +59,6 @@ def connected(context: typer.Context) -> "Iterator[SyncLangGraphClient]":
         raise Failed(f"What is at {url} does not answer as a LangGraph server does.") from exc
 
 
-def all_held(client: "SyncLangGraphClient") -> list[Held]:
-    """List what waits for an answer in any thread that this caller may see, the longest waiting first."""
-    found: list[Held] = []
-    offset = 0
-    while page := client.threads.search(
-        status="interrupted", limit=_PAGE, offset=offset, sort_by="thread_id", select=["thread_id", "interrupts"]
-    ):
-        for thread in page:
-            waiting = [one for task in thread["interrupts"].values() for one in task]
-            found += _ours(thread["thread_id"], waiting)
-        offset += len(page)
-    return sorted(found, key=lambda held: (str(held.payload.get("requested_at")), held.request_id))
-
-
 def held_in(client: "SyncLangGraphClient", thread_id: str) -> tuple[list[Held], list[dict[str, Any]]]:
     """Read a thread: what waits in it, and its messages.
 
@@ -104,32 +78,10 @@ def held_in(client: "SyncLangGraphClient", thread_id: str) -> tuple[list[Held], 
     return _ours(thread_id, waiting), list(values.get("messages") or [])
 
 
-def find(client: "SyncLangGraphClient", reference: str) -> Held:
-    """Find the held request whose id begins with `reference`.
-
-    Raises:
-        Failed: none does, or several do.
-    """
-    held = all_held(client)
-    wanted = reference.strip().lower()
-    matching = [one for one in held if one.request_id.startswith(wanted)]
-    if len(matching) == 1 and wanted:
-        return matching[0]
-    if matching:
-        known = ", ".join(one.request_id for one in matching[:8])
-        raise Failed(f"{len(matching)} held requests begin with {reference!r}: {known}.", Code.USAGE)
-    for one in held:
-        for other in one.requests:
-            if str(other["id"]).startswith(wanted):
-                first = f"first {one.request_id} is decided: {one.sentence}"
-                raise Failed(f"{other['id']} waits behind another request of its turn; {first}.", Code.NOT_OPEN)
-    raise Failed(f"No request that waits for an answer begins with {line(reference)!r}.", Code.NOT_OPEN)
-
-
 def _ours(thread_id: str, waiting: list[Any]) -> list[Held]:
     """Keep the interrupts that are ours: a server may run other graphs beside this one."""
     return [
-        Held(thread_id, one["id"], one["value"])
+        Held(thread_id, one["value"])
         for one in waiting
         if isinstance(one.get("value"), dict) and {"id", "digest", "action", "turn"} <= one["value"].keys()
     ]

@@ -153,7 +153,9 @@ def _sentence(text: str | None) -> str | None:
 
 
 def _look(concern: Concern) -> Look:
-    return Look(text=plain([*concern.title, *concern.text]), is_bad=concern.is_bad)
+    title, more = plain(concern.title), plain(concern.text)
+    stop = "." if more and title[-1:] not in ".:" else ""
+    return Look(text=f"{title}{stop} {more}".strip(), is_bad=concern.is_bad)
 
 
 def _review(

@@ -1,9 +1,18 @@
 """`clearance inbox`: the inbox in a terminal. It shows and does what the page does, over the approvals API.
 
-app.py      connection, what changes, the switch      lists.py    who must decide what, by when
-request.py  one request and the decision on it        audit.py    the log, is it whole, the switch
-frame.py    bands and keys of every screen            style.tcss  how it looks
-words.py    what is said how; nothing from outside is markup
+app.py           connection, what changes, the switch
+frame.py         who one is, the bands and the keys of every screen
+lists.py         who must decide what, by when
+request.py       one request: read, kept up to date, decided; it puts two things side by side
+  evidence.py      what a reviewer sees, in the order of reading
+    facts.py         what changes: before, after, change; and what stays as it is
+    conversation.py  what led to it, and what stands earlier in the thread
+    activity.py      what went on before, as bars
+  decision.py      what one may answer, and why not
+    edit.py          the form for a change, checked before it is made
+audit.py         the log, is it whole, the switch
+words.py         what is said how; nothing from outside is markup
+style.tcss       how it looks
 """
 
 import asyncio
@@ -30,7 +39,6 @@ async def _show(url: str) -> int:
 
     async with approvals(url) as client:
         # Who is not signed in, or asks where nothing answers, is told so without a screen.
-        await client.counts()
-        app = Inbox(client)
+        app = Inbox(client, await client.me())
         await app.run_async()
         return app.return_code or 0

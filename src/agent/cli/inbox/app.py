@@ -11,7 +11,7 @@ from agent.cli.inbox.frame import unless_left
 from agent.cli.inbox.lists import ListScreen
 from agent.cli.inbox.words import frozen_band
 from agent.cli.terminal import Failed
-from agent.contract import Freeze
+from agent.contract import Freeze, Me
 
 #: Seconds until a broken stream is tried again.
 _AGAIN_S = 3
@@ -40,9 +40,11 @@ class Inbox(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  as textual declares it
     BINDINGS: ClassVar[list[BindingType]] = [("ctrl+c", "quit", "Leave")]
 
-    def __init__(self, approvals: Approvals) -> None:
+    def __init__(self, approvals: Approvals, me: Me) -> None:
         super().__init__()
         self.approvals = approvals
+        #: Whose token the connection carries.
+        self.me = me
         #: None before the first answer.
         self.switch: Freeze | None = None
         #: Why the list is not live; empty when it is.

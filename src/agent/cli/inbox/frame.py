@@ -1,4 +1,4 @@
-"""What every screen of the inbox has: the switch, the bands, the keys."""
+"""What every screen of the inbox has: the switch, who one is, the bands, the keys."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from textual.css.query import NoMatches
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from agent.cli.inbox.words import text
+from agent.cli.inbox.words import joined, text, who
 
 if TYPE_CHECKING:
     from agent.cli.inbox.app import Inbox
@@ -23,9 +23,10 @@ Enter      open, or press the button    /          filter
 .          show what is new             q          leave
                                         ?          these keys
 In a request
-a          to the approve form          n p        next and previous request
-r          to the reason                u          back to the list
-e          to the change form           Esc        close what was opened last
+a          to the approve form          t          earlier in the thread
+r          to the reason                n p        next and previous request
+e          to the change form           u          back to the list
+j k        read on, and back            Esc        close what was opened last
 
 A key moves; only a button that has the focus decides.
 While you type, keys are text. Tab and Enter are enough for everything."""
@@ -58,14 +59,16 @@ class Frame(Screen[None]):
         yield Static(id="connection", classes="hidden", markup=False)
 
     def show_frame(self) -> None:
-        """Show the switch and the connection."""
+        """Show the switch, who one is, and the connection."""
         if not self.query("#switch"):
             return
         switch = self.inbox.switch
         word = Content("") if switch is None else Content.styled(
             " Frozen " if switch.frozen else " Effects on ", "bold reverse" if switch.frozen else "$success"
         )  # fmt: skip
-        self.query_one("#switch", Static).update(Content.assemble(("Clearance inbox", "bold"), "   ", word))
+        self.query_one("#switch", Static).update(
+            joined(Content.styled("Clearance inbox", "bold"), "   ", word, "   ", who(self.inbox.me))
+        )
         self.show_text("#frozen", self.inbox.band)
         self.show_text("#connection", self.inbox.not_live)
 

@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from textual.content import Content
 
+from agent.clearance.panel import is_confirmed
 from agent.clearance.rendering import visible
-from agent.cli.cards import duration, moment
-from agent.contract import Checked, Entry, Event, Freeze
+from agent.cli.cards import duration, moment, roles
+from agent.contract import Checked, Entry, Event, Freeze, Me, Review
 
 #: By risk: the style of its word. The word is always there, too.
 RISKS = {"low": "", "medium": "bold", "high": "bold $warning", "critical": "bold reverse $error"}
@@ -28,8 +27,6 @@ _STATES = {
     "withdrawn": "withdrawn, not done",
 }
 _GONE = "what it said was erased"
-_LONGEST_EFFECT = 60
-_AMOUNT = re.compile(r"\$[\d,]+\.\d\d")
 
 
 def text(said: Any, style: str = "") -> Content:
@@ -59,9 +56,11 @@ def left(until: datetime, now: datetime) -> Content:
     return Content.styled(f"{duration(until - now)} left", "$warning" if until - now < timedelta(hours=1) else "")
 
 
-def needs(approvers: Sequence[str] | None, needed: int) -> str:
-    """Say who has to approve: `2 × treasurer`."""
-    return visible(f"{needed} × {' and '.join(approvers or []) or 'anybody'}")
+def who(me: Me) -> Content:
+    """Say who one is, and what one may decide: `ana, approver`."""
+    if me.kind == "local":
+        return Content.assemble(("local", "bold"), ", no sign-in: everybody here is this person")
+    return joined(text(me.id, "bold"), ", ", text(", ".join(me.roles) or "no role"))
 
 
 def row(entry: Entry, now: datetime, *, is_stale: bool) -> Content:
@@ -75,70 +74,9 @@ def row(entry: Entry, now: datetime, *, is_stale: bool) -> Content:
     elif entry.state != "asked":
         when = Content(state(entry.state))
     else:
-        when = joined(left(entry.expires_at, now), f" · needs {needs(entry.approvers, entry.approvals_needed)}")
+        when = joined(left(entry.expires_at, now), f" · needs {roles(entry.approvers, entry.approvals_needed)}")
     below = joined("   ", "asked by ", text(entry.requested_by), " · ", when)
     return joined(risk, " ", text(sentence(entry), style or "bold"), "\n", below.stylize("dim"))
-
-
-def effect(said: str) -> str:
-    """Say what a button does: the sentence up to its particulars, such as `Transfer $48,250.00`."""
-    short = re.split(r" from |: | \(", said, maxsplit=1)[0]
-    return short if len(short) <= _LONGEST_EFFECT else f"{short[:_LONGEST_EFFECT]}…"
-
-
-@dataclass(frozen=True)
-class Confirmation:
-    """What a person types before something critical."""
-
-    #: What to type, as it is shown: an amount, a name, an id.
-    wanted: str
-    is_amount: bool
-
-    def fits(self, typed: str) -> bool:
-        """Tell whether this is it: an amount with or without separators and $, a name in any case."""
-        if self.is_amount:
-            return _amount(typed) is not None and _amount(typed) == _amount(self.wanted)
-        return " ".join(typed.split()).casefold() == self.wanted.casefold()
-
-
-def confirmation(said: str, arguments: dict[str, Any], facts: dict[str, Any] | None, request_id: str) -> Confirmation:
-    """Give what confirms a critical request: its amount, else the name it concerns, else an id."""
-    amount = _amount(str(arguments.get("amount", "")))
-    if amount is not None:
-        return Confirmation(f"${amount:,.2f}", is_amount=True)
-    found = _AMOUNT.search(said)
-    if found is not None:
-        return Confirmation(found[0], is_amount=True)
-    name = str((facts or {}).get("name", ""))
-    # A name that holds hidden or look-alike characters cannot be typed from what one sees.
-    if name and name.isascii() and name.isprintable() and not name.startswith('"') and len(name) <= _LONGEST_EFFECT:
-        return Confirmation(name, is_amount=False)
-    ids = [str(value) for key, value in arguments.items() if key.endswith("_id")]
-    return Confirmation(ids[0] if ids else request_id[:8], is_amount=False)
-
-
-def facts_table(shown: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
-    """List facts as (label, text), before and after in one: `Payer has` and `Payer then has` become `… → …`."""
-    after = {one["label"].replace(" then ", " ", 1): one for one in shown if " then " in one["label"]}
-    before = {one["label"] for one in shown}
-    rows = []
-    for one in shown:
-        label = one["label"]
-        if label in after and after[label]["label"] != label:
-            rows.append((visible(label), visible(f"{one['text']} → {after[label]['text']}")))
-        elif " then " not in label or label.replace(" then ", " ", 1) not in before:
-            rows.append((visible(label), visible(one["text"])))
-    return rows
-
-
-def changed_facts(before: Sequence[dict[str, str]], after: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
-    """List what an edit changes of the facts, as (label, `before → after`)."""
-    was = {one["label"]: one["text"] for one in before}
-    return [
-        (visible(one["label"]), visible(f"{was.get(one['label'], '–')} → {one['text']}"))
-        for one in after
-        if was.get(one["label"]) != one["text"]
-    ]
 
 
 def grid(rows: Sequence[tuple[str, str]]) -> Content:
@@ -178,15 +116,28 @@ def check_report(checked: Checked) -> str:
     """Say whose word a change still needs."""
     if checked.is_enough:
         return "This does less than what was asked, so your change is your approval."
-    return f"It then waits for somebody else: it needs {needs(checked.approvers, checked.approvals_needed)}."
+    return f"It then waits for somebody else: it needs {roles(checked.approvers, checked.approvals_needed)}."
 
 
-def _amount(typed: str) -> Decimal | None:
-    try:
-        amount = Decimal(typed.strip().removeprefix("$").strip().replace(",", ""))
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and abs(amount) < 10**15 else None
+def change_button(checked: Checked) -> str:
+    """Say what a change does, as its button does."""
+    review = checked.review
+    if checked.is_enough:
+        return f"{review.verb} {review.what} instead"
+    return f"Ask for {review.verb.lower()} {review.what} instead"
+
+
+def to_confirm(review: Review) -> str:
+    """Say what a person types before something critical: `the amount, 48,250.00`."""
+    return visible(f"{review.confirm_is}, {review.confirm}")
+
+
+def unconfirmed(typed: str, review: Review) -> str:
+    """Say that what was typed confirms nothing; empty where it does."""
+    if is_confirmed(typed, review.confirm):
+        return ""
+    was = f"You typed {typed}" if typed else "You typed nothing"
+    return f"{was}; type {to_confirm(review)}. Nothing was recorded."
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,134 @@
+"""What a reviewer sees of a request, in the order of reading: what it does, what is odd, what changes, why."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Collapsible, Static
+
+from agent.cli.cards import moment, roles
+from agent.cli.inbox.activity import ActivityChart
+from agent.cli.inbox.conversation import Conversation
+from agent.cli.inbox.facts import changes_table, facts_grid
+from agent.cli.inbox.words import RISKS, event_line, grid, joined, left, state, text
+from agent.contract import Review, Shown
+
+
+class Evidence(VerticalScroll):
+    """All that is known of a request, and on top what became of an answer."""
+
+    def __init__(self) -> None:
+        super().__init__(id="evidence")
+
+    def compose(self) -> ComposeResult:
+        """Give the widgets."""
+        yield Static(id="report", classes="hidden", markup=False)
+        yield Static("Reading…", id="heading", markup=False)
+        for part in ("notice", "vitals", "look-first", "changes-title", "changes", "facts", "arguments", "turn"):
+            yield Static(id=part, markup=False)
+        yield Conversation()
+        yield ActivityChart()
+        yield Static(id="history", markup=False)
+
+    async def show(self, shown: Shown, now: datetime) -> None:
+        """Show a request."""
+        entry, review, payload = shown.request, shown.review, shown.payload
+        self._fill("#heading", joined(
+            Content.styled(f" {entry.risk} risk ", RISKS.get(entry.risk, "")), "  ", _heading(review)
+        ))  # fmt: skip
+        self._fill("#notice", text(f"Asked again: {entry.notice}", "$warning") if entry.notice else None)
+        self.show_vitals(shown, now)
+        first = [text(one.text, "$error" if one.is_bad else "$warning") for one in shown.look_first]
+        self._fill("#look-first", _section("Look at these first", Content("\n").join(first)) if first else None)
+        self._show_changes(review)
+        arguments = [(name, text(value).plain) for name, value in arguments_of(shown).items() if value != ""]
+        self._fill("#arguments", _section("Exactly this is asked for", grid(arguments)) if arguments else None)
+        self._fill("#turn", _section("The whole turn", _turn(payload["turn"]["requests"])))
+        await self.query_one(Conversation).show(shown.talk, shown.earlier)
+        self.query_one(ActivityChart).show(shown.activity)
+        history = Content("\n").join([event_line(event) for event in shown.history])
+        ids = text(f"Request {entry.id} · thread {entry.thread_id}", "dim")
+        self._fill("#history", _section("What happened so far", joined(history, "\n", ids)))
+
+    def show_vitals(self, shown: Shown, now: datetime) -> None:
+        """Show how it stands, until when, and whom it needs; time goes on, so this is drawn each second."""
+        entry = shown.request
+        given = entry.approvals_given
+        none = ", none given yet" if entry.state == "asked" else ""
+        by = f", given by {', '.join(given)}" if given else none
+        until = joined(f"{moment(entry.expires_at)}, ", left(entry.expires_at, now))
+        rows: list[tuple[str, Content]] = [
+            ("State", text(state(entry.state), "bold")),
+            ("Until", until if entry.state == "asked" else text(moment(entry.expires_at))),
+            ("Needs", text(roles(entry.approvers, entry.approvals_needed) + by)),
+            ("Because of", text(entry.rule)),
+            ("Asked by", text(f"{entry.requested_by}, {moment(entry.requested_at)}")),
+        ]
+        if shown.receipt is not None:
+            rows.insert(1, ("Receipt", text(shown.receipt.sentence or "what it said was erased", "bold")))
+        self._fill("#vitals", Content("\n").join(
+            [joined(Content.styled(label.ljust(12), "dim"), said) for label, said in rows]
+        ))  # fmt: skip
+
+    def report(self, said: str, kind: str) -> None:
+        """Say on top what happened: `good`, `caution` or `danger`."""
+        report = self.query_one("#report", Static)
+        report.update(text(said, "bold"))
+        report.set_classes(kind)
+        self.scroll_home(animate=False)
+
+    def hide_report(self) -> None:
+        """Take away what was said on top."""
+        self.query_one("#report").add_class("hidden")
+
+    def toggle_earlier(self) -> None:
+        """Open what stands earlier in the thread, and go there; or close it."""
+        self.query_one(Conversation).toggle_earlier()
+
+    def fold(self) -> None:
+        """Close what was opened."""
+        for one in self.query(Collapsible):
+            one.collapsed = True
+
+    def _show_changes(self, review: Review) -> None:
+        read = "as it was when it was asked"
+        if review.read_at is not None:
+            read = f"read at {review.read_at.astimezone(UTC):%H:%M:%S} UTC"
+        has_any = bool(review.changes or review.facts)
+        self._fill("#changes-title", text(f"What changes, {read}", "bold $primary") if has_any else None)
+        place = self.query_one("#changes", Static)
+        place.update(changes_table(review.changes))
+        place.set_class(not review.changes, "hidden")
+        self._fill("#facts", facts_grid(review.facts) if review.facts else None)
+
+    def _fill(self, where: str, said: Content | None) -> None:
+        place = self.query_one(where, Static)
+        place.update(said or "")
+        place.set_class(said is None, "hidden")
+
+
+def arguments_of(shown: Shown) -> dict[str, Any]:
+    """Give what the action is called with, as it is safe to show."""
+    return dict(shown.payload["action_requests"][0]["args"])
+
+
+def _heading(review: Review) -> Content:
+    does = " ".join(part for part in (review.heading, review.what) if part)
+    return joined(text(does, "bold"), f" {text(review.who).plain}" if review.who else "")
+
+
+def _section(title: str, body: Content) -> Content:
+    return joined(text(title, "bold $primary"), "\n", body)
+
+
+def _turn(requests: Sequence[dict[str, Any]]) -> Content:
+    lines = []
+    for number, one in enumerate(requests, 1):
+        style = "bold" if one["this"] else ""
+        said = text(one["sentence"] or one["action"], style)
+        mark = Content.styled(f"{'→' if one['this'] else ' '} {number}  ", style)
+        lines.append(joined(mark, said, text(f" ({state(one['state'])})", "dim")))
+    return Content("\n").join(lines)
