@@ -20,10 +20,11 @@ from agent.db.tables import refusals
 from agent.server.tokens import DEVELOPMENT
 from tests.attacks.targets import Attacker, Case, Held, Reply, Target
 from tests.support.aegra import Aegra
+from tests.support.command import run
 from tests.support.conversation import GRAPH, Conversation, connected
 from tests.support.provider import make_claims
 from tests.support.server import AUTH_SECRET
-from tests.support.tokens import bearer
+from tests.support.tokens import bearer, token
 from tests.support.world import Person
 
 STORMS = 20
@@ -133,6 +134,22 @@ async def test_a_rejection_tells_olga_the_reason_and_moves_nothing(case: Case, h
     assert "the invoice is paid" in await last_words(case.olga, held.thread_id)
     assert (await decide(case.ben, held)).status == 409
     assert case.effects() == []
+
+
+async def test_an_approver_lists_and_approves_with_the_command(
+    case: Case, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert case.ana.person
+    monkeypatch.setenv("CLEARANCE_TOKEN", token(case.ana.person))
+    monkeypatch.setenv("LANGGRAPH_URL", case.target.url)
+
+    listed = await asyncio.to_thread(run, "pending", "--mine", "--json")
+    done = await asyncio.to_thread(run, "approve", held.question["id"][:10], "--digest", held.question["digest"])
+
+    assert held.question["id"] in [one["id"] for one in listed.json]
+    assert (done.code, done.err) == (0, "")
+    assert "Transferred $5,000.00" in done.out
+    assert case.effects() == [held.effect]
 
 
 async def test_what_is_edited_happens_as_edited(case: Case, held: Held) -> None:

@@ -134,7 +134,12 @@ def test_a_setting_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    "command", [("pending",), ("show", "a"), ("approve", "a"), ("chat", "hello"), ("watch",)], ids=" ".join
+    "command",
+    [
+        *(("pending",), ("pending", "--mine"), ("show", "a"), ("approve", "a"), ("reject", "a", "--reason", "no")),
+        *(("edit", "a", "--set", "amount=1"), ("chat", "hello"), ("watch",)),
+    ],
+    ids=" ".join,
 )
 def test_a_server_that_does_not_answer_is_one_sentence(command: tuple[str, ...]) -> None:
     ran = run("--url", "http://127.0.0.1:1", *command)
@@ -147,6 +152,8 @@ def test_a_server_that_does_not_answer_is_one_sentence(command: tuple[str, ...])
 @pytest.mark.parametrize(
     "command",
     [
+        ("show", " "),
+        ("approve", "a", "--revision", "one"),
         ("reject", "a"),
         ("reject", "a", "--reason", " "),
         ("edit", "a"),

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -143,6 +144,8 @@ async def test_an_edit_is_checked_first_and_then_made(walled: Server, talk: Conv
     checked = (await call(walled, ANA, "POST", f"/requests/{request['id']}/check", json=change)).json()
     wrong = await call(walled, ANA, "POST", f"/requests/{request['id']}/check",
                        json={**change, "arguments": {"amount": "-1"}})  # fmt: skip
+    same = await call(walled, ANA, "POST", f"/requests/{request['id']}/check",
+                      json={**change, "arguments": {"amount": "6001.00"}})  # fmt: skip
     before = (await call(walled, ANA, "GET", f"/requests/{request['id']}")).json()["request"]
     made = await decide(walled, ANA, request, "edit", arguments={"amount": "1506"})
 
@@ -150,6 +153,8 @@ async def test_an_edit_is_checked_first_and_then_made(walled: Server, talk: Conv
     assert checked["is_enough"]
     assert wrong.status_code == 422
     assert "amount" in wrong.json()["detail"]
+    assert same.status_code == 422
+    assert "nothing is changed" in same.json()["detail"]
     assert before["revision"] == 1
     assert "Transferred $1,506.00" in made.json()["sentence"]
 
@@ -264,6 +269,212 @@ async def test_counts_audit_and_verification_are_there(walled: Server, talk: Con
     assert counts["mine"] >= 1
     assert before == older
     assert whole["is_whole"], whole
+
+
+async def test_me_tells_whose_token_it_is(walled: Server) -> None:
+    ana, olga = [(await call(walled, person, "GET", "/me")).json() for person in (ANA, OLGA)]
+
+    assert ana == {"id": "ana", "kind": "person", "roles": ["approver"], "is_decider": True}
+    assert olga == {"id": "olga", "kind": "person", "roles": [], "is_decider": False}
+
+
+async def test_a_request_is_looked_up_by_the_beginning_of_its_id_open_or_not(
+    walled: Server, talk: Conversation
+) -> None:
+    (request,) = await held(walled, talk, "transfer 1,513 from A-2001 to A-2003")
+    prefix = {"begins": request["id"][:10]}
+
+    waiting = (await call(walled, ANA, "GET", "/lookup", params=prefix)).json()
+    await decide(walled, ANA, request)
+    decided = (await call(walled, OLGA, "GET", "/lookup", params=prefix)).json()
+    stranger = await call(walled, Person("nora"), "GET", "/lookup", params=prefix)
+    wrong = [await call(walled, ANA, "GET", "/lookup", params={"begins": text}) for text in ("", "%", "G", "a" * 101)]
+
+    assert waiting == [request]
+    assert [(one["state"], one["approvals_given"]) for one in decided] == [("executed", ["ana"])]
+    assert (stranger.status_code, stranger.json()) == (200, [])
+    assert [answer.status_code for answer in wrong] == [422] * 4
+
+
+async def test_a_look_up_lists_at_most_so_many_by_id(walled: Server, talk: Conversation) -> None:
+    for _ in range(17):  # two of them begin with the same digit
+        (request,) = await held(walled, talk, "transfer 1,514 from A-2001 to A-2003")
+    found = [
+        (await call(walled, ANA, "GET", "/lookup", params={"begins": digit})).json() for digit in "0123456789abcdef"
+    ]
+    several = next(ids for ids in ([one["id"] for one in some] for some in found) if len(ids) > 1)
+
+    one = (await call(walled, ANA, "GET", "/lookup", params={"begins": several[0][0], "limit": 1})).json()
+
+    assert several == sorted(several)
+    assert [entry["id"] for entry in one] == several[:1]
+    await decide(walled, ANA, request, "reject")
+
+
+async def shown(server: Server, person: Person, request: dict[str, Any]) -> dict[str, Any]:
+    """Read one request as somebody."""
+    answer: dict[str, Any] = (await call(server, person, "GET", f"/requests/{request['id']}")).json()
+    return answer
+
+
+async def test_an_open_request_is_shown_as_things_stand_with_what_was(walled: Server, talk: Conversation) -> None:
+    (request,) = await held(walled, talk, "transfer 6,015 from A-2001 to A-2003")
+    first = await shown(walled, ANA, request)
+    (other,) = await held(walled, await converse(talk.client), "transfer 1,516 from A-2001 to A-2004")
+    await decide(walled, ANA, other)
+
+    now = await shown(walled, ANA, request)
+
+    (before,), (after,) = [
+        [change for change in one["review"]["changes"] if change["label"] == "Balance of A-2001"]
+        for one in (first, now)
+    ]
+    assert before["was"] is None
+    assert dollars(before["before"]) - dollars(before["after"]) == 6_015
+    assert before["change"] == "−$6,015.00"
+    assert after["was"] == before["before"]
+    assert dollars(after["was"]) - dollars(after["before"]) == 1_516
+    facts = {fact["label"]: fact for fact in now["review"]["facts"]}
+    assert facts["Requester sent in 24 h"]["was"] is not None
+    assert facts["Paying account"] == {"label": "Paying account", "text": "open", "was": None}
+    assert datetime.fromisoformat(now["review"]["read_at"]) > datetime.fromisoformat(first["review"]["read_at"])
+    assert (now["review"]["heading"], now["review"]["what"]) == ("Transfer", "$6,015.00")
+    words = {"why_not": "", "hint": "", "button": "Transfer $6,015.00", "after_press": "Runs at once."}
+    assert now["answers"] == {"may_approve": True, "may_reject": True, "may_edit": True, "may_close": False, **words}
+
+
+def dollars(text: str) -> float:
+    """Read `$1,234.00`."""
+    return float(text.strip("$").replace(",", ""))
+
+
+async def test_activity_tells_what_went_before_and_what_this_would_add(walled: Server, talk: Conversation) -> None:
+    (other,) = await held(walled, talk, "transfer 1,517 from A-2001 to A-2003")
+    await decide(walled, ANA, other)
+    (request,) = await held(walled, await converse(talk.client), "transfer 1,518 from A-2001 to A-2003")
+
+    activity = (await shown(walled, ANA, request))["activity"]
+
+    today = datetime.now(UTC).date().isoformat()
+    assert (activity["title"], activity["of"]) == ("Sent per day", "A-2001")
+    assert activity["this"] == {"day": today, "value": 151_800, "text": "$1,518.00"}
+    assert activity["days"][-1]["day"] == today
+    assert activity["days"][-1]["value"] >= 151_700
+    assert [day["day"] for day in activity["days"]] == sorted({day["day"] for day in activity["days"]})
+    await decide(walled, ANA, request, "reject")
+    assert (await shown(walled, ANA, request))["activity"] is None
+
+
+async def test_something_critical_says_what_to_type_and_an_approval_of_two_how_many(
+    walled: Server, talk: Conversation
+) -> None:
+    (request,) = await held(walled, talk, "transfer 30,019 from A-2001 to A-2003")
+
+    first = await shown(walled, TESS, request)
+    await decide(walled, TESS, request)
+    own, second = await shown(walled, TESS, request), await shown(walled, TOM, request)
+
+    assert first["request"]["risk"] == "critical"
+    assert (first["review"]["confirm"], first["review"]["confirm_is"]) == ("30,019.00", "the amount")
+    assert first["answers"]["button"] == "Approve $30,019.00, 1 of 2"
+    assert not own["answers"]["may_approve"]
+    assert own["answers"]["why_not"] == "You approved it; 1 more person has to."
+    assert second["answers"]["button"] == "Transfer $30,019.00"
+    await decide(walled, TOM, request, "reject")
+
+
+async def test_who_may_not_decide_hears_why(walled: Server, talk: Conversation) -> None:
+    (request,) = await held(walled, talk, "transfer 30,020 from A-2001 to A-2003")
+
+    asked, lacks = [(await shown(walled, person, request))["answers"] for person in (OLGA, ANA)]
+
+    assert asked["why_not"] == "You asked for this, so others decide."
+    assert lacks["why_not"] == "Who holds the role treasurer decides this."
+    for answers in (asked, lacks):
+        assert not any(answers[name] for name in ("may_approve", "may_reject", "may_edit", "may_close"))
+    await decide(walled, TESS, request, "reject")
+
+
+async def test_what_is_asked_again_says_so_and_what_changed(walled: Server, talk: Conversation) -> None:
+    (request,) = await held(walled, talk, "transfer 1,521 from A-2001 to A-2010")
+    (other,) = await held(walled, await converse(talk.client), "transfer 1,522 from A-2001 to A-2010")
+    await decide(walled, ANA, other)
+
+    stale = await shown(walled, ANA, request)
+    again = await decide(walled, ANA, request)
+    now = await shown(walled, ANA, request)
+
+    assert stale["look_first"][0]["is_bad"]
+    assert stale["look_first"][0]["text"].startswith("Not as it was when it was asked for: New payee.")
+    assert (again.json()["receipt"], again.json()["request"]["revision"]) == (None, 2)
+    assert again.json()["sentence"].startswith("It is asked again:")
+    assert "new payee" in now["request"]["notice"]
+    assert now["look_first"][0]["text"].startswith("Asked again.")
+    assert [change["was"] for change in now["review"]["changes"]] == [None] * 3  # the new facts are what was asked
+    assert (await decide(walled, ANA, now["request"])).json()["receipt"]["outcome"] == "executed"
+
+
+async def test_the_talk_and_what_stands_before_it_tell_people_from_look_ups_and_the_model(
+    walled: Server, talk: Conversation
+) -> None:
+    await talk.say("show account A-2001")
+    (request,) = await held(walled, talk, "transfer 1,523 from A-2001 to A-2003")
+
+    detail = await shown(walled, ANA, request)
+
+    assert [(said["kind"], said["by"]) for said in detail["talk"]] == [("person", "olga"), ("model", "")]
+    assert detail["talk"][0]["text"] == "transfer 1,523 from A-2001 to A-2003"
+    assert [(said["kind"], said["by"]) for said in detail["earlier"]] == [
+        *(("model", ""), ("lookup", "get_account"), ("model", ""), ("person", "olga"))
+    ]
+    assert "Account A-2001" in detail["earlier"][0]["text"]
+    assert (detail["earlier"][3]["text"], detail["talk"][0]["at"] is None) == ("show account A-2001", False)
+
+
+async def test_what_is_decided_is_shown_as_it_was_asked_with_how_it_ended(walled: Server, talk: Conversation) -> None:
+    rejected, done = await held(walled, talk, "transfer 1,524 from A-2001 to A-2003 and 1,525 from A-2001 to A-2003")
+    await decide(walled, ANA, done)
+    approved = await shown(walled, ANA, done)
+    await decide(walled, ANA, rejected, "reject", reason="paid")
+    await _last_words(talk)
+
+    not_done, was_done = await shown(walled, ANA, rejected), await shown(walled, ANA, done)
+
+    assert [one["review"]["heading"] for one in (approved, not_done, was_done)] == [
+        *("Will transfer", "Not transferred:", "Transferred")
+    ]
+    assert not_done["receipt"]["sentence"] == "Not done: ana rejected it: paid"
+    assert not_done["review"]["read_at"] is None
+    assert (not_done["look_first"], not_done["answers"]["may_reject"], not_done["thread"]) == ([], False, "unknown")
+    assert [event["event"] for event in not_done["history"]] == ["requested", "rejected"]
+
+
+async def test_hidden_characters_in_names_and_words_are_shown_as_code_points(
+    walled: Server, talk: Conversation
+) -> None:
+    with sqlite3.connect(walled.folder / "clearance.db", timeout=20) as connection:
+        account = "SELECT customer_id FROM accounts WHERE account_id = 'A-2004'"
+        (before,) = connection.execute(f"SELECT name FROM customers WHERE customer_id = ({account})").fetchone()
+        rename = "UPDATE customers SET name = ? WHERE customer_id = (" + account + ")"
+        connection.execute(rename, ("Tom \u202egnp\u200b",))
+    try:
+        (request,) = await held(walled, talk, "transfer 6,026 from A-2001 to A-2004 for \u202erent")
+        read = await call(walled, ANA, "GET", f"/requests/{request['id']}")
+    finally:
+        with sqlite3.connect(walled.folder / "clearance.db", timeout=20) as connection:
+            connection.execute(rename, (before,))
+        connection.close()
+
+    detail = read.json()
+    text = json.dumps(detail, ensure_ascii=False)
+    assert not {"\u202e", "\u200b"} & set(text)
+    name = r'"Tom \u202egnp\u200b"'
+    assert name in detail["request"]["sentence"]
+    assert name in detail["review"]["who"]
+    assert name in [change["of"] for change in detail["review"]["changes"]]
+    assert detail["look_first"][0]["is_bad"]
+    assert "‹U+202E›rent" in detail["talk"][0]["text"]
+    await decide(walled, ANA, request, "reject")
 
 
 async def test_without_a_token_every_route_answers_401_and_a_cookie_is_none(walled: Server) -> None:

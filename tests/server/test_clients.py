@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from langgraph_sdk import get_sync_client
 
-import agent.cli.threads
-from agent.cli.server import Held
+from agent.cli.approvals import Approvals
+from agent.contract import Shown
 from tests.support.command import Ran, run
 from tests.support.server import ROOT, Server
 
@@ -38,8 +38,27 @@ def _hold(sentence: str) -> dict[str, Any]:
     """Say something that is held, and give what `pending` then lists for it."""
     before = {held["id"] for held in _pending()}
     assert run("chat", sentence).code == 0
-    (held,) = [held for held in _pending() if held["id"] not in before]
-    return held
+    held = [held for held in _pending() if held["id"] not in before]
+    return min(held, key=lambda one: [other["this"] for other in _turn(one["id"])].index(True))
+
+
+def _shown(request_id: str) -> dict[str, Any]:
+    shown: dict[str, Any] = run("show", request_id, "--json").json
+    return shown
+
+
+def _turn(request_id: str) -> list[dict[str, Any]]:
+    """Give the requests of a request's turn, in order."""
+    requests: list[dict[str, Any]] = _shown(request_id)["payload"]["turn"]["requests"]
+    return requests
+
+
+def _interrupt(server: Server, thread_id: str) -> str:
+    """Give the id of the one question that is put in a thread."""
+    with get_sync_client(url=server.url, api_key=None) as client:
+        state: Any = client.threads.get_state(thread_id)
+    (interrupt,) = [interrupt for task in state["tasks"] for interrupt in task["interrupts"]]
+    return str(interrupt["id"])
 
 
 def _script(name: str, *arguments: str) -> str:
@@ -80,7 +99,8 @@ def test_chat_goes_on_in_a_thread_and_shows_what_is_held_there() -> None:
     assert held["id"][:8] in ran.out  # the card, before the new message
     assert "A-2004" in ran.out
     assert "→ transfer_funds(" not in ran.out  # an earlier call is not told as a new one
-    assert run("show", held["id"]).code == 3  # the message withdrew it
+    assert run("approve", held["id"]).code == 3  # the message withdrew it
+    assert "withdrawn, because a new message came" in run("show", held["id"]).out
 
 
 def test_chat_in_a_thread_that_does_not_exist_is_3() -> None:
@@ -123,30 +143,48 @@ def test_a_refused_answer_is_4_and_the_request_stays_open() -> None:
 
     wrong = run("edit", held["id"], "--set", "amount=some")
     unknown = run("edit", held["id"], "--set", "colour=red")
+    refused = run("approve", held["id"], "--digest", "0" * 64)
 
-    assert (wrong.code, unknown.code) == (4, 4)
+    assert (wrong.code, unknown.code, refused.code) == (4, 4, 4)
     assert "amount must be dollars" in wrong.out
     assert "colour" in unknown.out
-    assert "Asked again: The last answer was refused" in run("show", held["id"]).out
+    assert "Asked again. The last answer was refused: it is about other arguments" in run("show", held["id"]).out
     assert run("approve", held["id"]).code == 0
 
 
-def test_the_first_of_a_plan_waits_for_the_rest_and_then_both_are_told() -> None:
-    first = _hold("transfer 3,400 from A-2001 to A-2003 and 3,500 from A-2001 to A-2003")
-    second = first["turn"]["requests"][1]["id"]
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["in-order", "the-second-first"])
+def test_one_of_a_plan_waits_for_the_rest_and_then_both_are_told(order: tuple[int, int]) -> None:
+    ids = [
+        one["id"] for one in _turn(_hold("transfer 3,400 from A-2001 to A-2003 and 3,500 from A-2001 to A-2003")["id"])
+    ]
+    amounts = ["$3,400.00", "$3,500.00"]
+    one, other = order
 
-    early = run("approve", second)
-    recorded = run("approve", first["id"])
-    done = run("approve", second)
+    recorded = run("approve", ids[one])
+    again = run("approve", ids[one])
+    done = run("approve", ids[other])
 
-    assert early.code == 3
-    assert f"first {first['id']} is decided" in early.err
     assert recorded.code == 0
     assert "carried out when the rest of its turn is decided, 1 to go" in recorded.out
-    assert f"Now held: {second[:8]}" in recorded.out
+    assert f"Now held: {ids[other][:8]}" in recorded.out
+    assert again.code == 3
+    assert "no longer waits for an answer. It is approved" in again.err
     assert done.code == 0
-    assert "Transferred $3,500.00" in done.out
-    assert "Also: Transferred $3,400.00" in done.out
+    assert f"Transferred {amounts[other]}" in done.out
+    assert f"Also: Transferred {amounts[one]}" in done.out
+
+
+def test_rejecting_one_of_a_plan_tells_what_became_of_the_other() -> None:
+    ids = [
+        one["id"] for one in _turn(_hold("transfer 3,410 from A-2001 to A-2003 and 3,510 from A-2001 to A-2003")["id"])
+    ]
+
+    assert run("approve", ids[1]).code == 0
+    rejected = run("reject", ids[0], "--reason", "paid already")
+
+    assert rejected.code == 0
+    assert "local rejected it: paid already" in rejected.out
+    assert "Also: Transferred $3,510.00" in rejected.out
 
 
 def test_one_of_two_approvals_is_recorded_and_the_same_person_cannot_give_both() -> None:
@@ -176,7 +214,7 @@ def test_an_approved_request_that_cannot_be_done_any_more_is_5() -> None:
 
 def test_an_approved_request_whose_facts_changed_is_asked_again_and_5() -> None:
     held = _hold("transfer 1,500 from A-2001 to A-2010")
-    assert held["facts"]["is_new_payee"] is True
+    assert _shown(held["id"])["payload"]["facts"]["is_new_payee"] is True
     assert run("approve", _hold("transfer 1,200 from A-2001 to A-2010")["id"]).code == 0
 
     ran = run("approve", held["id"])
@@ -214,10 +252,17 @@ def test_who_answers_second_is_told_so_and_gets_3(
     mine: list[str], theirs: dict[str, Any], own_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = _hold("transfer 3,700 from A-2001 to A-2003")
-    stale = Held(held["thread_id"], held["interrupt_id"], held)
+    stale = [Shown.model_validate(_shown(held["id"]))]
+    interrupt = _interrupt(own_server, held["thread_id"])
     with get_sync_client(url=own_server.url, api_key=None) as client:
-        client.runs.wait(held["thread_id"], "clearance", command={"resume": {held["interrupt_id"]: theirs}})
-    monkeypatch.setattr(agent.cli.threads, "find", lambda *_: stale)
+        client.runs.wait(held["thread_id"], "clearance", command={"resume": {interrupt: theirs}})
+    read = Approvals.detail
+
+    async def detail(self: Approvals, request_id: str) -> Shown:
+        """Give what was seen before the other answer, the first time."""
+        return stale.pop() if stale else await read(self, request_id)
+
+    monkeypatch.setattr(Approvals, "detail", detail)
 
     ran = run(mine[0], held["id"], *mine[1:])
 
@@ -239,8 +284,9 @@ def test_show_and_pending_tell_people_and_programs_the_same() -> None:
     shown: Ran = run("show", held["id"], "--json")
     table = run("pending").out
 
-    assert shown.json == held
-    assert {"thread_id", "interrupt_id", "id", "digest", "message", "risk_level", "shown_facts"} <= held.keys()
+    assert shown.json["request"] == held
+    assert {"thread_id", "id", "digest", "sentence", "risk", "approvals_given"} <= held.keys()
+    assert {"id", "digest", "message", "risk_level", "shown_facts"} <= shown.json["payload"].keys()
     assert held["id"][:8] in table
     assert "$4,100.00" in table
 
@@ -250,15 +296,17 @@ def test_what_people_wrote_cannot_reach_the_terminal_as_control_characters() -> 
     held = _hold(f"transfer 4,200 from A-2001 to A-2003 for {'[red]rent[/red]'} \u202egnp.exe")
 
     run("reject", held["id"], "--reason", hostile)
-    shown = run("show", held["id"]).err + run("chat", "--thread", held["thread_id"], hostile).out + run("pending").out
+    receipt = run("show", held["id"]).out
+    shown = receipt + run("chat", "--thread", held["thread_id"], hostile).out + run("pending").out
     card = run("show", _hold("transfer 4,300 from A-2001 to A-2003 for \u202egnp.exe [bold]x[/bold]")["id"]).out
 
+    assert "local rejected it: ‹U+001B›]0;owned" in receipt
     for text in (shown, card):
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text)
     assert "‹U+202E›gnp.exe [bold]x[/bold]" in card
 
 
-def test_the_three_scripts_hold_list_and_resume() -> None:
+def test_the_three_scripts_hold_list_and_resume(own_server: Server) -> None:
     said = _script("chat", "transfer 4,400 from A-2001 to A-2003")
     (thread,) = [line.split()[1] for line in said.splitlines() if line.startswith("thread ")]
     listed = _script("pending").splitlines()
@@ -266,7 +314,7 @@ def test_the_three_scripts_hold_list_and_resume() -> None:
     interrupt = listed[at].split()[3]
 
     refused = _script("resume", thread, interrupt, "edit", "amount=nothing")
-    (again,) = [held["interrupt_id"] for held in _pending() if held["thread_id"] == thread]
+    again = _interrupt(own_server, thread)
     done = _script("resume", thread, again, "edit", "amount=4000")
 
     assert "Transfer $4,400.00" in said
@@ -279,10 +327,10 @@ def test_the_three_scripts_hold_list_and_resume() -> None:
 @pytest.mark.parametrize(
     ("decision", "said"), [(["approve"], "Transferred $4,500.00"), (["reject", "not now"], "rejected it: not now")]
 )
-def test_the_resume_script_approves_and_rejects(decision: list[str], said: str) -> None:
+def test_the_resume_script_approves_and_rejects(decision: list[str], said: str, own_server: Server) -> None:
     held = _hold("transfer 4,500 from A-2001 to A-2003")
 
-    assert said in _script("resume", held["thread_id"], held["interrupt_id"], *decision)
+    assert said in _script("resume", held["thread_id"], _interrupt(own_server, held["thread_id"]), *decision)
 
 
 def test_the_chat_script_streams_words_calls_and_progress() -> None:

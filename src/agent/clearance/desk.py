@@ -192,7 +192,11 @@ class Desk:
                 return Refusal(CLOSED, f"it is {request.state} already.")
             if (request.digest, request.revision) != (seen.digest, seen.revision):
                 return Refusal("changed", "the request changed after this page was made.")
-            return check_edit(log, self._gate.judge, request, answer, viewer)
+            checked = check_edit(log, self._gate.judge, request, answer, viewer)
+            if isinstance(checked, Checked) and checked.judged.digest == request.digest:
+                # Sent as a decision it would be an approval of what is asked for.
+                raise WrongInputError("arguments: nothing is changed by them; approve it as it is")
+            return checked
 
         return await self._gate.write(work)
 
