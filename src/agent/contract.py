@@ -255,3 +255,24 @@ class Whole(BaseModel):
     head: str
     broken_at: int | None
     reason: str | None
+
+
+class Reviewer(BaseModel):
+    """One person's decisions."""
+
+    person: str
+    decisions: int
+    approved: int
+    edited: int
+    rejected: int
+    median_s: float = Field(description="seconds from the question to the decision, at the median")
+    hasty: int = Field(description="approvals within `hasty_s` seconds of the question")
+
+
+class Statistics(BaseModel):
+    """How awake reviewers are, and how much policy asks."""
+
+    since: datetime
+    hasty_s: float
+    reviewers: list[Reviewer] = Field(description="most decisions first")
+    verdicts: dict[str, dict[str, int]] = Field(description="requests by action and verdict: allow, ask, deny")

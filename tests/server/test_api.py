@@ -108,6 +108,20 @@ async def test_what_is_out_of_the_ordinary_is_told_first(walled: Server, talk: C
     await decide(walled, ANA, request, "reject")
 
 
+async def test_how_awake_reviewers_are_is_told_to_those_who_decide(walled: Server, talk: Conversation) -> None:
+    (request,) = await held(walled, talk, "transfer 1,507 from A-2001 to A-2003")
+    await decide(walled, TOM, request, "reject", reason="not today")
+
+    told = (await call(walled, ANA, "GET", "/statistics", params={"days": 1})).json()
+    refused = await call(walled, OLGA, "GET", "/statistics")
+
+    (tom,) = [one for one in told["reviewers"] if one["person"] == "tom"]
+    assert tom["rejected"] >= 1
+    assert 0 <= tom["median_s"] < 60
+    assert told["verdicts"]["transfer_funds"]["ask"] >= 1
+    assert refused.status_code == 403
+
+
 async def test_who_is_second_hears_that_it_is_decided(walled: Server, talk: Conversation) -> None:
     (request,) = await held(walled, talk, "transfer 1,504 from A-2001 to A-2003")
     await decide(walled, ANA, request, "reject", reason="the invoice is paid")

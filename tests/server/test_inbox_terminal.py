@@ -572,8 +572,11 @@ async def test_who_holds_no_role_reads_and_is_told_who_decides(server: Server, m
         await olga.sees("You asked for this, so others decide.")
         await olga.sees("To take it back, write in the thread: a new message withdraws it.")
         assert not olga.app.screen.query("#decide Button")
-        await olga.press("u", "4")
-        await olga.sees("This takes a role of the policy")
+        await olga.press("u", "4", "5")
+        await olga.sees("Open")
+        assert "Audit" not in olga.flat
+        assert "Statistics" not in olga.flat
+        assert olga.app.screen.query_one("#list").display
 
 
 async def test_a_narrow_terminal_shows_the_same_one_below_the_other(
@@ -611,6 +614,20 @@ async def test_the_keys_are_shown_and_lead_through_the_list(server: Server, monk
         await ana.sees("Transfer $3,017.00")
         await ana.press("u")
         await ana.sees("For you")
+
+
+async def test_how_awake_reviewers_are_is_counted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        asked(server, "transfer 3,020 from A-2001 to A-2003"),
+        inbox_of(server, BEN, monkeypatch) as ben,
+    ):
+        await ben.opens("Transfer $3,020.00")
+        await ben.press("r", *"no", "enter", "enter")
+        await ben.sees("rejected")
+        await ben.press("u", "5")
+        await ben.sees("in 30 days policy let")
+        await ben.until(lambda: re.search(r"ben +\d+ +0 \(0%\) +0 +\d+ +[\d.]+ s", ben.text), "what ben decided")
+        await ben.sees("transfer_funds")
 
 
 @pytest.fixture(scope="module")

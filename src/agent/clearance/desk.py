@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy.engine import Connection
@@ -16,6 +17,7 @@ from agent.clearance.gate import Caller, Gate
 from agent.clearance.journal import Plan, Receipt, Request, Switch, Turn
 from agent.clearance.listing import Page, Wanted, count, read_beginning, read_page, read_some
 from agent.clearance.principal import Principal
+from agent.clearance.statistics import Statistics, read_statistics
 from agent.clearance.transitions import withdraw_turn
 
 #: Longer reasons for a freeze are refused: the reason stands in every receipt that it causes.
@@ -290,6 +292,10 @@ class Desk:
         return await self._gate.database.read(
             lambda c: audit.some_rows(c, before=before, after=after, limit=limit, only=only or {})
         )
+
+    async def statistics(self, since: datetime) -> Statistics:
+        """Count decisions made and requests opened since a moment."""
+        return await self._gate.database.read(lambda c: read_statistics(c, since))
 
     async def head(self) -> audit.Head:
         """Read where the audit log ends."""

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.clearance import rendering
 from agent.cli.terminal import Code, Failed, line
-from agent.contract import Checked, Counts, Entry, Event, Freeze, Me, Page, Shown, Standing, Tab, Whole
+from agent.contract import Checked, Counts, Entry, Event, Freeze, Me, Page, Shown, Standing, Statistics, Tab, Whole
 
 #: Decisions wait on the server for their effect, up to 20 s.
 _TIMEOUT_S = 60
@@ -106,6 +106,10 @@ class Approvals:
     async def verify(self) -> Whole:
         """Check every row of the audit log."""
         return await self._call("GET", "audit/verification", Whole)
+
+    async def statistics(self, days: int) -> Statistics:
+        """Tell how awake reviewers were in the last days."""
+        return await self._call("GET", "statistics", Statistics, params={"days": str(days)})
 
     async def changes(self, after: int | None) -> AsyncIterator[Event | None]:
         """Yield None when the stream is open, then each change as it happens, those after `after` first.

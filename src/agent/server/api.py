@@ -28,6 +28,7 @@ from agent.contract import (
     Reason,
     Shown,
     Standing,
+    Statistics,
     Whole,
 )
 from agent.server import shapes
@@ -192,6 +193,12 @@ async def verify(person: Decider, desk: OfDesk) -> Whole:
         broken_at=found.broken_at,
         reason=found.reason,
     )
+
+
+@router.get("/statistics")
+async def show_statistics(person: Decider, desk: OfDesk, days: Annotated[int, Query(ge=1, le=3650)] = 7) -> Statistics:
+    """Tell how long decisions took, how many were approved in haste, and how much policy asks."""
+    return shapes.statistics(await desk.statistics(datetime.now(UTC) - timedelta(days=days)))
 
 
 @router.get("/stream", response_class=StreamingResponse)

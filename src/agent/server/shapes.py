@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.clearance import approval
+from agent.clearance import statistics as counted
 from agent.clearance.answering import Checked
 from agent.clearance.desk import Decided
 from agent.clearance.journal import Receipt, Request, Switch
@@ -15,7 +16,22 @@ from agent.clearance.review import Activity, Concern, Review
 from agent.clearance.reviewing import Changed, heading, plain
 from agent.clearance.reviewing import Shown as ShownFacts
 from agent.contract import Activity as ActivityShape
-from agent.contract import Answers, Change, Day, Entry, Event, Fact, Freeze, Look, Outcome, Said, Shown, Standing
+from agent.contract import (
+    Answers,
+    Change,
+    Day,
+    Entry,
+    Event,
+    Fact,
+    Freeze,
+    Look,
+    Outcome,
+    Reviewer,
+    Said,
+    Shown,
+    Standing,
+    Statistics,
+)
 from agent.contract import Checked as CheckedShape
 from agent.contract import Review as ReviewShape
 from agent.server import talk
@@ -114,6 +130,27 @@ def outcome(receipt: Receipt | None) -> Outcome | None:
         sentence=_sentence(receipt.sentence),
         finished_at=receipt.finished_at,
         revision=receipt.revision,
+    )
+
+
+def statistics(found: counted.Statistics) -> Statistics:
+    """Write how awake reviewers are."""
+    return Statistics(
+        since=found.since,
+        hasty_s=counted.HASTY.total_seconds(),
+        reviewers=[
+            Reviewer(
+                person=line(one.person),
+                decisions=one.decisions,
+                approved=one.approved,
+                edited=one.edited,
+                rejected=one.rejected,
+                median_s=round(one.median.total_seconds(), 1),
+                hasty=one.hasty,
+            )
+            for one in found.reviewers
+        ],
+        verdicts={line(action): words for action, words in found.verdicts.items()},
     )
 
 

@@ -11,6 +11,7 @@ request.py       one request: read, kept up to date, decided; it puts two things
   decision.py      what one may answer, and why not
     edit.py          the form for a change, checked before it is made
 audit.py         the log, is it whole, the switch
+statistics.py    how awake reviewers are
 words.py         what is said how; nothing from outside is markup
 style.tcss       how it looks
 """

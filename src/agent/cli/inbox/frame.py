@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from agent.cli.inbox.app import Inbox
 
 KEYS = """\
-j k        next and previous line       1 2 3 4    for you, open, decided, audit
-Enter      open, or press the button    /          filter
-.          show what is new             q          leave
-                                        ?          these keys
+j k        next and previous line       1 2 3      for you, open, decided
+Enter      open, or press the button    4 5        audit, statistics
+.          show what is new             /          filter
+?          these keys                   q          leave
 In a request
 a          to the approve form          t          earlier in the thread
 r          to the reason                n p        next and previous request

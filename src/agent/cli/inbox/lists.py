@@ -13,6 +13,7 @@ from textual.widgets.option_list import Option
 from agent.cli.inbox.audit import AuditPane
 from agent.cli.inbox.frame import Frame, unless_left
 from agent.cli.inbox.request import RequestScreen
+from agent.cli.inbox.statistics import StatisticsPane
 from agent.cli.inbox.words import row, text
 from agent.cli.terminal import Failed
 from agent.contract import Counts, Entry, Page
@@ -21,7 +22,15 @@ from agent.contract import Tab as ListTab
 _PAGE = 50
 #: The API gives no more at once.
 _MOST = 200
-_TABS: dict[str, str] = {"mine": "For you", "open": "Open", "decided": "Decided", "audit": "Audit"}
+_TABS: dict[str, str] = {
+    "mine": "For you",
+    "open": "Open",
+    "decided": "Decided",
+    "audit": "Audit",
+    "statistics": "Statistics",
+}
+#: Only for those who hold a role of the policy.
+_FOR_DECIDERS = ("audit", "statistics")
 _FILTERS = {"action": "Action", "risk": "Risk", "requested_by": "Asked by", "thread_id": "Thread"}
 _EMPTY = {
     "mine": "Nothing for you to decide.",
@@ -43,6 +52,7 @@ class ListScreen(Frame):
         Binding("2", "tab('open')", show=False),
         Binding("3", "tab('decided')", show=False),
         Binding("4", "tab('audit')", show=False),
+        Binding("5", "tab('statistics')", show=False),
         Binding("escape", "close_filter", show=False),
         Binding("q", "app.quit", "Leave"),
     ]
@@ -58,7 +68,7 @@ class ListScreen(Frame):
     def compose(self) -> ComposeResult:
         """Give the widgets."""
         yield from self.bands()
-        yield Tabs(*[Tab(label, id=name) for name, label in _TABS.items()])
+        yield Tabs(*[Tab(label, id=name) for name, label in _TABS.items() if self._may_see(name)])
         with Horizontal(id="filter", classes="hidden"):
             for name, label in _FILTERS.items():
                 with Vertical():
@@ -71,6 +81,7 @@ class ListScreen(Frame):
         # It stays also when it is empty: hidden, it would lose the focus to nothing.
         yield OptionList(id="list", markup=False)
         yield AuditPane(id="audit-pane", classes="hidden")
+        yield StatisticsPane(id="statistics-pane", classes="hidden")
         yield Footer()
 
     def on_mount(self) -> None:
@@ -107,6 +118,7 @@ class ListScreen(Frame):
         self._show_counts(await self.inbox.approvals.counts())
         if self.tab == "audit":
             await self.query_one(AuditPane).look()
+        if self.tab in _FOR_DECIDERS:
             return
         tab, narrowed = self.tab, self._narrowed
         page = await self.inbox.approvals.page(self._list_tab, limit=_MOST, **narrowed)
@@ -226,14 +238,15 @@ class ListScreen(Frame):
 
     @on(Tabs.TabActivated)
     def _tab_changed(self) -> None:
-        is_audit = self.tab == "audit"
-        self.query_one("#audit-pane").set_class(not is_audit, "hidden")
-        self.query_one("#list").set_class(is_audit, "hidden")
+        self.query_one("#audit-pane").set_class(self.tab != "audit", "hidden")
+        self.query_one("#statistics-pane").set_class(self.tab != "statistics", "hidden")
+        self.query_one("#list").set_class(self.tab in _FOR_DECIDERS, "hidden")
         for where in ("#empty", "#news", "#problem"):
             self.show_text(where, "")
-        if is_audit:
+        if self.tab in _FOR_DECIDERS:
             self.query_one("#filter").add_class("hidden")
-            self.query_one(AuditPane).reload()
+            pane = self.query_one(AuditPane) if self.tab == "audit" else self.query_one(StatisticsPane)
+            pane.reload()
             return
         self._shown, self._next = [], None
         self.query_one("#list", OptionList).clear_options()
@@ -267,7 +280,7 @@ class ListScreen(Frame):
 
     def action_filter(self) -> None:
         """Open the filter."""
-        if self.tab != "audit":
+        if self.tab not in _FOR_DECIDERS:
             self.query_one("#filter").remove_class("hidden")
             self.query_one("#filter-action").focus()
 
@@ -278,10 +291,17 @@ class ListScreen(Frame):
 
     def action_show_new(self) -> None:
         """Load the list again; the cursor stays on its request."""
-        if self.tab != "audit":
+        if self.tab == "statistics":
+            self.query_one(StatisticsPane).reload()
+        elif self.tab != "audit":
             self.reload()
 
     def action_tab(self, name: str) -> None:
         """Show another tab."""
+        if not self._may_see(name):
+            return
         self.query_one(Tabs).active = name
-        self.query_one("#list" if name != "audit" else "#freeze-reason").focus()
+        self.query_one({"audit": "#freeze-reason", "statistics": "#statistics-pane"}.get(name, "#list")).focus()
+
+    def _may_see(self, tab: str) -> bool:
+        return tab not in _FOR_DECIDERS or self.inbox.me.is_decider
