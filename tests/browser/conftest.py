@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -90,6 +91,12 @@ class Bank:
         """Move the deadline of a request, past the gate: it takes a day otherwise."""
         until = to_text(datetime.now(UTC) + timedelta(seconds=seconds))
         self.write("UPDATE requests SET expires_at = ? WHERE request_id = ?", until, request_id)
+
+    def lose(self, thread_id: str) -> None:
+        """Leave the journal with a thread that the server does not have, as a pruned or lost one does."""
+        lost = str(uuid4())
+        for table in ("turns", "plans", "requests"):
+            self.write(f"UPDATE {table} SET thread_id = ? WHERE thread_id = ?", lost, thread_id)
 
     def name(self, customer_id: str, name: str) -> None:
         """Give a customer another name."""

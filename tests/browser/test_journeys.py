@@ -1,15 +1,18 @@
 """What people do at the inbox, in a real browser: decide, change, be too late, stop everything."""
 
+import json
 from collections.abc import Callable
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Bank, Sits
 from tests.support.server import Server
 from tests.support.tokens import bearer, token
-from tests.support.world import ANA, BEN, OLGA, TESS, TOM
+from tests.support.world import ANA, BEN, OLGA, TESS, TOM, Person
+
+MATEO = Person("mateo")
 
 
 def open_request(page: Page, request_id: str) -> None:
@@ -98,7 +101,7 @@ def test_a_change_with_an_error_keeps_what_was_typed_and_is_made_once_it_is_righ
     page.get_by_label("Memo").fill("rent")
     page.get_by_label("Amount").fill("1,040")
     page.get_by_role("button", name="Check the change").click()
-    expect(page.locator(".diff")).to_contain_text("1990.00")
+    expect(page.locator(".diff")).to_contain_text("$1,990.00")
     assert (bank.state(request_id), bank.effects(request_id)) == ("asked", 0)
     page.get_by_role("button", name="Transfer $1,040.00 instead").click()
 
@@ -320,6 +323,78 @@ def test_keys_can_be_looked_up_and_switched_off(sits: Sits) -> None:
     expect(page.get_by_label("Action")).to_be_focused()
 
 
+#: Closes the list of keys and presses one before the browser has drawn anything.
+CLOSE_AND_PRESS = """(key) => {
+    document.querySelector("#keys-on").focus();
+    document.querySelector("#help").close();
+    const at = document.activeElement;
+    at.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    return [at.id, document.activeElement.name];
+}"""
+
+
+def test_a_key_counts_as_soon_as_the_list_of_keys_is_closed(sits: Sits) -> None:
+    """Until the browser has drawn the page again the focus is in the closed list: it was taken for typing."""
+    page = sits(ANA)
+    page.goto("/inbox")
+
+    page.keyboard.press("?")
+    page.get_by_label("Single-letter keys on").focus()
+
+    assert page.evaluate(CLOSE_AND_PRESS, "/") == ["keys-on", "action"]
+
+
+def test_n_and_p_go_along_the_list_that_one_came_from(sits: Sits, bank: Bank) -> None:
+    ids = [bank.transfer(amount, by=MATEO) for amount in (1_610, 1_620, 1_630)]
+    for place, request_id in enumerate(ids):
+        bank.end_soon(request_id, 3_600 * (place + 2))
+    first, second, _ = ids
+    page = sits(ANA)
+    page.goto("/inbox?tab=open&requester=mateo")
+    page.locator(f"#r-{second}").get_by_role("link").click()
+    address = f"{bank.server.url}/inbox/requests/{{}}?tab=open&requester=mateo"
+    expect(page).to_have_url(address.format(second))
+
+    _go(page, "p", to="Transfer $1,610.00")
+    expect(page).to_have_url(address.format(first))
+    page.keyboard.press("p")
+    expect(page.locator("[data-key=p]")).to_have_count(0)
+    _go(page, "n", to="Transfer $1,620.00")
+    page.get_by_role("button", name="Transfer $1,620.00").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Transferred $1,620.00")
+    expect(page).to_have_url(f"{address.format(second)}#report")
+    _go(page, "n", to="Transfer $1,630.00")
+    _go(page, "p", to="Transfer $1,610.00")
+    page.keyboard.press("u")
+    page.keyboard.press("Enter")
+
+    expect(page).to_have_url(f"{bank.server.url}/inbox?tab=open&requester=mateo")
+    assert [bank.state(one) for one in ids] == ["asked", "executed", "asked"]
+
+
+def _go(page: Page, key: str, *, to: str) -> None:
+    """Go on by a key, which moves the focus, and Enter."""
+    page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(to)
+
+
+def test_what_waits_for_me_is_next_in_the_order_of_my_list_also_after_deciding(sits: Sits, bank: Bank) -> None:
+    page = sits(TESS)
+    ids = [bank.transfer(amount) for amount in (1_635, 1_640, 1_650)]
+    for place, request_id in enumerate(ids):
+        bank.end_soon(request_id, 600 + place)
+
+    open_request(page, ids[1])
+    page.get_by_role("button", name="Transfer $1,640.00").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Transferred $1,640.00")
+
+    expect(page.get_by_role("heading", name="Next for you")).to_be_visible()
+    page.get_by_role("link", name="Open", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Transfer $1,650.00")
+    assert page.url == f"{bank.server.url}/inbox/requests/{ids[2]}"
+
+
 def test_everything_works_without_a_script(sits: Sits, bank: Bank) -> None:
     first, second = bank.transfer(1_120), bank.transfer(1_130)
     page = sits(None, java_script_enabled=False)
@@ -376,6 +451,71 @@ def test_a_list_can_be_narrowed_and_says_when_nothing_matches(sits: Sits, bank: 
     expect(page.get_by_role("heading", name="None match")).to_be_visible()
     page.get_by_role("link", name="Clear the filter").click()
     expect(page.locator(f"#r-{request_id}")).to_be_visible()
+
+
+def test_a_list_that_is_slow_to_narrow_says_so_and_its_rows_stay(sits: Sits, bank: Bank) -> None:
+    kept, other = bank.transfer(1_660, by=MATEO), bank.transfer(1_670)
+    page = sits(ANA)
+    page.goto("/inbox")
+    page.get_by_label("Asked by").fill("mateo")
+    held: list[Route] = []
+    page.route("**/inbox?*", lambda route: held.append(route))
+
+    page.keyboard.press("Enter")
+    expect(page.locator("#live")).to_have_text("Updating…")
+    expect(page.locator("#list")).to_have_attribute("aria-busy", "true")
+    expect(page.locator(f"#r-{other}")).to_be_visible()
+    (route,) = held
+    route.continue_()
+
+    expect(page.locator(f"#r-{other}")).to_have_count(0)
+    expect(page.locator(f"#r-{kept}")).to_be_visible()
+    expect(page.locator("#list")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator("#live")).to_contain_text("As of")
+    expect(page.locator("#said")).to_contain_text("filtered to asked by mateo")
+    expect(page.get_by_label("Asked by")).to_be_focused()
+    expect(page.get_by_label("Asked by")).to_have_value("mateo")
+    expect(page.locator(".filters .set")).to_contain_text("Asked by")
+    expect(page).to_have_url(f"{bank.server.url}/inbox?tab=mine&requester=mateo")
+    page.go_back()
+    expect(page.locator(f"#r-{other}")).to_be_visible()
+    page.wait_for_load_state("domcontentloaded")
+    page.keyboard.press("?")
+    expect(page.get_by_role("heading", name="Keys")).to_be_visible()
+
+
+def test_a_list_that_cannot_be_narrowed_keeps_its_rows_and_says_so(sits: Sits, bank: Bank) -> None:
+    request_id = bank.transfer(1_680)
+    page = sits(ANA)
+    page.goto("/inbox")
+    page.get_by_label("Risk").select_option("low")
+    page.route("**/inbox?*", lambda route: route.abort())
+
+    page.get_by_role("button", name="Filter").click()
+
+    expect(page.locator("#live")).to_contain_text("Not updated")
+    expect(page.locator(f"#r-{request_id}")).to_be_visible()
+    expect(page.locator("#list")).not_to_have_attribute("aria-busy", "true")
+    page.unroute_all()
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_role("heading", name="None match")).to_be_visible()
+
+
+def test_a_list_can_be_narrowed_without_a_script_to_somebody_who_is_known(sits: Sits, bank: Bank) -> None:
+    kept, other = bank.transfer(1_690, by=MATEO), bank.transfer(1_700)
+    page = sits(ANA, java_script_enabled=False)
+    page.goto("/inbox")
+
+    known = page.locator("#requesters option")
+    assert {"mateo", "olga"} <= {one.get_attribute("value") for one in known.all()}
+    page.get_by_label("Asked by").fill("mateo")
+    page.get_by_role("button", name="Filter").click()
+
+    expect(page.locator(f"#r-{kept}")).to_be_visible()
+    expect(page.locator(f"#r-{other}")).to_have_count(0)
+    mateo = sits(MATEO)
+    mateo.goto("/inbox?tab=open")
+    expect(mateo.get_by_label("Asked by")).to_have_count(0)
 
 
 def test_a_turn_of_two_runs_when_both_are_decided(sits: Sits, bank: Bank) -> None:
@@ -472,6 +612,70 @@ def test_the_talk_shows_look_ups_and_marks_the_models_words(sits: Sits, bank: Ba
     expect(page.locator("#talk .lookup")).to_contain_text("Tom Becker")
     expect(page.locator("#talk .model-mark").first).to_have_text("The model’s words, not checked")
     expect(page.locator("#talk .person")).to_contain_text("show account A-2003")
+
+
+def test_a_request_whose_thread_is_gone_can_only_be_closed(sits: Sits, bank: Bank) -> None:
+    thread_id = bank.ask("transfer 1710 from A-2001 to A-2003")
+    (request_id,) = bank.requests(thread_id)
+    bank.lose(thread_id)
+    page = sits(ANA)
+
+    open_request(page, request_id)
+    expect(page.locator("#decide")).to_contain_text("The thread of this request is gone")
+    expect(page.get_by_role("button", name="Transfer $1,710.00")).to_have_count(0)
+    expect(page.get_by_text("Reject…")).to_have_count(0)
+    page.get_by_role("button", name="Close this request").click()
+
+    expect(page.locator("#report")).to_contain_text("Withdrawn")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Not transferred: $1,710.00")
+    assert (bank.state(request_id), bank.effects(request_id)) == ("withdrawn", 0)
+
+
+def test_a_checked_change_is_shown_as_it_would_be_and_what_stands_as_old(sits: Sits, bank: Bank) -> None:
+    request_id = bank.transfer(26_100)
+    tess, tom = sits(TESS), sits(TOM)
+    open_request(tess, request_id)
+    tess.get_by_label("Type the amount").fill("26,100")
+    tess.get_by_role("button", name="Approve $26,100.00, 1 of 2").click()
+    expect(tess.locator("#report")).to_contain_text("1 of 2")
+
+    open_request(tom, request_id)
+    large = tom.locator(".vitals > div", has_text="Asked because").locator("dd").inner_text().split("\n")[0]
+    tom.get_by_text("Change it…").click()
+    tom.get_by_label("Amount", exact=True).fill("2,610")
+    tom.get_by_role("button", name="Check the change").click()
+
+    header, vitals = tom.locator(".ask"), tom.locator(".vitals > div")
+    expect(header.get_by_role("heading", level=1)).to_contain_text("Transfer $2,610.00")
+    expect(header.locator(".not-yet del")).to_contain_text("Transfer $26,100.00")
+    expect(header.locator(".risk")).to_have_text("High risk")
+    expect(header.locator("p", has=tom.locator(".risk")).locator("del")).to_contain_text("Critical")
+    expect(vitals.filter(has_text="Needs approver")).to_contain_text("0 of 1 given")
+    expect(vitals.filter(has_text="Needs approver").locator("del")).to_contain_text("2 × treasurer")
+    expect(vitals.filter(has_text="Asked because").locator("del")).to_contain_text(large)
+    expect(tom.locator(".turn .this")).to_contain_text("Transfer $2,610.00")
+    expect(tom.locator(".turn .this del")).to_contain_text("Transfer $26,100.00")
+    expect(tom.locator(".diff")).to_contain_text("$26,100.00")
+    expect(tom.locator("#decide")).to_contain_text("tess approved what stands; that does not count then.")
+    expect(tom.locator("#decide .after-press")).to_have_text("Runs at once.")
+    expect(tom.get_by_label("Type the amount")).to_have_count(0)
+    assert (bank.state(request_id), bank.effects(request_id)) == ("asked", 0)
+    tom.get_by_role("link", name="Drop the change").click()
+    expect(tom.get_by_role("heading", level=1)).to_contain_text("Transfer $26,100.00")
+    expect(tom.locator(".ask del")).to_have_count(0)
+
+
+def test_the_whole_log_can_be_downloaded(sits: Sits, bank: Bank) -> None:
+    page = sits(ANA)
+    page.goto("/inbox/audit")
+
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download all of it").click()
+    lines = started.value.path().read_text().splitlines()
+
+    assert started.value.suggested_filename.endswith(".jsonl")
+    assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    assert len(lines) > 0
 
 
 def test_a_deleted_thread_leaves_nothing_to_decide(sits: Sits, bank: Bank) -> None:

@@ -1,6 +1,9 @@
 """Lists of requests: what is mine, open, decided; filters, and pages that neither lose nor repeat a request."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from random import Random
 from typing import Any
 
 import pytest
@@ -8,10 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from agent.clearance import listing
+from agent.clearance.audit import some_rows
 from agent.clearance.listing import CursorError, Page, Tab, Wanted
 from agent.clearance.principal import Principal
 from agent.db.engine import Database
-from agent.db.tables import decisions, plans, requests, turns
+from agent.db.tables import audit, decisions, plans, requests, turns
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ANA = Principal("ana", roles=frozenset(["approver"]))
@@ -156,22 +160,156 @@ def test_a_cursor_that_is_none_of_ours_is_refused(filled: Database, cursor: str)
         page(filled, ANA, Wanted("open"), after=cursor)
 
 
-@pytest.mark.parametrize("tab", ["mine", "open", "decided"])
-@pytest.mark.parametrize("filter", [{}, {"action": "delete_user"}, {"risk": "high"}, {"requested_by": "olga"}])
-def test_a_page_reads_an_index_in_its_order(filled: Database, tab: Tab, filter: dict[str, Any]) -> None:
-    """Otherwise a page of a hundred thousand requests would sort them all."""
-    if not filled.is_sqlite:
-        pytest.skip("the planner of PostgreSQL reads so few rows whole")
-    plans_seen: list[str] = []
+# Before, after, and whom one can narrow it to
 
-    def work(connection: Connection) -> None:
-        for query in listing.page_queries(connection, TESS, Wanted(tab, **filter), sees_all=True, after=None, limit=9):
-            compiled = query.compile(connection, compile_kwargs={"literal_binds": True})
-            plans_seen.append(str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}").all()))
 
-    filled.read_now(work)
+@pytest.mark.parametrize("wanted", [Wanted("mine"), Wanted("open"), Wanted("open", risk="critical"), Wanted("decided")])
+def test_from_each_request_one_goes_on_and_back_in_the_order_of_its_list(filled: Database, wanted: Wanted) -> None:
+    listed = everything(filled, TESS, wanted)
 
-    assert plans_seen
-    for plan in plans_seen:
-        assert "TEMP B-TREE" not in plan, plan
-        assert "USING INDEX ix_requests_" in plan, plan
+    found = [beside(filled, TESS, wanted, one) for one in listed]
+
+    assert found == list(zip([None, *listed], [*listed[1:], None], strict=False))
+
+
+def beside(database: Database, viewer: Principal, wanted: Wanted, request_id: str) -> tuple[str | None, str | None]:
+    """Give what stands before and after a request in a list."""
+
+    def work(connection: Connection) -> tuple[str | None, str | None]:
+        (request,) = listing.read_some(connection, [request_id])
+        before, after = listing.read_neighbours(connection, viewer, wanted, request, sees_all=True)
+        return before.request_id if before else None, after.request_id if after else None
+
+    return database.read_now(work)
+
+
+def test_a_request_that_left_its_list_keeps_its_place_there(filled: Database) -> None:
+    before, gone, after = everything(filled, ANA, Wanted("mine"))[4:7]
+    decided = sa.update(requests).where(requests.c.request_id == gone).values(state="rejected", finished_at=NOW)
+    filled.write_now(lambda c: c.execute(decided))
+
+    assert beside(filled, ANA, Wanted("mine"), gone) == (before, after)
+
+
+def test_an_open_request_has_no_place_among_the_decided(filled: Database) -> None:
+    assert beside(filled, ANA, Wanted("decided"), "r00001") == (None, None)
+
+
+def test_known_requesters_are_each_listed_once_and_not_more_than_some(filled: Database) -> None:
+    names = [f"person-{number:03}" for number in range(listing.MOST_REQUESTERS + 10)]
+
+    def known(tab: Tab) -> list[str]:
+        return filled.read_now(lambda c: listing.read_requesters(c, tab))
+
+    few = known("open")
+    only_done = sa.update(requests).where(requests.c.requested_by == "ana").values(state="executed", finished_at=NOW)
+    filled.write_now(lambda c: c.execute(only_done))
+    fewer, done = known("open"), known("decided")
+    for number, name in enumerate(names, 100):
+        filled.write_now(partial(add, number=number, requested_by=name))
+    many = known("open")
+
+    assert (few, fewer, done) == (["ana", "olga"], ["olga"], ["ana", "olga"])
+    assert many == ["olga", *names][: listing.MOST_REQUESTERS]
+
+
+# What it costs
+
+
+FEW, MANY = 200, 20_000
+
+
+def fill(connection: Connection, first: int, last: int) -> None:
+    """Add requests and rows of the log: half of the requests open, a few of everything unlike the others."""
+    if first == 0:
+        add(connection, 0)
+    random, asked, happened = Random(first), [], []
+    some: dict[str, Any] = dict(connection.execute(sa.select(requests).limit(1)).mappings().one())
+    for n in range(first + 1, last + 1):
+        is_open, is_rare = n % 2 == 0, n <= FEW and n % 4 < 2
+        asked.append(some | {
+            "request_id": f"{n:06}", "number": n, "tool_call_id": f"c{n}", "position": n,
+            "state": "asked" if is_open else "executed",
+            "expires_at": NOW + timedelta(seconds=random.randrange(10**6)),
+            "finished_at": None if is_open else NOW + timedelta(seconds=random.randrange(10**6)),
+            "requested_by": f"rare-{n}" if is_rare else "olga",
+            "action": "delete_user" if is_rare else "transfer_funds", "risk": "low" if is_rare else "high",
+        })  # fmt: skip
+        happened.append(
+            {"seq": n, "at": "t", "event": "frozen" if n == 2 else "requested", "actor": "ana" if n <= 4 else "olga",
+             "thread_id": None, "turn_id": None, "request_id": f"{n:06}", "details": "{}", "mac": "m" * 64}
+        )  # fmt: skip
+    connection.execute(sa.insert(requests), asked)
+    connection.execute(sa.insert(audit), happened)
+
+
+def cost(connection: Connection, work: Callable[[Connection], Any]) -> int:
+    """Count what reading takes: steps of SQLite's machine, blocks of PostgreSQL's tables and indexes."""
+    if connection.dialect.name == "sqlite":
+        steps: list[None] = []
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: steps.append(None), 1)
+        work(connection)
+        driver.set_progress_handler(None, 1)
+        return len(steps)
+    said: list[tuple[str, Any]] = []
+
+    def hear(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        said.append((statement, parameters))
+
+    sa.event.listen(connection, "before_cursor_execute", hear)
+    work(connection)
+    sa.event.remove(connection, "before_cursor_execute", hear)
+    found = 0
+    for statement, parameters in said:
+        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+        (plan,) = connection.exec_driver_sql(explained, parameters).scalar_one()
+        found += plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+    return found
+
+
+def looks() -> dict[str, Callable[[Connection], Any]]:
+    """Name everything that pages read of lists and of the log."""
+    found: dict[str, Callable[[Connection], Any]] = {}
+    tabs: list[Tab] = ["mine", "open", "decided"]
+    for tab in tabs:
+        narrowed = [
+            Wanted(tab, action="delete_user"), Wanted(tab, risk="low"), Wanted(tab, requested_by="rare-4")
+        ]  # fmt: skip
+        # `mine` with a filter reads along the index of one of the two.
+        for wanted in [Wanted(tab), *(narrowed if tab != "mine" else [])]:
+            found[f"a page of {wanted}"] = partial(read_page, wanted=wanted)
+            found[f"beside one in {wanted}"] = partial(read_beside, wanted=wanted)
+        found[f"requesters of {tab}"] = partial(listing.read_requesters, tab=tab)
+    for only in ({"event": "frozen"}, {"actor": "ana"}, {"actor": "nobody"}, {"event": "frozen", "actor": "olga"},
+                 {"event": "requested", "actor": "nobody"}, {"request_id": "000004"},
+                 {"request_id": "000004", "event": "frozen"}, {"request_id": "000004", "actor": "olga"},
+                 {"request_id": "000004", "event": "requested", "actor": "olga"}):  # fmt: skip
+        found[f"the log of {only}"] = partial(some_rows, before=None, after=None, limit=50, only=only)
+    return found
+
+
+def read_page(connection: Connection, wanted: Wanted) -> None:
+    listing.read_page(connection, TESS, wanted, sees_all=True, limit=20)
+
+
+def read_beside(connection: Connection, wanted: Wanted) -> None:
+    (request,) = listing.read_some(connection, ["000051" if wanted.tab == "decided" else "000052"])
+    listing.read_neighbours(connection, TESS, wanted, request, sees_all=True)
+
+
+def test_what_pages_read_costs_the_same_however_much_there_is(database: Database) -> None:
+    """Otherwise a page of a hundred thousand requests would read them all, or sort them."""
+
+    def grow(first: int, last: int) -> dict[str, int]:
+        database.write_now(lambda c: fill(c, first, last))
+        if not database.is_sqlite:
+            database.write_now(lambda c: c.exec_driver_sql("ANALYZE requests, audit"))
+        return database.read_now(lambda c: {name: cost(c, look) for name, look in looks().items()})
+
+    few = grow(0, FEW)
+    many = grow(FEW, MANY)
+
+    # To PostgreSQL's blocks a larger tree adds some at each step down; what is read whole would be hundreds.
+    more = 0 if database.is_sqlite else 60
+    assert {name: (few[name], now) for name, now in many.items() if now > few[name] + more} == {}

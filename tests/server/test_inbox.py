@@ -1,5 +1,6 @@
 """The inbox as a browser's requests see it: sign-in, forgery, headers, weight. Journeys are in `tests/browser`."""
 
+import json
 import re
 import sqlite3
 import time
@@ -10,16 +11,25 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from fastapi.routing import APIRoute
 
+from agent.clearance.desk import Desk
+from agent.db.bank_tables import transfers
+from agent.db.engine import Database
+from agent.db.tables import audit
 from agent.server.app import app
+from agent.server.inbox.oversight import BrokenLogError, log_lines
 from agent.server.inbox.route import HEADERS
 from agent.server.inbox.session import COOKIE, posted, session, signing_in
 from agent.server.people import deciders_only, signed_in
-from tests.support.conversation import GRAPH
+from tests.conftest import copied
+from tests.support.command import run
+from tests.support.conversation import GRAPH, connected, converse
 from tests.support.server import Server
 from tests.support.tokens import bearer, token
-from tests.support.world import ANA, BEN, OLGA, Person
+from tests.support.visitor import approve_from_the_list, form_of, read_pages
+from tests.support.world import ANA, BEN, OLGA, Person, World
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +71,6 @@ def request_id(inbox: Server) -> str:
     return str(found[0]["id"])
 
 
-def form_of(page: str, action: str) -> dict[str, str]:
-    """Read the hidden fields of the form that goes to `action`."""
-    (form,) = re.findall(rf'<form method="post" action="{re.escape(action)}".*?</form>', page, re.DOTALL)
-    return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', form))
-
-
 def state(inbox: Server, request_id: str) -> str:
     answer = httpx.get(f"{inbox.url}/approvals/requests/{request_id}", headers=bearer(ANA), timeout=30)
     return str(answer.json()["request"]["state"])
@@ -105,7 +109,9 @@ def _dependencies(dependant: Any) -> set[Any]:
     return found
 
 
-@pytest.mark.parametrize("path", ["", "?tab=open", "/requests/none", "/audit", "/freeze", "/statistics", "/live"])
+@pytest.mark.parametrize(
+    "path", ["", "?tab=open", "/requests/none", "/audit", "/audit.jsonl", "/freeze", "/statistics", "/live"]
+)
 def test_without_a_cookie_every_page_leads_to_the_sign_in(path: str, visit: Visit) -> None:
     answer = visit().get(f"/inbox{path}")
     with_header = visit(None, **bearer(ANA)).get(f"/inbox{path}")
@@ -260,7 +266,7 @@ def test_who_holds_no_role_sees_the_own_requests_and_turns_no_switch(visit: Visi
     assert nobody.get(f"/inbox/requests/{request_id}").status_code == 404
     assert nobody.get(f"/inbox/requests/{request_id}/status").status_code == 404
     assert request_id not in nobody.get("/inbox?tab=open").text
-    for path in ("audit", "statistics"):
+    for path in ("audit", "audit.jsonl", "statistics"):
         assert olga.get(f"/inbox/{path}").status_code == 403
     for path in ("freeze", "unfreeze"):
         answer = olga.post(f"/inbox/{path}", data={"csrf": csrf, "reason": "x", "confirm": "effects on"})
@@ -348,6 +354,70 @@ def test_an_edit_cannot_bring_what_the_action_does_not_have(visit: Visit, inbox:
     assert answer.status_code == 422
     assert "Nothing is changed yet" in answer.text
     assert state(inbox, request_id) == "asked"
+
+
+# The log as a file
+
+
+def test_the_log_is_given_as_the_command_line_exports_it(
+    inbox: Server, visit: Visit, request_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "AUDIT_KEY"):
+        monkeypatch.setenv(name, inbox.environment()[name])
+
+    answer = visit(ANA).get("/inbox/audit.jsonl")
+    exported = run("audit", "export")
+
+    assert request_id in answer.text
+    assert answer.text == exported.out
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    assert re.fullmatch(r'attachment; filename="[\w-]+\.jsonl"', answer.headers["content-disposition"])
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "content-length" not in answer.headers
+
+
+async def test_the_log_is_read_some_rows_at_a_time_and_a_gap_breaks_off(world: World) -> None:
+    row = {"at": "t", "event": "frozen", "actor": "ana", "details": "{}", "mac": "m"}
+    world.database.write_now(lambda c: c.execute(sa.insert(audit), [{**row, "seq": n} for n in range(1, 2_501)]))
+
+    parts = [part async for part in log_lines(Desk(world.gate), 2_500)]
+
+    assert [part.count("\n") for part in parts] == [1_000, 1_000, 500]
+    assert [json.loads(line)["seq"] for line in "".join(parts).splitlines()] == list(range(1, 2_501))
+    with pytest.raises(BrokenLogError, match="ends at row 2500, its head says 2501"):
+        _ = [part async for part in log_lines(Desk(world.gate), 2_501)]
+
+
+@pytest.mark.parametrize("query", ["before=99999999999999999999", "before=0", f"request={'x' * 200}"])
+def test_the_log_cannot_be_asked_for_what_no_log_has(query: str, visit: Visit) -> None:
+    assert visit(ANA).get(f"/inbox/audit?{query}").status_code == 422
+
+
+# On PostgreSQL
+
+
+async def test_the_main_journey_runs_on_postgresql(seeded_postgres: str, make_server: Callable[..., Server]) -> None:
+    with copied(seeded_postgres, "seeded") as url:
+        server = make_server(database_url=url)
+        server.auth = "on"
+        server.start()
+        async with connected(server.url, **bearer(OLGA)) as client:
+            talk = await converse(client)
+            await talk.say("transfer 1,500 from A-2001 to A-2003")
+        visit = approve_from_the_list(server.url, ANA)
+        paths = ["?tab=open&requester=olga", "?tab=decided&risk=high", "/audit?event=executed&who=ana",
+                 f"/audit?request={visit.listed[0]}", "/statistics", "/audit.jsonl"]  # fmt: skip
+        pages = read_pages(server.url, ANA, paths)
+        database = Database(url)
+        made = database.read_now(lambda c: c.scalars(sa.select(transfers.c.request_id)).all())
+        database.close()
+        server.stop()
+
+    assert (len(visit.listed), visit.forged, visit.taken) == (1, 403, 303)
+    assert "Transferred $1,500.00 from A-2001 to A-2003 (T-" in visit.receipt
+    assert made.count(visit.listed[0]) == 1
+    assert [page.status_code for page in pages] == [200] * 6
+    assert all(visit.listed[0] in page.text for page in (pages[1], pages[3], pages[5]))
 
 
 # How heavy, how fast

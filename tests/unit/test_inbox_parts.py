@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field
 
+from agent.bank.actions import TransferFunds
 from agent.clearance.action import Action, Actions, Effect, Facts, Material, Reading, Volatile
 from agent.clearance.journal import Request
 from agent.clearance.panel import is_confirmed
@@ -14,7 +15,7 @@ from agent.clearance.review import Activity, Id, Name, Review
 from agent.clearance.reviewing import as_asked, plain
 from agent.server.inbox import chart, forms, text
 from agent.server.inbox.session import safe_next
-from agent.server.inbox.view import span
+from agent.server.inbox.wording import span
 from tests.support.server import ROOT
 
 
@@ -121,6 +122,16 @@ def test_only_what_was_changed_is_sent_and_by_its_type() -> None:
         "arg.to": "To cannot be read.",
         "arg.urgent": "Urgent cannot be read.",
     }
+
+
+def test_what_a_change_makes_another_is_written_as_people_read_it() -> None:
+    before = {"from_account": "A-1", "to_account": "A-2", "amount": "48250.00", "memo": "a\u202eb"}
+
+    found = forms.differences(TransferFunds, before, {**before, "amount": "4825.00", "memo": "c"})
+    of_old = forms.differences(TransferFunds, {"from_account": 7}, {**before, "memo": ""})
+
+    assert found == [("Amount", "$48,250.00", "$4,825.00"), ("Memo", "a‹U+202E›b", "c")]
+    assert ("From account", "7", "A-1") in of_old
 
 
 def test_errors_stand_at_their_fields() -> None:

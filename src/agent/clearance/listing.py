@@ -23,6 +23,14 @@ from agent.db.types import from_text, to_text
 Tab = Literal["mine", "open", "decided"]
 #: Counts stop here: beyond it nobody counts, they read "999+".
 MOST_COUNTED = 1_000
+#: So many requesters are offered to narrow a list to; others can be typed.
+MOST_REQUESTERS = 50
+#: More sets of roles than a policy names.
+_MOST_NEEDS = 1_000
+
+# By the words of the indexes' conditions, or they would not be used.
+_is_open = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
+_is_decided = requests.c.finished_at.is_not(None)
 
 
 class CursorError(ValueError):
@@ -67,7 +75,12 @@ def read_page(
     Raises:
         CursorError: `after` is no cursor.
     """
-    queries = page_queries(connection, viewer, wanted, sees_all=sees_all, after=after, limit=limit)
+    place = _read_cursor(after) if after is not None else None
+    queries = [
+        # One more than asked for tells of a next page.
+        _from(query, wanted.tab, place).limit(limit + 1)
+        for query in _queries(connection, viewer, wanted, sees_all=sees_all)
+    ]
     found = [[Request(*row) for row in connection.execute(query)] for query in queries]
     # Each query is in order: what they hold together is, too.
     merged = heapq.merge(*found, key=lambda one: _key(one, wanted.tab), reverse=wanted.tab == "decided")
@@ -76,19 +89,30 @@ def read_page(
     return Page(page[:limit], following)
 
 
-def page_queries(
-    connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool, after: str | None, limit: int
-) -> list[sa.Select[Any]]:
-    """Give the queries whose rows, merged in order, begin with the page; one more than `limit` tells of a next one.
+def read_neighbours(
+    connection: Connection, viewer: Principal, wanted: Wanted, request: Request, *, sees_all: bool
+) -> tuple[Request | None, Request | None]:
+    """Read what stands right before and right after a request in a list, also where it is not in the list any more.
 
-    Raises:
-        CursorError: `after` is no cursor.
+    Neither, where the list has no place for it: among the decided ones while it is open.
     """
-    moment = requests.c.finished_at if wanted.tab == "decided" else requests.c.expires_at
-    return [
-        _ordered(_after(query, moment, wanted.tab, after), moment, wanted.tab).limit(limit + 1)
-        for query in _queries(connection, viewer, wanted, sees_all=sees_all)
-    ]
+    if wanted.tab == "decided" and request.finished_at is None:
+        return None, None
+    queries, place = _queries(connection, viewer, wanted, sees_all=sees_all), _key(request, wanted.tab)
+
+    def nearest(*, is_back: bool) -> Request | None:
+        ordered = [_from(query, wanted.tab, place, is_back=is_back).limit(1) for query in queries]
+        found = [Request(*row) for query in ordered for row in connection.execute(query)]
+        first = max if (wanted.tab == "decided") is not is_back else min
+        return first(found, key=lambda one: _key(one, wanted.tab), default=None)
+
+    return nearest(is_back=True), nearest(is_back=False)
+
+
+def read_requesters(connection: Connection, tab: Tab) -> list[str]:
+    """Read who asked for what is open, or for what is decided, by name; at most `MOST_REQUESTERS` of them."""
+    condition = _is_decided if tab == "decided" else _is_open
+    return list(connection.scalars(_each(requests.c.requested_by, condition, MOST_REQUESTERS)))
 
 
 def read_some(connection: Connection, request_ids: Sequence[str]) -> list[Request]:
@@ -112,11 +136,10 @@ def read_beginning(connection: Connection, prefix: str, *, requested_by: str | N
 
 def approved_by(connection: Connection, person: str, *, limit: int) -> list[Request]:
     """Read what somebody approved and what is not carried out yet, first to expire first."""
-    is_open = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
     approved = sa.exists().where(
         decisions.c.request_id == requests.c.request_id, decisions.c.decided_by == person, decisions.c.counts
     )
-    query = sa.select(requests).where(is_open, approved).order_by(requests.c.expires_at, requests.c.request_id)
+    query = sa.select(requests).where(_is_open, approved).order_by(requests.c.expires_at, requests.c.request_id)
     return [Request(*row) for row in connection.execute(query.limit(limit))]
 
 
@@ -131,9 +154,7 @@ def count(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all
 
 def _queries(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool) -> Sequence[sa.Select[Any]]:
     query = sa.select(requests)
-    # By the words of the indexes' conditions, or they would not be used.
-    is_open = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
-    query = query.where(requests.c.finished_at.is_not(None) if wanted.tab == "decided" else is_open)
+    query = query.where(_is_decided if wanted.tab == "decided" else _is_open)
     for name in ("action", "risk", "requested_by", "thread_id"):
         if (value := getattr(wanted, name)) is not None:
             query = query.where(requests.c[name] == value)
@@ -159,30 +180,36 @@ def _queries(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_
 
 
 def _needs(connection: Connection) -> list[str]:
-    """Read what open requests need, each once. One step along the index for each: there are few."""
-    is_open = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
-    found: list[str] = []
-    while True:
-        query = sa.select(sa.func.min(requests.c.needs)).where(is_open, requests.c.needs > (found[-1] if found else ""))
-        following = connection.scalar(query)
-        if following is None:
-            return found
-        found.append(following)
+    """Read what open requests need, each once: there are few."""
+    return list(connection.scalars(_each(requests.c.needs, _is_open, _MOST_NEEDS)))
 
 
-def _ordered(query: sa.Select[Any], moment: sa.Column[Any], tab: Tab) -> sa.Select[Any]:
-    if tab == "decided":
+def _each(column: sa.Column[str], condition: sa.ColumnElement[bool], most: int) -> sa.Select[Any]:
+    """Give the query for the first `most` values of a column, each once and in order, without empty ones.
+
+    One step along an index for each value, however many rows have it; `SELECT DISTINCT` would read them all.
+    """
+    first = sa.select(sa.func.min(column).label("value"), sa.literal(1).label("number")).where(condition, column > "")
+    found = first.cte("found", recursive=True)
+    following = sa.select(sa.func.min(column)).where(condition, column > found.c.value).scalar_subquery()
+    is_more = found.c.value.is_not(None) & (found.c.number < most)
+    found = found.union_all(sa.select(following, found.c.number + 1).where(is_more))
+    return sa.select(found.c.value).where(found.c.value.is_not(None)).order_by(found.c.number)
+
+
+def _from(
+    query: sa.Select[Any], tab: Tab, place: tuple[datetime, str] | None, *, is_back: bool = False
+) -> sa.Select[Any]:
+    """Put a query in the order of its list, or in the opposite one, and let it begin after a place."""
+    moment = requests.c.finished_at if tab == "decided" else requests.c.expires_at
+    is_down = (tab == "decided") is not is_back
+    if place is not None:
+        here = sa.tuple_(sa.bindparam(None, place[0], moment.type), sa.bindparam(None, place[1], sa.Text))
+        there = sa.tuple_(moment, requests.c.request_id)
+        query = query.where(there < here if is_down else there > here)
+    if is_down:
         return query.order_by(moment.desc(), requests.c.request_id.desc())
     return query.order_by(moment, requests.c.request_id)
-
-
-def _after(query: sa.Select[Any], moment: sa.Column[Any], tab: Tab, after: str | None) -> sa.Select[Any]:
-    if after is None:
-        return query
-    at, request_id = _read_cursor(after)
-    place = sa.tuple_(moment, requests.c.request_id)
-    before = sa.tuple_(sa.bindparam(None, at, moment.type), sa.bindparam(None, request_id, sa.Text))
-    return query.where(place < before if tab == "decided" else place > before)
 
 
 def _key(request: Request, tab: Tab) -> tuple[datetime, str]:

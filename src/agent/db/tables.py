@@ -253,7 +253,11 @@ audit = sa.Table(
     sa.Column("details", sa.Text, nullable=False, doc="canonical JSON: ids, salted digests, words of ours"),
     sa.Column("mac", sa.Text, nullable=False, doc="HMAC-SHA256 over the row and the mac before it"),
 )
-sa.Index("ix_audit_request", audit.c.request_id)
+# The newest rows of a kind, of somebody, of both, or about one request: a page costs the same however long the log is.
+sa.Index("ix_audit_request", audit.c.request_id, audit.c.seq)
+sa.Index("ix_audit_event", audit.c.event, audit.c.seq)
+sa.Index("ix_audit_actor", audit.c.actor, audit.c.seq)
+sa.Index("ix_audit_actor_event", audit.c.actor, audit.c.event, audit.c.seq)
 
 audit_head = sa.Table(
     "audit_head",

@@ -1,10 +1,23 @@
 """The inbox: pages on which people decide. Rendered here, usable without a script, one look for every request.
 
-pages     routes: what is read, what is posted, and redirects after it
-route     what surrounds every page: security headers, compression, errors as pages
-session   who is signed in: a cookie that holds the token, and what every form must bring
-view      what templates show, made of the desk's values
-text      text from outside as HTML: every hidden character in its place
-chart     what went on before, as SVG
-assets    templates and files, read once
+pages       all routes, put together; the files beside them
+lists       who must decide what, by when; what became of it meanwhile
+filters     what a list is narrowed to, as addresses say: a request knows by it from which list one came
+question    one request: what is asked, or what became of it
+decide      the forms on it: approve, reject, change, close
+oversight   the audit log, the freeze switch, the statistics
+signing_in  a token for a session, and back
+
+frame       what every page has around it: who, the switch, how much waits
+route       what surrounds every answer: security headers, compression, errors as pages
+session     who is signed in: a cookie that holds the token, and what every form must bring
+
+rows        a request as a line of a list
+view        a request as a page
+reports     the box on top: what happened to an answer, or to the request meanwhile
+forms       the form for a change, made from an action's schema
+wording     events, needs and times as people read them
+text        text from outside as HTML: every hidden character in its place
+chart       what went on before, as SVG
+assets      templates and files, read once
 """

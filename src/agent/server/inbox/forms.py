@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.clearance.action import Action, ActionError
+from agent.clearance.action import Action, ActionError, Shown, read_action
 from agent.clearance.approval import shown_arguments
 from agent.clearance.canonical import clean
 from agent.clearance.rendering import unshown
@@ -109,6 +109,28 @@ def check_fields(cls: type[Action[Any]], arguments: dict[str, Any], changes: dic
     except (ArithmeticError, LookupError, RecursionError, TypeError):
         return {f"{_PREFIX}{name}": "It cannot be read." for name in list(changes)[:1]}
     return {}
+
+
+def differences(cls: type[Action[Any]], before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """List what is another afterwards, as people read it: (label, before, after)."""
+    was, will_be = _readable(cls, before), _readable(cls, after)
+    return [
+        (name.replace("_", " ").capitalize(), was.get(name, ""), will_be[name])
+        for name, value in after.items()
+        if before.get(name) != value
+    ]
+
+
+def _readable(cls: type[Action[Any]], arguments: dict[str, Any]) -> dict[str, str]:
+    texts = {name: _text(value) for name, value in shown_arguments(arguments).items()}
+    try:
+        action = read_action(cls, arguments)
+    except ActionError:  # stored by a program whose action was another
+        return texts
+    for name, field in cls.model_fields.items():
+        for said in (item for item in field.metadata if isinstance(item, Shown)):
+            texts[name] = said.to_text(getattr(action, name))
+    return texts
 
 
 def blame(current: Sequence[Field], changes: dict[str, Any], said: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from agent.db.engine import DatabaseUnavailable
 from agent.server.inbox import assets
@@ -59,17 +59,24 @@ class PageRoute(APIRoute):
         return handle
 
 
+def pages_router() -> APIRouter:
+    """Make a router for pages of the inbox."""
+    return APIRouter(prefix="/inbox", route_class=PageRoute, include_in_schema=False)
+
+
 def _surrounded(request: Request, response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers[name] = value
     response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["Vary"] = "Accept-Encoding, Cookie"
+    if isinstance(response, StreamingResponse):
+        return response
     body = bytes(response.body)
     # Whoever could measure sizes cannot make a browser ask here with its cookie, which stays on this site.
     if len(body) >= _LEAST_PACKED and "content-encoding" not in response.headers and _takes_gzip(request):
         response.body = gzip.compress(body, 6)
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Content-Length"] = str(len(response.body))
-    response.headers["Vary"] = "Accept-Encoding, Cookie"
     return response
 
 
@@ -84,7 +91,7 @@ def _to_sign_in(request: Request, ended: SignInError) -> Response:
     if request.method == "POST":
         # Where the form stood.
         back = back.rsplit("/", 1)[0] if back.startswith("/inbox/requests/") else "/inbox"
-    elif request.url.query:
+    if request.url.query:
         back += f"?{request.url.query}"
     return RedirectResponse(f"/inbox/sign-in?{'ended=1&' if ended.ended else ''}next={quote(back)}", 303)
 

@@ -37,11 +37,13 @@
     r: () => into("#reason", "#reject"),
     e: () => into("#edit .input", "#edit"),
     n: () => find("[data-key=n]")?.focus(),
-    u: () => find("[data-key=u], .brand")?.focus(),
+    p: () => find("[data-key=p]")?.focus(),
+    u: () => (find("[data-key=u]") ?? find(".brand"))?.focus(),
     "?": () => help?.showModal(),
   };
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
+    // The box of the list of keys keeps the focus after it is closed, until the page is drawn again; it takes no text.
+    const typing = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
     if (typing || help?.open || event.ctrlKey || event.altKey || event.metaKey || (stored() !== null && event.key !== "?")) return;
     const act = keys[event.key];
     if (act) { event.preventDefault(); act(); }
@@ -76,6 +78,32 @@
     place.querySelector("blockquote").textContent = typed;
   });
 
+  // A list that is filtered or refreshed says so once that takes longer than one notices. Its rows stay readable.
+  const isList = (event) => event.detail.target?.id === "list";
+  let slow;
+  const settled = () => { clearTimeout(slow); find("#list")?.removeAttribute("aria-busy"); };
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (!isList(event)) return;
+    settled();
+    slow = setTimeout(() => {
+      const live = find("#live");
+      find("#list").setAttribute("aria-busy", "true");
+      delete live.dataset.lost;
+      live.className = "live";
+      live.textContent = "Updating…";
+      find("#said").textContent = "Updating.";
+    }, 200);
+  });
+  document.addEventListener("htmx:afterRequest", (event) => { if (isList(event)) settled(); });
+  document.addEventListener("htmx:afterSettle", (event) => {
+    const list = find("#list");
+    if (event.detail.elt !== list && event.detail.target?.id !== "list") return;
+    find("#said").textContent = list.dataset.said;
+    document.querySelectorAll(".filters label").forEach((label) => label.classList.toggle("set", Boolean(label.control.value)));
+    // The link that showed what is new is gone: the focus goes to what came.
+    if (document.activeElement === document.body) list.focus({ preventScroll: true });
+  });
+
   // A page that is not live any more says so.
   const lost = (text, link) => {
     const live = find("#live") ?? find("#meanwhile");
@@ -94,9 +122,11 @@
   let ended = false;
   document.addEventListener("htmx:beforeRequest", (event) => { if (ended) event.preventDefault(); });
   const back = () => `/inbox/sign-in?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`;
-  document.addEventListener("htmx:sendError", () => lost("Not live: the server does not answer. Trying again."));
+  document.addEventListener("htmx:sendError", (event) => lost(isList(event)
+    ? "Not updated: the server does not answer. Filter again." : "Not live: the server does not answer. Trying again."));
   document.addEventListener("htmx:responseError", (event) => {
     if (event.detail.xhr.status === 401) { ended = true; lost("Not live: your session ended.", back()); }
+    else if (isList(event)) lost("Not updated: the server did not answer as it should. Filter again.");
     else lost("Not live: the server did not answer as it should. Trying again.");
   });
   document.addEventListener("htmx:afterRequest", (event) => {

@@ -1,0 +1,137 @@
+"""Lists: who must decide what, by when, and what became of it since one looked."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import HTTPException, Query, Request, Response
+from sqlalchemy.engine import Connection
+
+from agent.clearance import journal, listing
+from agent.clearance.journal import Request as Asked
+from agent.clearance.listing import CursorError, Tab, Wanted
+from agent.clearance.rendering import line
+from agent.clearance.reviewing import as_asked
+from agent.server.inbox import rows
+from agent.server.inbox.filters import AGES, RISKS, Narrowed
+from agent.server.inbox.frame import capped, frame, page
+from agent.server.inbox.route import pages_router
+from agent.server.inbox.rows import Around, Row
+from agent.server.inbox.session import InSession, Session
+from agent.server.inbox.wording import clock
+from agent.server.people import OfDesk
+from agent.server.wall import wall
+from agent.wiring import Wiring
+
+router = pages_router()
+
+_ON_A_PAGE = 50
+_MOST_LIVE = 60
+
+After = Annotated[str | None, Query(max_length=400)]
+
+
+@router.get("")
+async def show_list(
+    session: InSession,
+    desk: OfDesk,
+    filters: Narrowed,
+    after: After = None,
+) -> Response:
+    """Show who must decide what, by when."""
+    tab = filters.tab
+    around = await frame(session, desk, here="inbox")
+    try:
+        found = await desk.page(session.person, filters.wanted, after=after, limit=_ON_A_PAGE)
+    except CursorError as exc:
+        raise HTTPException(422, "This page of the list is none of ours.") from exc
+    parts = (await wall()).parts
+    shown = await _rows(parts, session, found.requests, around["now"])
+    own = (
+        await _approved_rows(parts, session, around["now"])
+        if tab == "mine" and not after and not filters.is_set
+        else []
+    )
+    requesters = await _requesters(parts, filters.tab) if session.is_decider else []
+    counted = {"mine": around["mine"], "open": capped(await desk.count(session.person, Wanted("open")))}
+    total = capped(await desk.count(session.person, filters.wanted)) if filters.is_set else counted.get(tab, "")
+    response = page(
+        "list.html",
+        **around,
+        filters=filters,
+        rows=shown,
+        own=own,
+        total=total,
+        counted=counted,
+        actions=[cls.tool_name() for cls in parts.gate.judge.actions],
+        risks=RISKS,
+        ages=AGES,
+        older=filters.address(after=found.next) if found.next else "",
+        is_first=after is None,
+        since=around["now"].isoformat(),
+        requesters=requesters,
+    )
+    # Where only the list is put in place, the address that one can come back to, without what narrows nothing.
+    response.headers["HX-Push-Url"] = f"/inbox{filters.suffix}"
+    return response
+
+
+async def _requesters(parts: Wiring, tab: Tab) -> list[str]:
+    """List who asked for what a list may hold; names that do not show as they are cannot be picked."""
+    known = await parts.database.read(lambda c: listing.read_requesters(c, tab))
+    return [name for name in known if line(name) == name]
+
+
+async def _rows(
+    parts: Wiring, session: Session, requests: list[Asked], now: datetime, *, gone: bool = False
+) -> list[Row]:
+    def work(connection: Connection) -> Around:
+        plans: dict[str, list[Asked]] = {}
+        for one in journal.requests_of_plans(connection, sorted({one.plan_id for one in requests})):
+            plans.setdefault(one.plan_id, []).append(one)
+        made: dict[str, list[journal.Decision]] = {}
+        for decision in journal.decisions_on(connection, [one.request_id for one in requests]):
+            made.setdefault(decision.request_id, []).append(decision)
+        return Around(plans, made)
+
+    around = await parts.database.read(work)
+    actions = parts.gate.judge.actions
+    return [rows.row(one, as_asked(actions, one), around, session.person, now, is_gone=gone) for one in requests]
+
+
+async def _approved_rows(parts: Wiring, session: Session, now: datetime) -> list[Row]:
+    """List what the viewer approved and what has not run yet."""
+    found = await parts.database.read(lambda c: listing.approved_by(c, session.person.id, limit=20))
+    return await _rows(parts, session, found, now)
+
+
+@router.get("/live")
+async def show_live(
+    request: Request,
+    session: InSession,
+    desk: OfDesk,
+    filters: Narrowed,
+    since: datetime,
+    ids: Annotated[str, Query(max_length=4_000)] = "",
+) -> Response:
+    """Tell what became of a list since it was shown: how many are new, and which rows are decided."""
+    tab = filters.tab
+    shown = [one for one in ids.split(",") if one][:_MOST_LIVE]
+    new = 0
+    if tab != "decided" and since.tzinfo is not None:
+        new = await desk.count(session.person, replace(filters.wanted, opened_after=since))
+    found = await desk.some(session.person, shown)
+    changed = [one for one in found if not one.is_open] if tab != "decided" else []
+    now = datetime.now(UTC)
+    gone = await _rows((await wall()).parts, session, changed, now, gone=True)
+    switch, _ = await desk.switch()
+    return page(
+        "live.html",
+        new=new,
+        new_words=capped(new),
+        rows=gone,
+        clock=clock(now, now, seconds=True),
+        suffix=filters.suffix,
+        switch=switch,
+        was_frozen=request.query_params.get("frozen") == "1",
+    )

@@ -1,0 +1,181 @@
+"""What deciders watch over: the audit log, the switch that stops every effect, and how decisions went."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query, Response
+from starlette.responses import RedirectResponse, StreamingResponse
+
+from agent.clearance import statistics
+from agent.clearance.desk import MAX_FREEZE_REASON, Desk, WrongInputError
+from agent.clearance.panel import is_confirmed
+from agent.clearance.reviewing import as_asked
+from agent.server.inbox import view, wording
+from agent.server.inbox.frame import deciders_only, frame, page
+from agent.server.inbox.route import pages_router
+from agent.server.inbox.session import Form, InSession
+from agent.server.people import OfDesk
+from agent.server.wall import wall
+
+router = pages_router()
+
+_ON_A_PAGE = 50
+#: Rows of a download that are read and sent at a time.
+_AT_ONCE = 1_000
+_LAST_SEQ = 2**63 - 1
+#: A longer log is verified when somebody asks for it.
+_MOST_VERIFIED = 20_000
+
+
+# The switch
+
+
+@router.get("/freeze")
+async def show_freeze(session: InSession, desk: OfDesk) -> Response:
+    """Show the switch that stops every effect."""
+    return page("freeze.html", **await frame(session, desk, here="freeze"), error="", typed="")
+
+
+@router.post("/freeze")
+async def freeze(form: Form, desk: OfDesk) -> Response:
+    """Stop every effect."""
+    deciders_only(form.session)
+    try:
+        await desk.freeze(form.session.person.id, form.get("reason"), via="inbox")
+    except WrongInputError:
+        said = "Say why" if not form.get("reason").strip() else "Say it shorter"
+        error = f"{said}: a sentence of at most {MAX_FREEZE_REASON} characters"
+        around = await frame(form.session, desk, here="freeze")
+        return page("freeze.html", 422, **around, error=error, typed=form.get("reason"))
+    return RedirectResponse("/inbox/freeze", 303)
+
+
+@router.post("/unfreeze")
+async def unfreeze(form: Form, desk: OfDesk) -> Response:
+    """Let effects run again."""
+    deciders_only(form.session)
+    if not is_confirmed(form.get("confirm"), "effects on"):
+        around = await frame(form.session, desk, here="freeze")
+        error = "Type “effects on” to turn them on"
+        return page("freeze.html", 422, **around, error=error, typed=form.get("confirm"))
+    await desk.unfreeze(form.session.person.id, via="inbox")
+    return RedirectResponse("/inbox/freeze", 303)
+
+
+# The log
+
+
+class EventFilters:
+    """What the log is narrowed to, as its address says."""
+
+    def __init__(
+        self,
+        event: Annotated[str, Query(max_length=40)] = "",
+        who: Annotated[str, Query(max_length=200)] = "",
+        request: Annotated[str, Query(max_length=100)] = "",
+    ) -> None:
+        self.event, self.who, self.request = event.strip(), who.strip(), request.strip()
+
+    @property
+    def only(self) -> dict[str, str]:
+        """Give the columns that narrow it."""
+        named = {"event": self.event, "actor": self.who, "request_id": self.request}
+        return {name: value for name, value in named.items() if value}
+
+    def address(self, before: int) -> str:
+        """Give the query of the page before a row."""
+        named = {"event": self.event, "who": self.who, "request": self.request, "before": str(before)}
+        return urlencode({name: value for name, value in named.items() if value})
+
+
+@router.get("/audit")
+async def show_audit(
+    session: InSession,
+    desk: OfDesk,
+    filters: Annotated[EventFilters, Depends()],
+    before: Annotated[int | None, Query(ge=1, le=_LAST_SEQ)] = None,
+    check: str = "",
+) -> Response:
+    """Show the audit log, and whether it is whole."""
+    deciders_only(session)
+    around = await frame(session, desk, here="audit")
+    rows = await desk.events(before=before, limit=_ON_A_PAGE, only=filters.only)
+    head = await desk.head()
+    found, took = None, 0.0
+    if check or head.seq <= _MOST_VERIFIED:
+        began = asyncio.get_running_loop().time()
+        found = await desk.verify()
+        took = asyncio.get_running_loop().time() - began
+    about = await desk.some(session.person, sorted({row["request_id"] for row in rows if row["request_id"]}))
+    actions = (await wall()).parts.gate.judge.actions
+    return page(
+        "audit.html",
+        **around,
+        rows=[_row(row, around["now"]) for row in rows],
+        words={one.request_id: as_asked(actions, one).review for one in about},
+        head=head,
+        found=found,
+        took=f"{took:.2f} s",
+        kinds={name: word for name, (word, _) in wording.EVENTS.items()},
+        filters=filters,
+        older=filters.address(rows[-1]["seq"]) if len(rows) == _ON_A_PAGE else "",
+    )
+
+
+def _row(row: dict[str, Any], now: datetime) -> dict[str, Any]:
+    return {**row, "happened": view.happened([row], now)[0], "look": wording.EVENTS.get(row["event"], ("", ""))[1]}
+
+
+@router.get("/audit.jsonl")
+async def give_log(session: InSession, desk: OfDesk) -> Response:
+    """Give the whole log as JSON Lines, as `clearance audit export` writes it."""
+    deciders_only(session)
+    head = await desk.head()
+    headers = {"Content-Disposition": f'attachment; filename="clearance-audit-to-{head.seq}.jsonl"'}
+    return StreamingResponse(log_lines(desk, head.seq), media_type="application/x-ndjson", headers=headers)
+
+
+async def log_lines(desk: Desk, until: int) -> AsyncIterator[str]:
+    """Yield the log up to a row, some rows at a time: rows never change, and no reader holds a transaction open.
+
+    Raises:
+        BrokenLogError: rows are missing. The download breaks off, so that nobody takes a part for the whole.
+    """
+    seq = 0
+    while seq < until:
+        rows = await desk.events(after=seq, limit=min(_AT_ONCE, until - seq))
+        if not rows:
+            raise BrokenLogError(f"the log ends at row {seq}, its head says {until}")
+        yield "".join(f"{json.dumps(row)}\n" for row in rows)
+        seq = rows[-1]["seq"]
+
+
+class BrokenLogError(Exception):
+    """The log cannot be given as a whole; the text says why."""
+
+
+# The statistics
+
+_PERIODS = {"1": "24 hours", "7": "7 days", "30": "30 days"}
+
+
+@router.get("/statistics")
+async def show_statistics(session: InSession, desk: OfDesk, days: str = "7") -> Response:
+    """Show how long decisions took, how many were hasty, and how much policy asks."""
+    deciders_only(session)
+    chosen = days if days in _PERIODS else "7"
+    around = await frame(session, desk, here="statistics")
+    since = around["now"] - timedelta(days=int(chosen))
+    database = (await wall()).parts.database
+    found = await database.read(lambda connection: statistics.read_statistics(connection, since))
+    return page("statistics.html", **around, found=found, chosen=chosen, periods=_PERIODS,
+                 hasty_s=int(statistics.HASTY.total_seconds()), span=_seconds)  # fmt: skip
+
+
+def _seconds(length: timedelta) -> str:
+    seconds = length.total_seconds()
+    return f"{seconds:.1f} s" if seconds < 120 else wording.span(length)

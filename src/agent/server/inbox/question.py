@@ -1,0 +1,203 @@
+"""One request as a page: what is asked, or what became of it, and whether it is still so."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+from starlette.responses import HTMLResponse
+
+from agent.clearance import listing, reviewing
+from agent.clearance.answers import MAX_REASON
+from agent.clearance.desk import Detail
+from agent.clearance.journal import Request as Asked
+from agent.clearance.listing import Wanted
+from agent.clearance.reviewing import as_asked
+from agent.server.deciding import found
+from agent.server.inbox import chart, forms, reports, view
+from agent.server.inbox.filters import Filters, Narrowed
+from agent.server.inbox.frame import frame, page
+from agent.server.inbox.reports import Report
+from agent.server.inbox.route import pages_router
+from agent.server.inbox.session import KEPT, InSession, Session, drop, typed_before
+from agent.server.inbox.view import RequestView
+from agent.server.inbox.wording import SOON, moment
+from agent.server.people import OfDesk
+from agent.server.request import read_request
+from agent.server.wall import wall
+from agent.wiring import Wiring
+
+router = pages_router()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change that was checked and not made: the page shows the request as it would be then."""
+
+    #: What the panel says of it.
+    shown: view.Checked
+    #: The request and the approvals of it, once it is changed.
+    detail: Detail
+    now: reviewing.Now
+
+
+@router.get("/requests/{request_id}")
+async def show_request(request: Request, session: InSession, desk: OfDesk, came: Narrowed, request_id: str) -> Response:
+    """Show one question, or what became of it; `came` is the list from which somebody opened it."""
+    typed = typed_before(request, request_id)
+    told = [reports.KEPT] if typed else []
+    response = await request_page(session, desk, came, request_id, typed=typed, told=told, focus=bool(typed))
+    if typed:
+        drop(response, KEPT)
+    return response
+
+
+async def request_page(
+    session: Session,
+    desk: OfDesk,
+    came: Filters,
+    request_id: str,
+    *,
+    typed: dict[str, str] | None = None,
+    told: list[Report] | None = None,
+    errors: dict[str, str] | None = None,
+    change: Change | None = None,
+    open_form: str = "",
+    status: int = 200,
+    focus: bool = True,
+) -> HTMLResponse:
+    """Show a request with what somebody typed, what is told of it, and what is to be corrected."""
+    detail = await found(desk, session.person, request_id)
+    parts = (await wall()).parts
+    around = await frame(session, desk, here="inbox")
+    shown, drawn = await _view(parts, detail, session, around["now"], typed=typed or {}, errors=errors or {},
+                               change=change)  # fmt: skip
+    told = told or reports.standing(detail, session.person, around["now"], shown.review)
+    neighbours = await _neighbours(parts, desk, session, came, detail.request)
+    return page(
+        "request.html",
+        status,
+        **around,
+        v=shown,
+        drawn=drawn,
+        typed=typed or {},
+        errors=errors or {},
+        checked=change.shown if change else None,
+        reports=told,
+        has_errors=bool(errors) or status in (409, 422),
+        focus=focus and bool(told),
+        open_form=open_form,
+        came=came.suffix,
+        neighbours=neighbours,
+        max_reason=MAX_REASON,
+        # Of the request as it stands, also where a change is shown: a form is about what it was made from.
+        digest=detail.request.digest or "",
+        revision=detail.request.revision,
+    )
+
+
+async def _view(
+    parts: Wiring,
+    detail: Detail,
+    session: Session,
+    now: datetime,
+    *,
+    typed: dict[str, str],
+    errors: dict[str, str],
+    change: Change | None,
+) -> tuple[RequestView, chart.Chart | None]:
+    """Put together what the page of a request shows, or of a change to it in its place."""
+    shown, actions = change.detail if change else detail, parts.gate.judge.actions
+    reading = await read_request(parts, shown, session.person, now, changed=change.now if change else None)
+    request, cls = shown.request, actions.get(shown.request.action)
+    fields: Sequence[view.Field] = []
+    if reading.panel.may_edit and cls is not None and request.arguments is not None:
+        fields = forms.with_errors(forms.typed_into(forms.fields(cls, request.arguments), typed), errors)
+    reviews = {one.request_id: as_asked(actions, one).review for one in shown.question.plan}
+    before = view.Before(detail, as_asked(actions, detail.request).review) if change else None
+    activity = reading.stands.activity if reading.stands else None
+    made = view.request_view(reading, reviews, fields, before)
+    return made, chart.draw(activity) if activity else None
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A request beside the one that is shown."""
+
+    request: Asked
+    title: str
+    #: With the list that one is in.
+    href: str
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Where one can go from a request."""
+
+    #: Right before and right after it in the list that one came from.
+    previous: Neighbour | None
+    following: Neighbour | None
+    #: What waits for the viewer next: after this one, else from the beginning.
+    waiting: Neighbour | None
+
+
+async def _neighbours(parts: Wiring, desk: OfDesk, session: Session, came: Filters, request: Asked) -> Neighbours:
+    sees_all, actions, mine = desk.sees_all(session.person), parts.gate.judge.actions, came
+    previous, following = await parts.database.read(
+        lambda c: listing.read_neighbours(c, session.person, came.wanted, request, sees_all=sees_all)
+    )
+    waiting = following
+    if came.tab != "mine":
+        mine = Filters()
+        _, waiting = await parts.database.read(
+            lambda c: listing.read_neighbours(c, session.person, Wanted("mine"), request, sees_all=sees_all)
+        )
+    if waiting is None:
+        first = await desk.page(session.person, mine.wanted, after=None, limit=2)
+        waiting = next((one for one in first.requests if one.request_id != request.request_id), None)
+
+    def shown(one: Asked | None, of: Filters) -> Neighbour | None:
+        if one is None:
+            return None
+        href = f"/inbox/requests/{one.request_id}{of.suffix}"
+        return Neighbour(one, reviewing.title(as_asked(actions, one).review), href)
+
+    return Neighbours(shown(previous, came), shown(following, came), shown(waiting, mine))
+
+
+@router.get("/requests/{request_id}/status")
+async def show_status(
+    session: InSession,
+    desk: OfDesk,
+    came: Narrowed,
+    request_id: str,
+    digest: Annotated[str, Query(max_length=100)] = "",
+    revision: int = 0,
+    state: Annotated[str, Query(max_length=20)] = "asked",
+    frozen: str = "",
+) -> Response:
+    """Tell whether a request is still what the page shows; then nothing, or a report in place of the forms."""
+    detail = await found(desk, session.person, request_id)
+    request, now = detail.request, datetime.now(UTC)
+    until = moment(request.expires_at, now)
+    is_same = (request.digest or "", request.revision, request.state) == (digest, revision, state)
+    is_late = request.is_open and request.expires_at <= now
+    told: list[Report] = []
+    if is_late:
+        told = [reports.expired(request, now)]
+    elif not is_same:
+        actions = (await wall()).parts.gate.judge.actions
+        told = reports.standing(detail, session.person, now, as_asked(actions, request).review) or [reports.CHANGED]
+    elif ("1" if detail.switch.frozen_by else "") != frozen:
+        told = [reports.switched(detail.switch)]
+    return page(
+        "status.html",
+        reports=told,
+        until=until,
+        id=request_id,
+        came=came.suffix,
+        closes=is_late or not is_same,
+        is_open=request.is_open,
+        is_soon=request.expires_at - now < SOON,
+    )

@@ -1,0 +1,77 @@
+"""Times, events and needs as people read them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from agent.clearance.journal import Decision, Request
+
+#: So long before its deadline a request is marked.
+SOON = timedelta(minutes=60)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time: in words for feeling, exactly for truth."""
+
+    words: str
+    at: str
+    iso: str
+
+
+def span(length: timedelta) -> str:
+    """Say how long in words, rounded down: minutes under 120, hours under 48, then days."""
+    minutes = int(length.total_seconds() // 60)
+    if minutes < 1:
+        return "under 1 min"
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
+
+
+def clock(at: datetime, now: datetime, *, seconds: bool = False) -> str:
+    """Write a time of day, with the day when it is another one."""
+    text = f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
+    if at.date() == now.date():
+        return text
+    return f"{at:%-d %b} {text}" if at.year == now.year else f"{at:%-d %b %Y} {text}"
+
+
+def moment(at: datetime, now: datetime, *, seconds: bool = False) -> Moment:
+    """Say when something was or will be."""
+    words = f"{span(now - at)} ago" if at <= now else f"in {span(at - now)}"
+    return Moment(words, clock(at, now, seconds=seconds), at.astimezone(UTC).isoformat())
+
+
+#: Events of the audit log, as people read them, and their look.
+EVENTS = {
+    "requested": ("Asked", ""),
+    "asked_again": ("Asked again", "late"),
+    "approved": ("Approved", ""),
+    "edited": ("Changed", ""),
+    "rejected": ("Rejected", ""),
+    "executed": ("Ran", "done"),
+    "failed": ("Failed", "refused"),
+    "refused": ("Refused", "refused"),
+    "withdrawn": ("Withdrawn", "late"),
+    "expired": ("Expired", "late"),
+    "frozen": ("Frozen", "freeze"),
+    "unfrozen": ("Unfrozen", "freeze"),
+    "answer_refused": ("Answer refused", "refused"),
+}
+
+
+def event_word(event: str) -> str:
+    """Name an audit event for people."""
+    return EVENTS.get(event, (event.replace("_", " ").capitalize(), ""))[0]
+
+
+def needs(request: Request) -> str:
+    """Say of whom a request needs approval: `2 treasurers`."""
+    roles = " and ".join(request.approvers or []) or "nobody"
+    return f"{request.approvals} × {roles}" if request.approvals > 1 else roles
+
+
+def decided_by(made: Sequence[Decision]) -> list[str]:
+    """List who decided, in order: whose approval counts, and who rejected."""
+    return [one.decided_by for one in made if one.counts or one.decision == "reject"]
