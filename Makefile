@@ -20,7 +20,11 @@ demo: install          ## play the main job on the real server and check every s
 	$(BIN)/python -m demo
 
 test: install          ## all but the attacks and Aegra: unit to real server and browser, both databases; needs Chromium
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/aegra --ignore=tests/attacks --ignore=tests/browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile \
+		--ignore=tests/aegra --ignore=tests/attacks --ignore=tests/browser --ignore=tests/server
+	# More processes than cores, for these mostly wait: the server looks for work twice a second. Not ordered by the
+	# number of tests: the files with the fewest take the longest, and at the end all would wait for the last one.
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests/server
 	# In a process of its own: Playwright leaves an event loop running, in which no other async test can run.
 	$(BIN)/python -m pytest tests/browser
 
@@ -48,7 +52,8 @@ lint: install          ## ruff, and mypy strict over src and tests
 	$(BIN)/mypy
 
 attacks: install       ## every known way around an approval: a stock agent, ours, and our gate alone; prints the table
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/attacks
+	# More processes than cores: most of the time a test waits for the server, which looks for work twice a second.
+	$(BIN)/python -m pytest -n 4 tests/attacks
 
 crash: install         ## kill -9 the server a hundred times
 	$(BIN)/python -m tests.support.crash --kills 100

@@ -467,7 +467,9 @@ def attack(
 
         # Else pytest would read the fixtures from the attack, which takes the case alone.
         del test.__wrapped__
-        params = [pytest.param((name, server), id=name) for name in targets]
+        # `conftest.py` reads from the name which tests share a server.
+        ids = {name: name if server == "shared" else f"{name}-{server}" for name in targets}
+        params = [pytest.param((name, server), id=ids[name]) for name in targets]
         marked: Callable[..., Awaitable[None]] = pytest.mark.parametrize("target", params, indirect=True)(test)
         return marked
 

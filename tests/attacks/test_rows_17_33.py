@@ -19,7 +19,7 @@ from agent.clearance.refusals import FLOOD, ROWS_A_MINUTE
 from agent.db.bank_tables import accounts, customers
 from agent.db.engine import Database
 from agent.db.tables import audit, decisions, refusals, requests
-from tests.attacks.targets import Case, Held, Outcome, attack
+from tests.attacks.targets import Attacker, Case, Held, Outcome, attack
 from tests.support.conversation import GRAPH
 from tests.support.tampering import disarm
 from tests.support.tokens import token
@@ -88,7 +88,8 @@ async def test_row_18_an_edit_does_not_run_by_the_word_of_its_editor(case: Case)
     outcome = Outcome()
     thief = case.account(0)
     held_ones = []
-    for what in ("amount", "payee", "tool", "field"):
+
+    async def attempt(what: str) -> None:
         held = await case.hold("1500")
         held_ones.append(held.effect)
         args: dict[str, Any] = {
@@ -113,6 +114,8 @@ async def test_row_18_an_edit_does_not_run_by_the_word_of_its_editor(case: Case)
         # Of an edit that was refused nothing is left, so this approves what was asked for, and may happen.
         outcome.note(await case.ana.answer(held.thread_id, YES))
         await case.settle(held.thread_id)
+
+    await asyncio.gather(*(attempt(what) for what in ("amount", "payee", "tool", "field")))
     outcome.got = case.unwanted(*held_ones)
     return outcome
 
@@ -156,16 +159,17 @@ async def test_row_19_what_nobody_said_or_did_does_not_stay_in_the_transcript(ca
 async def test_row_20_a_command_that_starts_a_run_does_not_decide(case: Case) -> Outcome:
     """`run.start` of the second protocol on an interrupted thread: its input is handed over as the answer."""
     outcome = Outcome()
-    for who in (case.olga, case.mallory):
-        for given in (YES, {**words("yes"), **YES}, True):
-            held = await case.hold()
-            command = {"id": 1, "method": "run.start", "params": {"assistant_id": GRAPH, "input": given}}
-            before = len(case.effects())
 
-            reply = await who.post(f"/threads/{held.thread_id}/commands", command)
-            await case.settle(held.thread_id)
+    async def attempt(who: Attacker, given: Any) -> None:
+        held = await case.hold()
+        command = {"id": 1, "method": "run.start", "params": {"assistant_id": GRAPH, "input": given}}
 
-            outcome.note(reply, got=len(case.effects()) - before)
+        outcome.note(await who.post(f"/threads/{held.thread_id}/commands", command))
+        await case.settle(held.thread_id)
+
+    inputs = (YES, {**words("yes"), **YES}, True)
+    await asyncio.gather(*(attempt(who, given) for who in (case.olga, case.mallory) for given in inputs))
+    outcome.got = len(case.effects())
     return outcome
 
 
@@ -552,7 +556,9 @@ async def test_row_32_a_state_written_by_command_is_not_believed(case: Case) -> 
 async def test_row_33_arguments_that_cannot_be_do_no_harm(case: Case) -> Outcome:
     """Amounts that overflow, are none, below zero or below a cent; then the thread has to go on."""
     outcome = Outcome(harm="broken or done")
-    for amount in ("1e400", "NaN", "-5", "0", "0.001", "9" * 30, "9223372036854775807", "9" * 5_000, "1e3", "0x10"):
+    amounts = ("1e400", "NaN", "-5", "0", "0.001", "9" * 30, "9223372036854775807", "9" * 5_000, "1e3", "0x10")
+
+    async def attempt(amount: str) -> None:
         source, target = case.account(), case.account(0)
         thread_id = await case.olga.thread()
 
@@ -563,6 +569,8 @@ async def test_row_33_arguments_that_cannot_be_do_no_harm(case: Case) -> Outcome
         after = await case.olga.say(thread_id, "hello")
 
         outcome.note(reply, got=int(reply.how == "error" or after.how != "done"))
+
+    await asyncio.gather(*(attempt(amount) for amount in amounts))
     outcome.got += len(case.effects())
     if case.target.is_ours:
         assert case.target.read(check_ledger) == []

@@ -213,7 +213,10 @@ async def _settle(client: LangGraphClient, database: Database, wanted: list[Talk
             if not _asks(database, turn):
                 continue
             conversation = Conversation(client, turn.thread_id)
-            if turn.thread_id not in by_thread or await _question(conversation, until) is None:
+            if turn.thread_id not in by_thread or await _question(conversation, database, turn, until) is None:
+                # An answer from before the kill, whose run the server had kept, leaves nothing to ask.
+                if turn.thread_id in by_thread and not _asks(database, turn):
+                    continue
                 counts.lost.append(f"{turn.thread_id}, turn {turn.number}: no question")
                 return
             await _answer_all(conversation, by_thread[turn.thread_id])
@@ -246,9 +249,11 @@ async def _will_be_heard(client: LangGraphClient, database: Database, talk: Talk
     return True
 
 
-async def _question(conversation: Conversation, until: float) -> dict[str, Any] | None:
-    """Wait until the thread is listed as interrupted and shows its question."""
-    while time.monotonic() < until:
+async def _question(
+    conversation: Conversation, database: Database, turn: journal.Turn, until: float
+) -> dict[str, Any] | None:
+    """Wait until the thread is listed as interrupted and shows its question; None when it never does."""
+    while time.monotonic() < until and _asks(database, turn):
         try:
             if await conversation.status() == "interrupted" and (question := await conversation.question()):
                 return question

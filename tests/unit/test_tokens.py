@@ -102,7 +102,8 @@ async def test_a_development_token_names_a_person_and_roles() -> None:
         pytest.param(signed(exp=datetime.now(UTC) - timedelta(minutes=2)), id="expired"),
         pytest.param(signed(exp=None), id="without an end"),
         pytest.param(signed(exp="soon"), id="an end that is no time"),
-        pytest.param(signed(nbf=datetime.now(UTC) + timedelta(minutes=5)), id="not yet"),
+        # Made when tests are collected, which may be long before this one runs: minutes would have passed by then.
+        pytest.param(signed(nbf=datetime.now(UTC) + timedelta(days=1)), id="not yet"),
         pytest.param(signed(secret=OTHER), id="another secret"),
         pytest.param(signed(secret=b"\0" * 32), id="a secret of zeros"),
         pytest.param(signed(aud="other"), id="another audience"),
