@@ -1,6 +1,6 @@
 """What the approvals API takes and gives: the server writes these shapes, the command line reads them.
 
-Every text in them is safe to show: characters that hide or mislead stand as their code points.
+Texts are safe to show: characters that hide or mislead stand as their code points. Only an event is as it was signed.
 """
 
 from datetime import date, datetime

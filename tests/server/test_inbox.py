@@ -5,6 +5,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -356,6 +357,49 @@ def test_an_edit_cannot_bring_what_the_action_does_not_have(visit: Visit, inbox:
     assert state(inbox, request_id) == "asked"
 
 
+@pytest.mark.parametrize("form", ["check", "edit"])
+def test_an_edit_that_comes_to_the_same_is_none(form: str, visit: Visit, inbox: Server, request_id: str) -> None:
+    address, ana = f"/inbox/requests/{request_id}", visit(ANA)
+    fields = form_of(ana.get(address).text, f"{address}/check")
+
+    answer = ana.post(f"{address}/{form}", data={**fields, "arg.amount": "1,500"})
+
+    assert answer.status_code == 422
+    assert "Nothing is changed by them; approve it as it is" in answer.text
+    assert state(inbox, request_id) == "asked"
+
+
+def test_what_the_page_asks_to_type_is_what_confirms_it(visit: Visit, inbox: Server) -> None:
+    with httpx.Client(base_url=inbox.url, headers=bearer(OLGA), timeout=60) as olga:
+        thread_id = olga.post("/threads", json={}).json()["thread_id"]
+        words = {"messages": [{"role": "user", "content": "delete customer C-1003"}]}
+        olga.post(f"/threads/{thread_id}/runs/wait", json={"assistant_id": GRAPH, "input": words}).raise_for_status()
+        (asked,) = olga.get("/approvals/requests", params={"thread_id": thread_id}).json()["requests"]
+    address, ana = f"/inbox/requests/{asked['id']}", visit(ANA)
+    with closing(sqlite3.connect(inbox.database_url.removeprefix("sqlite:///"))) as bank, bank:
+        bank.execute("UPDATE customers SET name = 'Ada Newman' WHERE customer_id = 'C-1003'")
+
+    page = ana.get(address).text
+    fields = form_of(page, f"{address}/approve")
+    old = ana.post(f"{address}/approve", data={**fields, "confirm": "Ada Quist"})
+    new = ana.post(f"{address}/approve", data={**fields, "confirm": "ada newman"})
+    after = httpx.get(f"{inbox.url}/approvals/requests/{asked['id']}", headers=bearer(ANA), timeout=30).json()
+
+    assert "Type the name, Ada Newman" in page
+    assert "You typed Ada Quist; the name is Ada Newman" in old.text
+    # It is what confirms; that the name is another than the one asked for makes it be asked again.
+    assert new.status_code == 303
+    assert (after["request"]["state"], after["request"]["revision"]) == ("asked", 2)
+
+
+@pytest.mark.parametrize("name", ["requester", "thread", "action"])
+def test_what_a_list_is_filtered_to_stays_inside_its_attribute(name: str, visit: Visit) -> None:
+    page = visit(ANA).get("/inbox", params={"tab": "open", name: '\u202ebob" x="1'}).text
+
+    (said,) = re.findall(r'<div class="panel list" id="list" tabindex="-1" data-said="([^"<>]*)">', page)
+    assert "‹U+202E›bob" in said
+
+
 # The log as a file
 
 
@@ -376,7 +420,7 @@ def test_the_log_is_given_as_the_command_line_exports_it(
     assert "content-length" not in answer.headers
 
 
-async def test_the_log_is_read_some_rows_at_a_time_and_a_gap_breaks_off(world: World) -> None:
+async def test_the_log_is_read_some_rows_at_a_time_and_a_missing_end_breaks_off(world: World) -> None:
     row = {"at": "t", "event": "frozen", "actor": "ana", "details": "{}", "mac": "m"}
     world.database.write_now(lambda c: c.execute(sa.insert(audit), [{**row, "seq": n} for n in range(1, 2_501)]))
 

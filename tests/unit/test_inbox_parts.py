@@ -42,6 +42,13 @@ class SendMail(Action[MailFacts]):
         raise NotImplementedError
 
 
+class Terse(SendMail):
+    """An action that does not say what to type."""
+
+    def review(self, facts: MailFacts) -> Review:
+        return Review(("one mail",), verb="Send")
+
+
 class Broken(SendMail):
     """An action whose words fail."""
 
@@ -235,3 +242,10 @@ def test_templates_and_files_are_in_the_package() -> None:
 @pytest.mark.parametrize("address", ["/inbox", "/inbox?tab=open", "/inbox/requests/1?a=b"])
 def test_after_signing_in_one_is_where_one_wanted_to_be(address: str) -> None:
     assert safe_next(address) == address
+
+
+@pytest.mark.parametrize(("action", "name"), [(Terse, "terse"), (Broken, "broken")])
+def test_there_is_always_something_to_type(action: type[SendMail], name: str) -> None:
+    review = as_asked(Actions([action]), request(name)).review
+
+    assert (review.confirm, review.confirm_is) == (name, "the name of the action")

@@ -1,7 +1,7 @@
 """What a reviewer is shown of a request: as it was asked, and as things stand now."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -55,7 +55,10 @@ def show(action: Action[Any], facts: Facts) -> Shown:
         review = action.review(facts)
     except Exception:  # whatever it is, people must be able to see and reject it
         logger.exception("%s cannot say how reviewers see it", action.tool_name())
-        review = Review((action.tool_name().replace("_", " "),), confirm=action.tool_name())
+        review = Review((action.tool_name().replace("_", " "),))
+    if not review.confirm:
+        # Of critical risk it could never be approved: there would be nothing to type.
+        review = replace(review, confirm=action.tool_name(), confirm_is="the name of the action")
     named = zip(type(facts).model_fields, shown_facts(facts), strict=True)
     return Shown(review, [fact for name, fact in named if name not in review.said])
 

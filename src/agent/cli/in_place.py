@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.cards import card
@@ -32,10 +32,11 @@ class Deciding:
         """
         if not waiting:
             return ""
-        for shown in asyncio.run(self._with(lambda client: _of_their_turns(client, waiting))):
+        undecided, now = asyncio.run(self._with(lambda client: _of_their_turns(client, waiting)))
+        for shown in undecided:
             if (shown.request.id, shown.request.revision) in self.left:
                 continue
-            out.print(card(shown.payload, shown.request.thread_id, datetime.now(UTC), shown=shown))
+            out.print(card(shown.payload, shown.request.thread_id, now, shown=shown))
             _say_why_not(shown)
             if not (shown.answers.may_approve or shown.answers.may_reject):
                 self.left.add((shown.request.id, shown.request.revision))
@@ -118,11 +119,14 @@ class Deciding:
             return await work(client)
 
 
-async def _of_their_turns(client: "Approvals", waiting: Sequence[Held]) -> "list[Shown]":
-    """Read all that is undecided in the turns that wait, in order: one of each stands in the thread at a time."""
+async def _of_their_turns(client: "Approvals", waiting: Sequence[Held]) -> "tuple[list[Shown], datetime]":
+    """Read all that is undecided in the turns that wait, in order, and the server's time.
+
+    One of each turn stands in the thread at a time.
+    """
     ids = [one["id"] for held in waiting for one in held.payload["turn"]["requests"]]
     found = [await client.detail(one) for one in ids]
-    return [shown for shown in found if shown.request.state == "asked"]
+    return [shown for shown in found if shown.request.state == "asked"], client.now()
 
 
 def _say_why_not(shown: "Shown") -> None:

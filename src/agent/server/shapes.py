@@ -158,8 +158,8 @@ def freeze(switch: Switch, counts: dict[str, int]) -> Freeze:
     """Write whether effects may run."""
     return Freeze(
         frozen=switch.frozen_by is not None,
-        by=switch.frozen_by,
-        reason=switch.frozen_reason,
+        by=_line(switch.frozen_by),
+        reason=_sentence(switch.frozen_reason),
         since=switch.frozen_at,
         open=counts,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
+from agent.clearance.rendering import line
 from agent.clearance.reviewing import plain
 from agent.server.inbox import text
 
@@ -49,7 +50,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "ours": text.ours, "sentence": text.sentence, "theirs": text.theirs, "name": text.name, "ident": text.ident,
-        "parts": text.parts, "plain": plain,
+        "parts": text.parts, "plain": plain, "bare": line,
     }  # fmt: skip
     made.globals["asset"] = asset
     for name in sources:

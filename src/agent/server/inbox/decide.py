@@ -67,12 +67,21 @@ async def approve(sent: Sent) -> Response:
     """Approve exactly what was shown."""
     detail, typed = await sent.found(), sent.form.get("confirm")
     if detail.request.state == "asked" and detail.request.risk == "critical":
-        review = as_asked((await wall()).parts.gate.judge.actions, detail.request).review
+        review = await _review_shown(detail)
         if not is_confirmed(typed, review.confirm):
             error = _not_confirmed(typed, review)
             report = Report(("Not approved: 1 thing to correct",), (), "danger", errors=[("confirm", error)])
             return await sent.page(report, errors={"confirm": error}, status=422)
     return await _decide(sent, read_decision("approve", sent.seen), "approval")
+
+
+async def _review_shown(detail: Detail) -> Review:
+    """Give the words in which the page shows a request, whose field says what to type."""
+    parts, now = (await wall()).parts, datetime.now(UTC)
+    judge, turn = parts.gate.judge, detail.question.turn
+    stands = await parts.database.read(lambda c: reviewing.as_it_stands(c, judge, detail.request, turn, now))
+    shown = stands.shown if stands and stands.shown else as_asked(judge.actions, detail.request)
+    return shown.review
 
 
 def _not_confirmed(typed: str, review: Review) -> str:
@@ -142,9 +151,10 @@ async def _change(sent: SentForm, *, is_made: bool) -> Response:
         return await _not_changed(sent, errors)
     try:
         answer = read_decision("edit", sent.seen, changes=changes)
+        became = await sent.desk.check_edit(sent.person, sent.request_id, changes, sent.seen)
     except WrongInputError as exc:
-        return await _not_changed(sent, {"": str(exc)})
-    became = await sent.desk.check_edit(sent.person, sent.request_id, changes, sent.seen)
+        said = str(exc).partition(": ")[2]
+        return await _not_changed(sent, {"": f"{said[:1].upper()}{said[1:]}"})
     if isinstance(became, Refusal):
         if became.cause == "edit":
             said = became.sentence

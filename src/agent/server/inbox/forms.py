@@ -34,8 +34,7 @@ def _field(name: str, schema: dict[str, Any], value: Any, defs: dict[str, Any]) 
     text = _text(value)
     label = name.replace("_", " ").capitalize()
     hint = str(schema.get("description", ""))
-    longest = schema.get("maxLength")
-    return Field(f"{_PREFIX}{name}", label, f"{hint[:1].upper()}{hint[1:]}", text, kind, choices, max_length=longest)
+    return Field(f"{_PREFIX}{name}", label, f"{hint[:1].upper()}{hint[1:]}", text, kind, choices)
 
 
 def _kind(schema: dict[str, Any]) -> tuple[str, Sequence[str]]:

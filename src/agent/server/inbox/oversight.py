@@ -143,7 +143,8 @@ async def log_lines(desk: Desk, until: int) -> AsyncIterator[str]:
     """Yield the log up to a row, some rows at a time: rows never change, and no reader holds a transaction open.
 
     Raises:
-        BrokenLogError: rows are missing. The download breaks off, so that nobody takes a part for the whole.
+        BrokenLogError: rows at the end are missing. The download breaks off: rows missing before it show by their
+            numbers, these would not.
     """
     seq = 0
     while seq < until:
@@ -170,8 +171,7 @@ async def show_statistics(session: InSession, desk: OfDesk, days: str = "7") -> 
     chosen = days if days in _PERIODS else "7"
     around = await frame(session, desk, here="statistics")
     since = around["now"] - timedelta(days=int(chosen))
-    database = (await wall()).parts.database
-    found = await database.read(lambda connection: statistics.read_statistics(connection, since))
+    found = await desk.statistics(since)
     return page("statistics.html", **around, found=found, chosen=chosen, periods=_PERIODS,
                  hasty_s=int(statistics.HASTY.total_seconds()), span=_seconds)  # fmt: skip
 

@@ -202,7 +202,7 @@ def keep_typed(request: Request, response: Response) -> None:
 
 
 def typed_before(request: Request, request_id: str) -> dict[str, str]:
-    """Give what was typed about a request when the session ended; `forget_typed` follows."""
+    """Give what was typed about a request when the session ended; whoever shows it drops the cookie."""
     try:
         path, typed = json.loads(base64.urlsafe_b64decode(request.cookies.get(KEPT, "")))
         if f"/{request_id}/" in str(path):

@@ -41,7 +41,6 @@ class Step:
     look: str
     icon: str
     what: Words
-    below: Words
     state: str
     more: Words
     is_this: bool
@@ -82,7 +81,6 @@ class Field:
     kind: str = "text"
     choices: Sequence[str] = ()
     error: str = ""
-    max_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ def steps(detail: Detail, reviews: dict[str, Review], now: datetime, before: Bef
         more = f"{clock(receipt.finished_at, now, seconds=True)} UTC" if receipt else _waiting(one)
         found.append(
             Step(number, look, "here" if is_this and one.state == "asked" else icon,
-                 _words(review), (), STATES[one.state], (more,), is_this,
+                 _words(review), STATES[one.state], (more,), is_this,
                  f"/inbox/requests/{one.request_id}", before.words if before and is_this else ())
         )  # fmt: skip
     return found
