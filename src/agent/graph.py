@@ -129,15 +129,8 @@ class _Nodes:
         found = state.get("messages", [])
         messages, said = await _heard(parts, thread_id, found)
         if not said or caller.principal.kind == "system":
-            # Nothing to answer. What was open goes on where it was. What nobody wrote who is signed in goes: it would
-            # count as the words of whoever writes next.
-            turn = await parts.gate.records.open_turn_of(thread_id)
-            if said and turn is None:
-                messages.append(AIMessage("Nobody signed in wrote this message, so it is not answered."))
-            return Command(
-                update={"turn_id": turn.turn_id if turn else _turn_id(state), **_rewrite(messages, found)},
-                goto="dispatch" if turn else END,
-            )
+            # What nobody wrote who is signed in goes: it would count as the words of whoever writes next.
+            return await _go_on(parts, thread_id, state, messages, is_unsigned=bool(said))
         turn, truth = await parts.gate.open_turn(
             thread_id=thread_id,
             run_id=caller.run_id,
@@ -147,9 +140,13 @@ class _Nodes:
             message_ids=ids_of(messages),
         )
         # As they are stored: a run that is retried from nothing finds its words there under their first ids.
-        said = [HumanMessage(message["content"], id=message["id"]) for message in turn.messages]
-        stored = {message.id for message in said}
-        messages = [*(message for message in messages if message.id not in stored), *said]
+        stored = [HumanMessage(message["content"], id=message["id"]) for message in turn.messages]
+        if ids_of(stored) != ids_of(said) and set(ids_of(stored)) <= set(ids_of(messages)):
+            # After a crash the server ran this run again in a thread that had gone on: what it says is heard. Put at
+            # the end it would be answered, and done, a second time.
+            return await _go_on(parts, thread_id, state, messages)
+        present = {message.id for message in stored}
+        messages = [*(message for message in messages if message.id not in present), *stored]
         # Again, now that what was open is withdrawn: every call has a result before the model reads.
         true = true_transcript(messages, truth)
         return Command(update={"turn_id": turn.turn_id, **_rewrite(true, found)}, goto="model")
@@ -298,6 +295,22 @@ class _Nodes:
 
 _UNOPENED = "Not done: it was asked for in a part of the conversation that is over."
 _UNDURABLE = "Not done: this run keeps no thread, so nothing with an effect can be cleared or done in it."
+
+
+async def _go_on(
+    parts: Wiring, thread_id: str, state: State, messages: list[AnyMessage], *, is_unsigned: bool = False
+) -> Command[str]:
+    """Answer nothing new: what is open in the thread goes on where it was."""
+    turn = await parts.gate.records.open_turn_of(thread_id)
+    if is_unsigned and turn is None:
+        messages.append(AIMessage("Nobody signed in wrote this message, so it is not answered."))
+    return Command(
+        update={
+            "turn_id": turn.turn_id if turn else _turn_id(state),
+            **_rewrite(messages, state.get("messages", [])),
+        },
+        goto="dispatch" if turn else END,
+    )
 
 
 async def _heard(

@@ -1,5 +1,7 @@
 """A thread run anew from each of its checkpoints: what was said once is heard once."""
 
+from uuid import uuid4
+
 from langchain_core.messages import AIMessage
 
 from tests.support.scripted_model import calls
@@ -28,3 +30,38 @@ async def test_nobody_else_says_them_by_running_them_again(world: World) -> None
     await _replay(world, ANA)
 
     assert world.transfers() == [("A-2001", "A-2003", 900_00)]
+
+
+WORDS = {"messages": [("user", "pay both")]}
+MORE = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000"})
+
+
+async def test_a_run_that_the_server_starts_again_after_the_thread_went_on_does_nothing_anew(world: World) -> None:
+    """What went wrong: its words were put behind the results of their own plan, and the model answered them again."""
+    run_id = uuid4()
+    world.model.will_say(*[lambda read: calls(PAY, MORE) if read[-1].type == "human" else AIMessage("done")] * 4)
+    await world.run(WORDS, by=OLGA, run_id=run_id)
+
+    held = await world.run(WORDS, by=OLGA, run_id=run_id)
+    ended = await world.answer({"approved": True})
+    again = await world.run(WORDS, by=OLGA, run_id=run_id)
+
+    assert [question.value["action"] for question in held["__interrupt__"]] == ["transfer_funds"]
+    assert [message.type for message in held["messages"] if message.type != "tool"] == ["human", "ai"]
+    assert [message.type for message in ended["messages"]] == ["human", "ai", "tool", "tool", "ai"]
+    assert again["messages"] == ended["messages"]
+    assert world.transfers() == [("A-2001", "A-2003", 900_00), ("A-2001", "A-2003", 5_000_00)]
+
+
+async def test_a_run_started_again_after_later_words_leaves_those_open(world: World) -> None:
+    run_id = uuid4()
+    world.model.will_say(calls(PAY), AIMessage("done"), calls(MORE), AIMessage("done"))
+    await world.run(WORDS, by=OLGA, run_id=run_id)
+    await world.say("and 5,000")
+
+    held = await world.run(WORDS, by=OLGA, run_id=run_id)
+    ended = await world.answer({"approved": True})
+
+    assert len(held["__interrupt__"]) == 1
+    assert [message.content for message in ended["messages"] if message.type == "human"] == ["pay both", "and 5,000"]
+    assert world.transfers() == [("A-2001", "A-2003", 900_00), ("A-2001", "A-2003", 5_000_00)]
