@@ -626,7 +626,9 @@ async def test_how_awake_reviewers_are_is_counted(server: Server, monkeypatch: p
         await ben.sees("rejected")
         await ben.press("u", "5")
         await ben.sees("in 30 days policy let")
-        await ben.until(lambda: re.search(r"ben +\d+ +0 \(0%\) +0 +\d+ +[\d.]+ s", ben.text), "what ben decided")
+        await ben.until(
+            lambda: re.search(r"ben +\d+ +\d+ \(\d+%\) +\d+ +[1-9]\d* +[\d.]+ s", ben.text), "what ben decided"
+        )
         await ben.sees("transfer_funds")
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,9 @@ def _watching(server: Server, folder: Path, *options: str) -> Iterator[tuple[sub
     out, err = folder / "out", folder / "err"
     environment = {**os.environ, "LANGGRAPH_URL": server.url, "CLEARANCE_TOKEN": token(ANA)}
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        watching = subprocess.Popen([_CLEARANCE, "watch", *options], stdout=stdout, stderr=stderr, env=environment)
+        watching = subprocess.Popen([_CLEARANCE, "watch", *options], stdout=stdout, stderr=stderr, env=environment,
+                                    # Programs in the background of a shell ignore Ctrl-C, and hand that down.
+                                    preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     try:
         _until(err, "Watching")
         yield watching, out, err

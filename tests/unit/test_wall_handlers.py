@@ -1,12 +1,16 @@
 """Every resource and action that the platform asks about has a handler here that somebody wrote on purpose."""
 
 import ast
+import asyncio
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from langgraph_sdk import Auth
 
 from agent.server.auth import auth
+from agent.server.received import NoteReceived, received_ms
 
 #: What the platform asks about: `own` has a handler that lets in what is one's own, `refused` is for nobody.
 TABLE = {
@@ -102,3 +106,20 @@ def test_the_platform_asks_from_no_other_file() -> None:
     }
 
     assert asking == known
+
+
+async def test_an_answer_is_as_old_as_its_request_however_long_that_waited() -> None:
+    seen: list[tuple[float, int]] = []
+
+    async def slow(_scope: Any, _receive: Any, _send: Any) -> None:
+        await asyncio.sleep(0.2)
+        seen.append((time.time() * 1000, received_ms()))
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    await NoteReceived(slow)({"type": "http"}, nothing, nothing)
+
+    ((now, received),) = seen
+    assert now - received >= 190
+    assert received_ms() > received

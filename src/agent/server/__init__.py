@@ -9,7 +9,7 @@ What is served
     app         the HTTP app, and what starts with it      api         the approvals API
     inbox/      pages on which people decide               shapes      our values as the contract has them
     request     one request as both show it                talk        the conversation that led to it
-    deciding    a decision of whoever is signed in
+    deciding    a decision of whoever is signed in         received    when a request came
 
 What goes on by itself
     recovery    lost threads and unfinished turns          waking      a thread goes on after a decision

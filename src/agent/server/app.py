@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from agent.server import aegra, api
 from agent.server.closed import ClosedRoutes
 from agent.server.inbox import pages
+from agent.server.received import NoteReceived
 from agent.server.recovery import Asker, recover
 from agent.server.threads import NoteDeletedThreads
 from agent.server.timekeeping import timekeeper_of
@@ -82,3 +83,4 @@ app.add_middleware(NoteDeletedThreads)
 app.add_middleware(ClosedRoutes)
 if aegra.is_here():
     app.add_middleware(aegra.NoStatelessRuns)
+app.add_middleware(NoteReceived)

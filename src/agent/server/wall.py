@@ -5,7 +5,6 @@ What is refused here is counted, kept in a table of few rows a minute, and its t
 
 import asyncio
 import logging
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -22,6 +21,7 @@ from agent.clearance.refusals import NOBODY, Floods, note_refused
 from agent.db.engine import DatabaseUnavailable
 from agent.identity import RECEIVED_MS, principal_of
 from agent.server.orders import ForbiddenError, Order, read_order
+from agent.server.received import received_ms
 from agent.server.tokens import NotSignedInError, SignedIn, TokenReader
 from agent.wiring import Wiring
 
@@ -100,7 +100,7 @@ class Wall:
         if person.kind == "system":
             return None
         if order.configurable is not None:
-            order.configurable[RECEIVED_MS] = int(time.time() * 1000)
+            order.configurable[RECEIVED_MS] = received_ms()
             order.configurable.pop(IS_TAKEN, None)
         try:
             # On Aegra a thread is its maker's alone, and for the id of a deleted one a run would make another.
@@ -127,7 +127,7 @@ class Wall:
         if not self.is_approver(person):
             await self.refuse(person, "role", "Who may decide holds a role of the policy; your token has none.",
                               thread_id=order.thread_id)  # fmt: skip
-        started_ms = int(time.time() * 1000)
+        started_ms = received_ms()
         became: list[Arrived] = []
         for interrupt_id, value in order.answers:
             arriving = Arriving(order.thread_id, value, interrupt_id, order.checkpoint_id, order.run_id, started_ms)
