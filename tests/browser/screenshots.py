@@ -84,6 +84,55 @@ def _shoot(browser: Browser, bank: Bank) -> None:
     second.get_by_role("heading", level=1, name="Transferred").wait_for()
     second.evaluate("scrollTo(0, 0)")
     _picture(second, "decided")
+    _changed(second, bank)
+    _meanwhile(first, second, bank)
+    _frozen(first, second, bank)
+
+
+def _changed(page: Page, bank: Bank) -> None:
+    """A change with an error, and the same put right."""
+    page.goto(f"/inbox/requests/{bank.transfer(1_990, to='A-2002')}")
+    page.get_by_text("Change it…").click()
+    page.get_by_label("Amount").fill("84,550,000")
+    page.get_by_role("button", name="Check the change").click()
+    page.locator("#arg-amount-e").wait_for()
+    _picture(page, "error")
+    page.get_by_label("Amount").fill("1,040")
+    page.get_by_role("button", name="Check the change").click()
+    page.get_by_role("button", name="Transfer $1,040.00 instead").wait_for()
+    _picture(page, "change")
+
+
+def _meanwhile(first: Page, second: Page, bank: Bank) -> None:
+    """Somebody else was faster; the time ran out."""
+    request_id = bank.transfer(1_050, to="A-2002")
+    for page in (first, second):
+        page.goto(f"/inbox/requests/{request_id}")
+    first.get_by_text("Reject…").click()
+    first.get_by_label("Reason").fill("Wait, call them first")
+    second.get_by_role("button", name="Transfer $1,050.00").click()
+    second.get_by_role("heading", level=1, name="Transferred").wait_for()
+    first.locator("#meanwhile .report").wait_for()
+    first.evaluate("scrollTo(0, 0)")
+    _picture(first, "second")
+    request_id = bank.transfer(1_070, to="A-2002")
+    first.goto(f"/inbox/requests/{request_id}")
+    bank.end_soon(request_id, 1)
+    first.locator("#meanwhile .report").wait_for()
+    _picture(first, "expired")
+
+
+def _frozen(first: Page, second: Page, bank: Bank) -> None:
+    """The switch, and a request while it is off."""
+    request_id = bank.transfer(1_080, to="A-2002")
+    first.goto("/inbox/freeze")
+    first.get_by_label("Reason").fill("two payouts look doubled")
+    first.get_by_role("button", name="Freeze all effects").click()
+    first.get_by_role("heading", level=1, name="All effects are frozen").wait_for()
+    second.goto(f"/inbox/requests/{request_id}")
+    _picture(second, "frozen")
+    second.goto("/inbox/audit")
+    _picture(second, "audit")
 
 
 def _history(bank: Bank) -> None:
