@@ -50,7 +50,7 @@ async def test_reviewers_are_counted_and_hasty_approvals_stand_out(world: World)
     assert (ben.person, ben.decisions, ben.approved, ben.edited, ben.rejected) == ("ben", 2, 0, 1, 1)
     assert (ana.hasty, ben.hasty) == (1, 0)
     assert abs(ana.median - timedelta(minutes=30)) < timedelta(seconds=1)
-    assert ana.approved_share == 1
+    assert ana.approved == ana.decisions
 
 
 async def test_verdicts_are_counted_by_action_within_the_period(world: World) -> None:

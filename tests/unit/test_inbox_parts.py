@@ -11,11 +11,11 @@ from agent.bank.actions import TransferFunds
 from agent.clearance.action import Action, Actions, Effect, Facts, Material, Reading, Volatile
 from agent.clearance.journal import Request
 from agent.clearance.panel import is_confirmed
+from agent.clearance.rendering import span
 from agent.clearance.review import Activity, Id, Name, Review
 from agent.clearance.reviewing import as_asked, plain
 from agent.server.inbox import chart, forms, text
 from agent.server.inbox.session import safe_next
-from agent.server.inbox.wording import span
 from tests.support.server import ROOT
 
 

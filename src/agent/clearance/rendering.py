@@ -11,6 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from agent.clearance.errors import ActionError
@@ -209,3 +210,13 @@ def _markdown_word(word: str) -> str:
     if _ADDRESS.search(word):
         return f"`{word.replace('`', '‹U+0060›').replace('|', '‹U+007C›')}`"
     return _MEANING.sub(r"\\\g<0>", word)
+
+
+def span(length: timedelta) -> str:
+    """Say how long in words, rounded down: minutes under 120, hours under 48, then days."""
+    minutes = int(length.total_seconds() // 60)
+    if minutes < 1:
+        return "under 1 min"
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"

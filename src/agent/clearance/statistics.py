@@ -28,11 +28,6 @@ class Reviewer:
     #: Approvals within `HASTY` of the question.
     hasty: int
 
-    @property
-    def approved_share(self) -> float:
-        """Approvals among decisions, 0 to 1."""
-        return self.approved / self.decisions
-
 
 @dataclass(frozen=True)
 class Statistics:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from agent.clearance.rendering import visible
+from agent.clearance.rendering import span, visible
 from agent.cli.terminal import line, out
 
 if TYPE_CHECKING:
@@ -104,14 +104,6 @@ def moment(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def duration(time: timedelta) -> str:
-    """Write a length of time, rounded down: minutes under two hours, hours under two days, then days."""
-    minutes = int(time.total_seconds()) // 60
-    if minutes < 120:
-        return f"{minutes} min"
-    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
-
-
 def roles(approvers: Sequence[str] | None, needed: int) -> str:
     """Say who has to approve: `2 × treasurer`."""
     return visible(f"{needed} × {' and '.join(approvers)}") if approvers else "nobody's approval"
@@ -138,7 +130,7 @@ def _vitals(held: dict[str, Any], now: datetime, receipt: "Outcome | None") -> l
 def _left(until: datetime, now: datetime) -> Text:
     if until <= now:
         return Text("too late", "red")
-    return Text(duration(until - now), "yellow" if until - now < timedelta(hours=1) else "")
+    return Text(span(until - now), "yellow" if until - now < timedelta(hours=1) else "")
 
 
 def _arguments(held: dict[str, Any]) -> list[tuple[str, Text]]:

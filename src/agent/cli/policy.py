@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.cards import duration
+from agent.clearance.rendering import span
 from agent.cli.database import current_settings
 from agent.cli.terminal import Code, Failed, line, out, say, say_json
 
@@ -65,7 +65,7 @@ def explain(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
             verdict.word,
             verdict.risk,
             _who(verdict),
-            duration(verdict.expires) if verdict.word == "ask" else "",
+            span(verdict.expires) if verdict.word == "ask" else "",
             verdict.rule,
         ]
         table.add_row(*(Text(line(cell), _STYLES.get(cell, "")) for cell in cells))

@@ -8,8 +8,8 @@ from typing import Any
 from textual.content import Content
 
 from agent.clearance.panel import is_confirmed
-from agent.clearance.rendering import visible
-from agent.cli.cards import duration, moment, roles
+from agent.clearance.rendering import span, visible
+from agent.cli.cards import moment, roles
 from agent.contract import Checked, Entry, Event, Freeze, Me, Review
 
 #: By risk: the style of its word. The word is always there, too.
@@ -53,7 +53,7 @@ def left(until: datetime, now: datetime) -> Content:
     """Say how long there is, with caution in the last hour."""
     if until <= now:
         return Content.styled("too late", "$error")
-    return Content.styled(f"{duration(until - now)} left", "$warning" if until - now < timedelta(hours=1) else "")
+    return Content.styled(f"{span(until - now)} left", "$warning" if until - now < timedelta(hours=1) else "")
 
 
 def who(me: Me) -> Content:

@@ -7,9 +7,10 @@ from fastapi import HTTPException
 from starlette.responses import HTMLResponse
 
 from agent.clearance.listing import MOST_COUNTED, Wanted
+from agent.clearance.rendering import span
 from agent.server.inbox import assets
 from agent.server.inbox.session import Session
-from agent.server.inbox.wording import clock, span
+from agent.server.inbox.wording import clock
 from agent.server.people import OfDesk
 
 

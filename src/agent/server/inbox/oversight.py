@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, StreamingResponse
 from agent.clearance import statistics
 from agent.clearance.desk import MAX_FREEZE_REASON, Desk, WrongInputError
 from agent.clearance.panel import is_confirmed
+from agent.clearance.rendering import span
 from agent.clearance.reviewing import as_asked
 from agent.server.inbox import view, wording
 from agent.server.inbox.frame import deciders_only, frame, page
@@ -178,4 +179,4 @@ async def show_statistics(session: InSession, desk: OfDesk, days: str = "7") -> 
 
 def _seconds(length: timedelta) -> str:
     seconds = length.total_seconds()
-    return f"{seconds:.1f} s" if seconds < 120 else wording.span(length)
+    return f"{seconds:.1f} s" if seconds < 120 else span(length)

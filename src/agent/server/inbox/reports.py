@@ -9,8 +9,9 @@ from agent.clearance.desk import Detail
 from agent.clearance.journal import Request, Switch
 from agent.clearance.panel import given
 from agent.clearance.principal import Principal
+from agent.clearance.rendering import span
 from agent.clearance.review import Id, Review, Words
-from agent.server.inbox.wording import clock, moment, span
+from agent.server.inbox.wording import clock, moment
 
 
 @dataclass(frozen=True)

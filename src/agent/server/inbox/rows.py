@@ -6,9 +6,10 @@ from datetime import datetime
 from agent.clearance.journal import Decision, Request
 from agent.clearance.panel import given
 from agent.clearance.principal import Principal
+from agent.clearance.rendering import span
 from agent.clearance.review import Concern, Words
 from agent.clearance.reviewing import STATES, Shown
-from agent.server.inbox.wording import SOON, Moment, decided_by, moment, needs, span
+from agent.server.inbox.wording import SOON, Moment, decided_by, moment, needs
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any
 from agent.clearance.desk import Detail
 from agent.clearance.journal import Receipt, Request
 from agent.clearance.panel import Panel
+from agent.clearance.rendering import span
 from agent.clearance.review import Concern, Id, Review, Words
 from agent.clearance.reviewing import STATES, Changed, heading
 from agent.server import talk
-from agent.server.inbox.wording import SOON, Moment, clock, decided_by, event_word, moment, needs, span
+from agent.server.inbox.wording import SOON, Moment, clock, decided_by, event_word, moment, needs
 from agent.server.request import Reading
 
 _ICONS = {"executed": ("done", "check"), "approved": ("cleared", "check"), "allowed": ("cleared", "check"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from agent.clearance.journal import Decision, Request
+from agent.clearance.rendering import span
 
 #: So long before its deadline a request is marked.
 SOON = timedelta(minutes=60)
@@ -17,16 +18,6 @@ class Moment:
     words: str
     at: str
     iso: str
-
-
-def span(length: timedelta) -> str:
-    """Say how long in words, rounded down: minutes under 120, hours under 48, then days."""
-    minutes = int(length.total_seconds() // 60)
-    if minutes < 1:
-        return "under 1 min"
-    if minutes < 120:
-        return f"{minutes} min"
-    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
 
 
 def clock(at: datetime, now: datetime, *, seconds: bool = False) -> str:
