@@ -4,6 +4,7 @@ Who gets in
     auth        a handler for each resource and action     wall        who may do what, before anything runs
     tokens      who somebody is                            orders      what a run may ask for
     closed      routes that nobody may reach               people      who calls a route of ours
+    ids         ids in one spelling, and belonging together  paths     a path as the router reads it
 
 What is served
     app         the HTTP app, and what starts with it      api         the approvals API

@@ -4,7 +4,6 @@ Source: aegra_api 0.11.0, in the modules named at each import.
 """
 
 import logging
-import re
 import sys
 from collections.abc import Collection
 
@@ -14,10 +13,11 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.identity import OF_SYSTEM
+from agent.server.paths import parts_of
 
 logger = logging.getLogger(__name__)
 
-_STATELESS = re.compile(r"/runs(?:/wait|/stream)?/?")
+_STATELESS = (["runs"], ["runs", "wait"], ["runs", "stream"])
 
 
 def is_here() -> bool:
@@ -83,7 +83,7 @@ class NoStatelessRuns:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_run = scope["type"] == "http" and scope["method"] == "POST" and _STATELESS.fullmatch(scope["path"])
+        is_run = scope["type"] == "http" and scope["method"] == "POST" and parts_of(scope) in _STATELESS
         if not is_run:
             await self._app(scope, receive, send)
             return

@@ -34,6 +34,7 @@ from agent.contract import (
 )
 from agent.server import shapes
 from agent.server.deciding import close_lost, decide_and_wake, found, refused
+from agent.server.ids import canonical_id
 from agent.server.people import Decider, OfDesk, Person
 from agent.server.request import read_request
 from agent.server.wall import wall
@@ -79,7 +80,8 @@ async def list_requests(
     `mine` is what waits for the caller. Who holds no role of the policy sees what they asked for themselves.
     """
     before = datetime.now(UTC) - timedelta(seconds=older_than_s) if older_than_s is not None else None
-    wanted = Wanted(tab, action, risk, requested_by, thread_id, before)
+    of_thread = canonical_id(thread_id) if thread_id is not None else None
+    wanted = Wanted(tab, action, risk, requested_by, of_thread, before)
     try:
         page = await desk.page(person, wanted, after=after, limit=limit)
     except CursorError as exc:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from agent.server import aegra, api
 from agent.server.closed import ClosedRoutes
+from agent.server.ids import ReadIds
 from agent.server.inbox import pages
 from agent.server.received import NoteReceived
 from agent.server.recovery import Asker, recover
@@ -80,6 +81,7 @@ app = FastAPI(title="Clearance", lifespan=lifespan, openapi_url=None)
 app.include_router(api.router)
 app.include_router(pages.router)
 app.add_middleware(NoteDeletedThreads)
+app.add_middleware(ReadIds)
 app.add_middleware(ClosedRoutes)
 if aegra.is_here():
     app.add_middleware(aegra.NoStatelessRuns)

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from agent.server.paths import is_inside, parts_of
 from agent.settings import Settings, settings
 
 #: First parts of paths. `internal` and `deploy` of the development server ask for no credentials and wipe or run
@@ -24,10 +25,7 @@ class ClosedRoutes:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        root: str = scope.get("root_path", "")
-        # The server's own client, in this process; no request from outside can have this root.
-        is_inside = root == "/noauth" or root.startswith("/noauth/")
-        if scope["type"] not in ("http", "websocket") or is_inside:
+        if scope["type"] not in ("http", "websocket") or is_inside(scope):
             await self._app(scope, receive, send)
             return
         refused = refusal(scope, settings())
@@ -41,9 +39,7 @@ class ClosedRoutes:
 
 def refusal(scope: Scope, settings: Settings) -> tuple[int, str] | None:
     """Give status and sentence of why a request may not pass, or None."""
-    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
-    first = next((part for part in path.split("/") if part), "")
-    if first in CLOSED:
+    if CLOSED.intersection(parts_of(scope)[:1]):
         return 404, "Not Found"
     headers = Headers(scope=scope)
     if not settings.answers_remotely:
