@@ -1,9 +1,6 @@
 """Promise 3: at most once, and every caller gets the same receipt."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +10,8 @@ from langchain_core.messages import AIMessage
 
 from agent.bank.actions import TransferFunds
 from agent.clearance import journal
-from agent.clearance.action import Effect
 from agent.db.engine import DatabaseUnavailable
+from tests.support.faults import failing_commits, slow_writes
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, World, question, results
 
@@ -183,7 +180,7 @@ async def test_a_run_cancelled_after_the_effect_gives_the_receipt_next_time(worl
     world.model.will_say(calls(PAY), AIMessage("Done."))
     await world.say("pay")
 
-    with _slow_writes(world) as (started, go):
+    with slow_writes(world) as (started, go):
         run = asyncio.create_task(world.answer(True))
         await asyncio.to_thread(started.wait, 10)
         run.cancel()
@@ -202,7 +199,7 @@ async def test_a_commit_that_is_lost_is_tried_again_whole(world: World) -> None:
     world.model.will_say(calls(PAY))
     await world.say("pay")
 
-    with _failing_commits(world, 2):
+    with failing_commits(world, 2):
         done = await world.answer(True)
 
     assert results(done) == [PAID]
@@ -214,7 +211,7 @@ async def test_a_database_that_does_not_commit_means_no_effect_and_the_thread_go
     world.model.will_say(calls(PAY), AIMessage("Done."))
     await world.say("pay")
 
-    with _failing_commits(world, 1_000), pytest.raises(DatabaseUnavailable):
+    with failing_commits(world, 1_000), pytest.raises(DatabaseUnavailable):
         await world.answer(True)
     assert world.transfers() == []
     assert world.states() == ["asked"]
@@ -231,7 +228,7 @@ async def test_an_answer_whose_run_failed_is_not_taken_for_the_next_persons(worl
     await world.say("pay")
     asked = await world.open_question()
     assert asked is not None
-    with _failing_commits(world, 1_000), pytest.raises(DatabaseUnavailable):
+    with failing_commits(world, 1_000), pytest.raises(DatabaseUnavailable):
         await world.answer({asked.id: True} if by_id else True, by=OLGA)
 
     no = {"approved": False, "reason": "never"}
@@ -245,7 +242,7 @@ async def test_an_answer_whose_run_failed_is_not_taken_for_the_next_persons(worl
 async def test_an_answer_whose_run_was_cancelled_is_not_taken_for_the_next_persons(world: World) -> None:
     world.model.will_say(calls(PAY))
     await world.say("pay")
-    with _failing_commits(world, 1_000) as failed:
+    with failing_commits(world, 1_000) as failed:
         run = asyncio.create_task(world.answer(True, by=OLGA))
         assert await asyncio.to_thread(failed.wait, 20)
         run.cancel()
@@ -264,7 +261,7 @@ async def test_an_answer_whose_run_was_cancelled_is_not_taken_for_the_next_perso
 async def test_allowed_effects_continued_after_a_crash_happen_once(world: World) -> None:
     world.model.will_say(calls(SMALL, SMALL), AIMessage("Done."))
 
-    with _slow_writes(world, TransferFunds) as (started, go):
+    with slow_writes(world, TransferFunds) as (started, go):
         run = asyncio.create_task(world.say("pay twice"))
         await asyncio.to_thread(started.wait, 10)
         run.cancel()
@@ -304,46 +301,3 @@ async def _copy_thread(world: World, source: str, target: str) -> None:
     for (thread, *rest), value in list(saver.blobs.items()):
         if thread == source:
             saver.blobs[(target, *rest)] = value
-
-
-@contextmanager
-def _slow_writes(world: World, action: type = TransferFunds) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Hold the effect until `go`; `started` tells that it is there."""
-    started, go = threading.Event(), threading.Event()
-    perform: Callable[[Any, Effect], str] = TransferFunds.perform
-
-    def slow(self: Any, effect: Effect) -> str:
-        started.set()
-        go.wait(10)
-        return perform(self, effect)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(action, "perform", slow)
-        yield started, go
-
-
-@contextmanager
-def _failing_commits(world: World, times: int) -> Iterator[threading.Event]:
-    """Lose the connection at the next commits of transactions that wrote something."""
-    engine: sa.Engine = world.database._engine
-    commit = engine.dialect.do_commit
-    left, wrote, failed = [times], threading.local(), threading.Event()
-
-    def watch(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith(("INSERT", "UPDATE")):
-            wrote.it = True
-
-    def lose(dbapi_connection: Any) -> None:
-        has_written, wrote.it = getattr(wrote, "it", False), False
-        if has_written and left[0]:
-            left[0] -= 1
-            failed.set()
-            raise engine.dialect.loaded_dbapi.OperationalError("connection lost")
-        commit(dbapi_connection)
-
-    sa.event.listen(engine, "before_cursor_execute", watch)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(engine.dialect, "do_commit", lose)
-        yield failed
-    sa.event.remove(engine, "before_cursor_execute", watch)
-    assert left[0] < times

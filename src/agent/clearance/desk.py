@@ -1,6 +1,6 @@
 """A reviewer's desk: what the approvals API, the inbox and the terminal show and do, without any of their forms."""
 
-import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -19,6 +19,8 @@ from agent.clearance.listing import Page, Wanted, count, read_beginning, read_pa
 from agent.clearance.principal import Principal
 from agent.clearance.statistics import Statistics, read_statistics
 from agent.clearance.transitions import withdraw_turn
+
+logger = logging.getLogger(__name__)
 
 #: Longer reasons for a freeze are refused: the reason stands in every receipt that it causes.
 MAX_FREEZE_REASON = 500
@@ -203,33 +205,38 @@ class Desk:
         return await self._gate.write(work)
 
     async def decide(self, viewer: Principal, request_id: str, answer: Answer, seen: Seen) -> Decided | Refusal:
-        """Record a decision. Carrying it out is the run's, which the caller starts. Two at once both count.
+        """Record a decision, and where it completes its plan, carry that out; give how the request stands then.
+
+        Once it has begun it ends, whoever is cancelled meanwhile. Two at once both count. A receipt that is still
+        missing where nothing is left to decide comes later: the server goes on with it.
 
         Raises:
             NotOursError: there is no such request, or this person may not see it.
+            DatabaseUnavailable: nothing was recorded, or it is found again.
         """
         caller = Caller(viewer)
 
-        def work(log: audit.Log) -> Decided | Refusal:
+        def record(log: audit.Log) -> Decided | Refusal:
             self._found(log.connection, viewer, request_id)
             refusal = self._gate.decide_now(log, request_id, answer, seen.revision, caller)
             return refusal or _standing(log.connection, request_id)
 
-        return await self._gate.write(work)
+        def work() -> Decided | Refusal:
+            became = self._gate.write_now(record)
+            if isinstance(became, Refusal):
+                return became
+            try:
+                self._gate.carry_out_plan(became.request.plan_id)
+                return self._gate.database.read_now(lambda connection: _standing(connection, request_id))
+            except Exception:  # what was decided is recorded: no failure after that may say otherwise
+                logger.exception("request %s is decided, and carried out later", request_id)
+                return became
+
+        return await self._gate.database.run(work)
 
     async def standing(self, request_id: str) -> Decided:
         """Read how a request stands."""
         return await self._gate.database.read(lambda connection: _standing(connection, request_id))
-
-    async def wait(self, request_id: str, *, timeout_s: float) -> Decided:
-        """Wait until a request has its receipt, or waits for others; give how it stands then, or after `timeout_s`."""
-        until = asyncio.get_running_loop().time() + timeout_s
-        while True:
-            standing = await self.standing(request_id)
-            is_over = standing.receipt is not None or standing.waits_for or standing.request.state == "asked"
-            if is_over or asyncio.get_running_loop().time() >= until:
-                return standing
-            await asyncio.sleep(0.1)
 
     async def close_lost(self, viewer: Principal, request_id: str) -> None:
         """Withdraw the turn of a request whose thread is gone; the caller has made sure that it is.

@@ -1,4 +1,4 @@
-"""The gate: every effect passes `Gate.clear`.
+"""The gate: every effect passes `Gate.clear`, or `Gate.carry_out_plan` where a decision came outside a run.
 
     decided?    no → interrupt(payload) → parse → may this person decide? → record, or refuse and be asked again
     carry out   one transaction: lock · frozen? · deadline? · facts again · policy again · perform · receipt · audit
@@ -313,6 +313,43 @@ class Gate:
         _attempt(log, "answer_refused", request, principal.id, cause=refusal.cause)
 
     # Carry out
+
+    def carry_out_plan(self, plan_id: str) -> None:
+        """Carry out what of a plan may be: in its order, each effect in a transaction of its own. Blocks.
+
+        The way of `clear` for a decision that was recorded outside a run. Does nothing while something of the plan is
+        to be decided first, and nothing twice, whoever else does the same at the same moment.
+
+        Raises:
+            DatabaseUnavailable: the database did not answer; what was not carried out is found next time.
+        """
+        while self.write_now(lambda log: self._carry_out_next(log, plan_id)):
+            pass
+
+    def _carry_out_next(self, log: Log, plan_id: str) -> bool:
+        """Bring the next cleared request of a plan to its receipt; tell whether there may be another."""
+        plan = journal.requests_of_plan(log.connection, plan_id)
+        if expire_due(log, plan):
+            plan = journal.requests_of_plan(log.connection, plan_id)
+        following = _next(plan)
+        if following is None or following.state == "asked":
+            return False
+        return self._carry_out(log, plan_id, following.request_id) is not None
+
+    async def carry_out_turn(self, turn_id: str) -> None:
+        """Carry out what of a turn's open plan may be, see `carry_out_plan`. Ends in its thread whoever is cancelled.
+
+        Raises:
+            DatabaseUnavailable: see `carry_out_plan`.
+        """
+
+        def work() -> None:
+            waiting = self.database.read_now(lambda connection: journal.open_requests_of_turn(connection, turn_id))
+            # A plan is opened once the one before it has all its receipts, so these are of one.
+            if waiting and all(request.state != "asked" for request in waiting):
+                self.carry_out_plan(waiting[0].plan_id)
+
+        await self.database.run(work)
 
     def _carry_out(self, log: Log, plan_id: str, request_id: str) -> Receipt | None:
         """Use up a clearance: effect, receipt and audit event in this transaction, or the reason why not."""

@@ -73,6 +73,10 @@ class Database:
         """`write_now` in a worker thread. It ends there even when the caller is cancelled meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.write_now, work)
 
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work`, which makes transactions of its own, in a worker thread. It ends there as `write` does."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
     def close(self) -> None:
         """Wait for what runs and close all connections."""
         self._threads.shutdown(wait=True)

@@ -1,6 +1,8 @@
-"""A decision by whoever is signed in, wherever they sit: recorded by the desk, then the thread goes on."""
+"""A decision by whoever is signed in, wherever they sit: the desk records it and carries it out, the thread is told."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from fastapi import HTTPException
 
@@ -12,8 +14,8 @@ from agent.clearance.principal import Principal
 from agent.server.waking import is_thread_there, wake
 from agent.server.wall import wall
 
-#: Seconds that a decision waits for its effect before it answers without it.
-_WAIT_S = 20
+#: Seconds for which a thread is told of a decision at short intervals; the timekeeper's follow.
+_WAKE_S = 20
 #: By the cause of a refusal; what is not here is 409.
 _STATUS = {"unclear": 422, "edit": 422, "other action": 422, "role": 403, "own": 403, "policy": 403, "twice": 409}
 
@@ -36,24 +38,39 @@ def refused(refusal: Refusal, said: str) -> HTTPException:
 
 
 async def decide_and_wake(desk: Desk, person: Principal, request_id: str, answer: Answer, seen: Seen) -> Decided:
-    """Record a decision, make its thread go on, and wait for what becomes of it.
+    """Record a decision and carry out what it clears; its thread learns of it by a run that is not waited for.
 
     Raises:
         HTTPException: 404, 403, 409 or 422 with the reason; nothing was recorded but the refusal.
     """
     detail = await found(desk, person, request_id)
-    here = await wall()
-    if detail.request.is_open and await is_thread_there(here.parts, detail.question.turn) is False:
+    turn, parts = detail.question.turn, (await wall()).parts
+    if detail.request.is_open and await is_thread_there(parts, turn) is False:
         raise HTTPException(409, "The thread of this request is gone: nothing can be carried out there. Close it.")
-    became = await desk.decide(person, request_id, answer, seen)
+
+    async def decide() -> Decided | Refusal:
+        became = await desk.decide(person, request_id, answer, seen)
+        if not isinstance(became, Refusal):
+            _keep(wake(parts, turn, for_s=_WAKE_S))
+        return became
+
+    # By itself: who hangs up now has decided all the same.
+    became = await asyncio.shield(_keep(decide()))
     if isinstance(became, Refusal):
         raise refused(became, "Not recorded")
-    waking = asyncio.create_task(wake(here.parts, detail.question.turn, for_s=_WAIT_S))
-    try:
-        return await desk.wait(request_id, timeout_s=_WAIT_S)
-    finally:
-        # The run is the server's by now, or comes with the next look of its timekeeper.
-        await asyncio.wait([waking], timeout=1)
+    return became
+
+
+_T = TypeVar("_T")
+_running: set["asyncio.Task[Any]"] = set()
+
+
+def _keep(work: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
+    """Run `work` whatever becomes of the request that began it. The loop by itself forgets tasks nobody holds."""
+    task = asyncio.create_task(work)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return task
 
 
 async def close_lost(desk: Desk, person: Principal, request_id: str) -> None:

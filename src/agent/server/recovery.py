@@ -7,7 +7,7 @@ the decisions in the journal, and the model's messages are the stored ones.
 import asyncio
 import logging
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -31,6 +31,8 @@ _LEASE = "recovery"
 _LEASE_TIME = timedelta(seconds=10)
 #: How often, and how many seconds apart, an open turn is looked at until it goes on.
 _LOOKS, _BETWEEN_S = 60, 1
+#: Runs of a thread that are looked at for one that is due.
+_MOST_PENDING = 1_000
 #: Seconds between two looks at threads at rest, and how often a question is put again in one.
 _ASK_EVERY_S, _ASKS = 5, 10
 
@@ -82,7 +84,8 @@ class Asker:
 async def settle(parts: Wiring, turn: Turn, *, may_make: bool = True) -> bool:
     """Tell whether a turn is over or waits for an answer; else make it go on, to be looked at again.
 
-    A run may go on with it already: the server tries those again that it still knows, and then this one is refused.
+    What is cleared is carried out here, the run only tells it. One may go on with it already: the server tries those
+    again that it still knows.
     With `may_make` a thread that is not there is made again: right after a start it was lost, later it was deleted.
     """
     now = await parts.database.read(lambda connection: journal.turn(connection, turn.turn_id))
@@ -94,11 +97,14 @@ async def settle(parts: Wiring, turn: Turn, *, may_make: bool = True) -> bool:
         if thread is None:
             await parts.gate.withdraw_thread(turn.thread_id)
             return True
-        if aegra.is_here() and thread["status"] == "busy":
-            return False  # it would take a second run beside the first
+        # Whatever stands before the run that tells it: what is cleared is carried out now.
+        await parts.gate.carry_out_turn(turn.turn_id)
+        if await _is_busy(client, thread):
+            return False
         state = await client.threads.get_state(turn.thread_id)
-        # The row counts, too: clients find what is pending by its status, and one made anew says "idle".
-        if thread["status"] == "interrupted" and _waits_rightly(await _next_request(parts, turn), state):
+        # The row counts, too: clients find what is pending by its status, and one made anew says "idle". "busy" it says
+        # now while a run stands in its queue that is not due.
+        if thread["status"] in ("interrupted", "busy") and _waits_rightly(await _next_request(parts, turn), state):
             return True
         is_there = bool(state["next"]) and _values(state).get("turn_id") == turn.turn_id
         words: dict[str, Any] | None = None if is_there else {"messages": await _rebuilt(parts, turn)}
@@ -109,16 +115,39 @@ async def settle(parts: Wiring, turn: Turn, *, may_make: bool = True) -> bool:
             GRAPH,
             input=words,
             checkpoint_id=latest,
-            multitask_strategy="reject",
+            # Behind runs that are not due: they would keep one that is refused beside them away for ever.
+            multitask_strategy="enqueue",
             durability="sync",
         )
     except (ConflictError, NotFoundError):
-        return False  # a run is on it, or it was deleted
+        return False  # it was deleted
     except (httpx.HTTPError, OSError) as exc:
         logger.warning("turn %s of thread %s is not recovered yet: %s", turn.turn_id, turn.thread_id, exc)
         return False
     logger.warning("turn %s of thread %s continued", turn.turn_id, turn.thread_id)
     return False
+
+
+async def _is_busy(client: LangGraphClient, thread: Thread) -> bool:
+    """Tell whether a run goes on in a thread, or is about to: it will tell what ours would.
+
+    So there is at most one of ours in a thread's queue. A run behind one that goes on would besides take a place at the
+    head of the queue of langgraph's development server, and hold up those of others.
+    """
+    if aegra.is_here():
+        return thread["status"] == "busy"  # it would take a second run beside the first
+    if thread["status"] != "busy":
+        return False
+    running = await client.runs.list(thread["thread_id"], status="running", limit=1, select=["run_id"])
+    pending = await client.runs.list(thread["thread_id"], status="pending", limit=_MOST_PENDING, select=["created_at"])
+    now = datetime.now(UTC)
+    # One that waits for a later time has that as its beginning.
+    return bool(running) or any(_moment(run["created_at"]) <= now for run in pending)
+
+
+def _moment(told: datetime | str) -> datetime:
+    moment = datetime.fromisoformat(told) if isinstance(told, str) else told
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def client_of(turn: Turn) -> LangGraphClient:
