@@ -10,6 +10,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import httpx
 from langgraph_sdk import get_client
@@ -88,6 +89,19 @@ async def settle(parts: Wiring, turn: Turn, *, may_make: bool = True) -> bool:
     again that it still knows.
     With `may_make` a thread that is not there is made again: right after a start it was lost, later it was deleted.
     """
+    async with _lock(turn.thread_id):
+        return await _settle(parts, turn, may_make=may_make)
+
+
+#: One at a time looks at a thread and starts a run in it: several at once would each see none and start one.
+_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+
+def _lock(thread_id: str) -> asyncio.Lock:
+    return _locks.setdefault(thread_id, asyncio.Lock())
+
+
+async def _settle(parts: Wiring, turn: Turn, *, may_make: bool) -> bool:
     now = await parts.database.read(lambda connection: journal.turn(connection, turn.turn_id))
     if now is None or now.state != "open":
         return True
