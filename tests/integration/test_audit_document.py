@@ -170,6 +170,7 @@ async def _let_much_happen(world: World) -> None:
     await world.answer("Ömer says so \U0001f600")
     await world.answer({"approved": True, "edited_args": {"amount": "4000"}})
     await world.answer(False)
+    await world.answer(True, by=BEN)  # asked once more, of somebody who did not edit it
     world.model.will_say(calls(TOO_MUCH), AIMessage("It cannot be."))
     await world.say("pay all", thread="refused")
     world.model.will_say(calls(PAY), AIMessage("Hello."))

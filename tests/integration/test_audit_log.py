@@ -145,7 +145,7 @@ BENT: dict[str, tuple[str, str]] = {
     "sentence": ("UPDATE receipts SET sentence = 'Transferred $9.' WHERE outcome = 'executed'",
                  "row 5 says executed of request {executed}, its receipt has another sentence"),
     "time": ("UPDATE receipts SET finished_at = '2026-01-01T00:00:00.000000Z' WHERE outcome = 'rejected'",
-             "row 4 says rejected of request {rejected} at "),
+             "row 3 says rejected of request {rejected} at "),
     "receipt gone": ("DELETE FROM receipts WHERE outcome = 'executed'",
                      "row 5 says executed of request {executed}, which has no receipt"),
     "receipt made up": ("INSERT INTO receipts (request_id, outcome, revision, sentence, finished_at)"
@@ -171,8 +171,8 @@ BENT: dict[str, tuple[str, str]] = {
 async def test_a_journal_bent_past_the_gate_is_found_though_every_row_is_whole(world: World) -> None:
     world.model.will_say(calls(PAY, PAY), AIMessage("Done."))
     await world.say("pay")
-    await world.answer(True)
     await world.answer(False)
+    await world.answer(True)
     world.model.will_say(calls(PAY))
     await world.say("pay", thread="waiting")
     await world.freeze()

@@ -310,8 +310,8 @@ async def test_hostile_text_reaches_the_reviewer_as_data(world: World) -> None:
 async def test_every_tool_message_names_its_receipts_outcome(world: World) -> None:
     world.model.will_say(calls(PAY, PAY))
     await world.say("pay")
-    await world.answer(True)
-    done = await world.answer(False)
+    await world.answer(False)
+    done = await world.answer(True)
 
     told = [(m.status, m.artifact["outcome"]) for m in done["messages"] if isinstance(m, ToolMessage)]
 

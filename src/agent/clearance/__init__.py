@@ -7,6 +7,7 @@ What passes the gate
     approval      how a person is asked              answers       what an answer means
     arrival       an answer before its run           answering     whether that person may decide
     transitions   how a request changes state        deadlines     what time does
+    losses        what a part that is lost does to the rest of its plan, and a no to its turn
     action        what an action is                  principal     who acts
 
 What is kept

@@ -10,6 +10,7 @@ from agent.clearance.audit import Log
 from agent.clearance.canonical import key
 from agent.clearance.journal import Decision, Request
 from agent.clearance.judging import Judge, Judged, requester_of
+from agent.clearance.losses import reconsider
 from agent.clearance.principal import STUDIO_ID, Principal
 from agent.clearance.rendering import unshown
 from agent.clearance.transitions import finish, note, salted
@@ -69,6 +70,21 @@ def decide(
         lapsed=None,
         decided_at=log.now,
     )
+    refusal = _decided(log, judge, request, made, decision, answer, principal)
+    if refusal is None:
+        reconsider(log, judge.policy, request.plan_id)
+    return refusal
+
+
+def _decided(
+    log: Log,
+    judge: Judge,
+    request: Request,
+    made: list[Decision],
+    decision: Decision,
+    answer: Answer,
+    principal: Principal,
+) -> Refusal | None:
     match answer:
         case Reject():
             _reject(log, request, decision, answer)

@@ -5,7 +5,8 @@ The key is not in the database: whoever can write the database can still not wri
 """
 
 import hmac
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -138,6 +139,14 @@ def rows_about(connection: Connection, request_id: str) -> list[dict[str, Any]]:
     """Read the rows about one request, oldest first."""
     query = sa.select(audit).where(audit.c.request_id == request_id).order_by(audit.c.seq)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def details_of(connection: Connection, event: str, request_ids: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Read (request, details) of the rows of one event about these requests, oldest first."""
+    query = sa.select(audit.c.request_id, audit.c.details).where(
+        audit.c.request_id.in_(request_ids), audit.c.event == event
+    )
+    return [(row[0], json.loads(row[1])) for row in connection.execute(query.order_by(audit.c.seq))]
 
 
 def some_rows(

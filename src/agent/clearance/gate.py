@@ -9,7 +9,7 @@ Recording the decision and carrying it out share that transaction when nothing e
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from agent.clearance.canonical import clean, key
 from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Plan, PutQuestion, Receipt, Request, Turn
 from agent.clearance.judging import Judge, Judged, changed_material, requester_of
+from agent.clearance.losses import after_no, reconsider
 from agent.clearance.policy import Verdict
 from agent.clearance.principal import Principal
 from agent.clearance.records import Records, Truth, plan_and_turn, read_truth
@@ -37,7 +38,6 @@ from agent.clearance.transitions import (
     expire_due,
     finish,
     salted,
-    void_later,
     withdraw_turn,
 )
 from agent.db.engine import Database, is_lost
@@ -360,6 +360,8 @@ class Gate:
         # A plan is decided before it is done, and done in the order the model wrote it.
         if any(other.state == "asked" or (other.is_open and other.position < request.position) for other in plan):
             return None
+        if reconsider(log, self.judge.policy, plan_id):
+            return None
         if log.frozen:
             sentence = f"Refused: all effects are frozen since {log.frozen_by} stopped them ({log.frozen_reason})."
             return self._fail(log, request, "refused", sentence, cause="frozen")
@@ -376,6 +378,8 @@ class Gate:
         if judged.digest != request.digest:
             sentence = "Refused: the stored arguments are not the ones that were cleared."
             return self._fail(log, request, "refused", sentence, cause="digest")
+        if request.state == "allowed":
+            judged = replace(judged, verdict=after_no(log, self.judge.policy, judged.verdict, turn))
         if judged.verdict.word == "deny":
             return self._fail(log, request, "refused", f"Refused by policy: {judged.verdict.rule}.", cause="policy")
         why = self._asks_again(log, request, judged)
@@ -430,7 +434,7 @@ class Gate:
 
     def _fail(self, log: Log, request: Request, outcome: str, sentence: str, **details: Any) -> Receipt:
         receipt = finish(log, request, outcome, sentence, actor="system", **details)
-        void_later(log, request, "An earlier call of this plan was not carried out.", cause="failure")
+        reconsider(log, self.judge.policy, request.plan_id)
         return receipt
 
     async def verify(self) -> audit.Verification:

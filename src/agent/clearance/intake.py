@@ -10,6 +10,7 @@ from agent.clearance.audit import Log
 from agent.clearance.canonical import key
 from agent.clearance.journal import Plan, Request, Turn
 from agent.clearance.judging import Judge, Judged, requester_of
+from agent.clearance.losses import after_no
 from agent.clearance.principal import Principal
 from agent.clearance.transitions import answer_turn, finish, new_salt, note, salted, withdraw_turn
 
@@ -156,6 +157,7 @@ def _open_request(log: Log, judge: Judge, turn: Turn, plan: Plan, position: int,
                              number=blank.number, plan_id=plan.plan_id)  # fmt: skip
     except ActionError as exc:
         return _refused(log, blank, f"Not done: {exc}", cause="impossible")
+    judged = replace(judged, verdict=after_no(log, judge.policy, judged.verdict, turn))
     request = replace(blank, **_judged_columns(judged, log.now))
     if judged.verdict.word == "deny":
         journal.add_request(log.connection, request, judged.subjects)

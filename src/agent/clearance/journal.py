@@ -292,6 +292,19 @@ _OPEN_REQUESTS = (
     .where(requests.c.turn_id == _param("turn_id"), requests.c.state.in_(OPEN_STATES))
     .order_by(requests.c.number)
 )
+#: A no to a whole turn: of a person, or of time, which is one, too.
+_NOES = ("rejected", "expired")
+_FIRST_NO = (
+    sa.select(requests)
+    # By thread, too: that is what there is an index of.
+    .where(
+        requests.c.thread_id == _param("thread_id"),
+        requests.c.turn_id == _param("turn_id"),
+        requests.c.state.in_(_NOES),
+    )
+    .order_by(requests.c.finished_at, requests.c.number)
+    .limit(1)
+)
 _EARLIER = (
     sa.select(requests.c.arguments, requests.c.requested_by)
     .where(
@@ -326,6 +339,11 @@ def requests_of_plans(connection: Connection, plan_ids: Sequence[str]) -> list[R
 def open_requests_of_turn(connection: Connection, turn_id: str) -> list[Request]:
     """Read what has no receipt yet, oldest first."""
     return _all(connection, _OPEN_REQUESTS, Request, turn_id=turn_id)
+
+
+def first_no(connection: Connection, of: Turn) -> Request | None:
+    """Read what of a turn was rejected, or not cleared in time, first; None while nothing was."""
+    return _one(connection, _FIRST_NO, Request, thread_id=of.thread_id, turn_id=of.turn_id)
 
 
 def earlier(connection: Connection, action: str, number: int, plan_id: str) -> list[tuple[dict[str, Any], str]]:

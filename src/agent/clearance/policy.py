@@ -70,7 +70,8 @@ class Policy:
         #: Role to what it is for.
         self.roles = dict(roles)
         self._rules = rules
-        self._default = default
+        #: What is said where no rule matches: `ask`, of whom by default.
+        self.default = default
 
     def judge(self, action: Action[Any], facts: Facts, requester: Principal) -> Verdict:
         """Give the verdict of the first rule that matches; `ask` when none does.
@@ -91,7 +92,7 @@ class Policy:
                 )  # fmt: skip
             if value.value():
                 return rule.verdict
-        return self._default
+        return self.default
 
     def has_part(self, person: Principal) -> bool:
         """Tell whether somebody holds any role of it: who decides some requests sees them all."""
@@ -99,7 +100,7 @@ class Policy:
 
     def explain(self) -> list[tuple[str, str, Verdict]]:
         """List the rules in order as (action, condition or "", verdict); the last row, action "*", is the default."""
-        return [*((rule.action, rule.when, rule.verdict) for rule in self._rules), ("*", "", self._default)]
+        return [*((rule.action, rule.when, rule.verdict) for rule in self._rules), ("*", "", self.default)]
 
 
 def load_policy(path: Path, actions: Actions, functions: Mapping[str, Callable[[int], int]]) -> Policy:

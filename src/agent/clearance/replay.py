@@ -15,6 +15,7 @@ from agent.clearance import journal
 from agent.clearance.action import ActionError, Actions, read_action
 from agent.clearance.journal import Request
 from agent.clearance.judging import requester_of
+from agent.clearance.losses import asked_after
 from agent.clearance.policy import Policy, Verdict
 from agent.db.tables import decisions, requests
 
@@ -86,4 +87,12 @@ def _judged(connection: Connection, policy: Policy, actions: Actions, request: R
         facts = cls.facts_type().model_validate(request.facts)
     except (ActionError, ValidationError):
         return None
-    return policy.judge(action, facts, requester_of(turn))
+    verdict = policy.judge(action, facts, requester_of(turn))
+    no = journal.first_no(connection, turn) if verdict.word == "allow" else None
+    if no is None or request.request_id == no.request_id or _was_before(request, no):
+        return verdict
+    return asked_after(policy, verdict.rule, no)  # no policy allows alone what is left of a turn after a no
+
+
+def _was_before(request: Request, no: Request) -> bool:
+    return request.finished_at is not None and no.finished_at is not None and request.finished_at < no.finished_at

@@ -35,12 +35,24 @@ def finish(log: Log, request: Request, outcome: str, sentence: str, *, actor: st
     return receipt
 
 
-def ask_again(log: Log, request: Request, why: str, judged: Judged | None, *, cause: str, actor: str) -> None:
+def ask_again(
+    log: Log,
+    request: Request,
+    why: str,
+    judged: Judged | None,
+    *,
+    cause: str,
+    actor: str,
+    asker: Verdict | None = None,
+) -> None:
     """Put a request back to asked under a new revision, with new facts if given; approvals lapse, time starts anew.
 
-    The demand never becomes laxer: roles add up, and the larger number of people counts.
+    The demand never becomes laxer: roles add up, and the larger number of people counts. `asker` says who is asked
+    about one that nobody was asked about yet.
     """
     verdict = judged.verdict if judged else None
+    if request.approvers is None and (verdict is None or verdict.word != "ask"):
+        verdict = asker
     values: dict[str, Any] = {
         "state": "asked",
         "revision": request.revision + 1,
@@ -74,13 +86,6 @@ def _demand(request: Request, verdict: Verdict | None) -> dict[str, Any]:
 _RISKS = ["low", "medium", "high", "critical"]
 
 
-def void_later(log: Log, request: Request, why: str, *, cause: str) -> None:
-    """Ask the approved requests after `request` in its plan again: they were approved as parts of another whole."""
-    for other in journal.requests_of_plan(log.connection, request.plan_id):
-        if other.position > request.position and other.state == "approved":
-            ask_again(log, other, why, None, cause=cause, actor=SYSTEM_ACTOR)
-
-
 def expire_due(log: Log, requests: list[Request]) -> bool:
     """Expire what is past its deadline among the open ones of a plan; tell whether anything did."""
     due = [request for request in requests if request.is_open and request.expires_at <= log.now]
@@ -88,9 +93,6 @@ def expire_due(log: Log, requests: list[Request]) -> bool:
         deadline = f"{request.expires_at:%Y-%m-%d %H:%M} UTC"
         finish(log, request, "expired", f"Not done: it was not cleared in time; the deadline was {deadline}.",
                actor=SYSTEM_ACTOR)  # fmt: skip
-    for request in due:
-        why = "An earlier call of this plan expired, so the plan is not what was approved."
-        void_later(log, request, why, cause="expiry")
     return bool(due)
 
 
