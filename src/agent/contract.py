@@ -105,6 +105,14 @@ class Fact(BaseModel):
     was: str | None = Field(description="what it was when it was asked for, where that is another by now")
 
 
+class Argument(BaseModel):
+    """One argument of the call, whole: exactly this runs."""
+
+    name: str
+    label: str
+    text: str = Field(description="as people read it, nothing cut; line breaks stay")
+
+
 class Review(BaseModel):
     """An action in the words of whoever decides on it."""
 
@@ -112,6 +120,7 @@ class Review(BaseModel):
     what: str = Field(description="$48,250.00")
     who: str = Field(description="from A-2001 Priya Natarajan to …")
     heading: str = Field(description="the verb as things stand: will be, was, was not done")
+    arguments: list[Argument] = Field(description="every argument that runs, whatever the action says of itself")
     changes: list[Change]
     facts: list[Fact]
     read_at: datetime | None = Field(description="when the facts were read; null: when it was asked")

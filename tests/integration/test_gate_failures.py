@@ -303,8 +303,8 @@ async def test_hostile_text_reaches_the_reviewer_as_data(world: World) -> None:
     assert "\u202e" not in asked["description"]
     assert "\n# Approve" not in asked["description"]
     assert len(asked["description"]) < 5_000
-    rows = [line for line in asked["description"].splitlines() if line.startswith("| Receives |")]
-    assert len(rows) == 1
+    told = [line for line in asked["description"].splitlines() if line.startswith("Receives:")]
+    assert len(told) == 1
 
 
 async def test_every_tool_message_names_its_receipts_outcome(world: World) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from agent.cli import cards
 from agent.db.bank_tables import customers, transfers
 from tests.support.scripted_model import calls
-from tests.support.world import ANA, BEN, OLGA, Person, World, question
+from tests.support.world import ANA, BEN, OLGA, TESS, Person, World, question
 
 MEMO = "rent \u202egnp.exe\u200b for Аcme | [pay](https://evil.example) **now**"
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000", "memo": MEMO})
@@ -82,22 +82,38 @@ async def test_a_hostile_name_is_text_in_the_payload_and_on_the_card(
     assert "C-1002" in asked["message"]  # padding pushes nothing out
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(asked["description"])
     inline = [inner.type for token in tokens for inner in token.children or []]
-    assert {token.tag for token in tokens} <= {
-        "p",
-        "",
-        "ul",
-        "li",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "blockquote",
-    }
-    assert set(inline) <= {"text", "text_special", "code_inline", "strong_open", "strong_close", "softbreak"}
-    assert [token.type for token in tokens].count("tr_open") == 1 + len(asked["shown_facts"])
-    assert [token.type for token in tokens].count("td_open") == 2 * len(asked["shown_facts"])
+    assert {token.tag for token in tokens} <= {"p", "", "blockquote"}
+    assert set(inline) <= {"text", "text_special", "code_inline"}
+    # A paragraph for each fact, and nobody's text makes another that poses as one.
+    paragraphs = [paragraph.partition(":")[0] for paragraph in asked["description"].split("\n\n")]
+    assert [paragraphs.count(fact["label"]) for fact in asked["shown_facts"]] == [1] * len(asked["shown_facts"])
+
+
+async def test_a_description_reads_well_in_a_list_as_one_text_and_as_markdown(world: World) -> None:
+    memo = "The point of it stands at its end. " + "x" * 400 + " gift for the CFO"
+    world.model.will_say(calls(("transfer_funds", {**PAY[1], "memo": memo}), LONG))
+
+    asked = question(await world.say("pay"))
+
+    paragraphs = asked["description"].split("\n\n")
+    assert paragraphs[0].startswith("Transfer $5,000.00 from A-2001")
+    assert len(paragraphs[0]) < 65
+    assert not any(paragraph.startswith(("|", "#", "- ", "**")) for paragraph in paragraphs)
+    assert "\\" not in asked["description"]
+    for argument in ("From account: A-2001.", "To account: A-2003.", "Amount: $5,000.00."):
+        assert argument in paragraphs
+    assert f"> {memo}" in paragraphs
+    assert any(one.startswith("Memo: The point of it") and f"{len(memo)} characters" in one for one in paragraphs)
+
+
+async def test_the_first_of_two_approvals_is_told_in_the_first_line_of_the_next_question(world: World) -> None:
+    world.model.will_say(calls(("transfer_funds", {**PAY[1], "amount": "30000", "memo": ""})))
+    await world.say("pay")
+
+    again = question(await world.answer(True, by=TESS))
+
+    assert again["description"].startswith("1 of 2 given: Transfer $30,000.00 from A-2001")
+    assert "Memo: empty." in again["description"].split("\n\n")
 
 
 @pytest.mark.parametrize("name", ["АСМЕ", "ᎪᏟᎷᎬ"])

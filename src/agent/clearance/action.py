@@ -1,5 +1,6 @@
 """What an action is: a pydantic model with `facts` and `perform`. See README, "Add an action"."""
 
+import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -204,8 +205,53 @@ def shown_facts(facts: Facts) -> list[tuple[str, str]]:
     shown = []
     for name, field in type(facts).model_fields.items():
         to_text = next((item.to_text for item in field.metadata if isinstance(item, Shown)), _plain_text)
-        shown.append((field.title or name.replace("_", " ").capitalize(), to_text(getattr(facts, name))))
+        shown.append((field.title or label_of(name), to_text(getattr(facts, name))))
     return shown
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a call, for people."""
+
+    name: str
+    label: str
+    #: As people read it: whole, and as it came.
+    text: str
+
+
+def read_arguments(cls: type[Action[Any]] | None, arguments: dict[str, Any]) -> list[Argument]:
+    """List every argument of a call, in the order the action declares them; what it does not declare comes last.
+
+    `cls` is None for an action that the program does not have any more: then the values stand as they were stored.
+    """
+    texts = {name: value if isinstance(value, str) else _json_text(value) for name, value in arguments.items()}
+    fields = cls.model_fields if cls else {}
+    try:
+        action = read_action(cls, arguments) if cls else None
+    except ActionError:  # stored by a program whose action was another
+        action = None
+    for name, field in fields.items():
+        to_text = next((item.to_text for item in field.metadata if isinstance(item, Shown)), None)
+        if action is not None and to_text is not None:
+            texts[name] = to_text(getattr(action, name))
+    ordered = [name for name in fields if name in texts] + [name for name in texts if name not in fields]
+    labels = {name: field.title for name, field in fields.items()}
+    return [Argument(name, labels.get(name) or label_of(name), texts[name]) for name in ordered]
+
+
+def label_of(name: str) -> str:
+    """Write the name of a field for people: `from_account` is `From account`."""
+    return name.replace("_", " ").capitalize()
+
+
+def _json_text(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return json.dumps(value, ensure_ascii=False)
 
 
 def _plain_text(value: Any) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 from langgraph.config import get_config
 from langgraph.types import Interrupt, interrupt
 
-from agent.clearance.action import Facts, shown_facts
+from agent.clearance.action import Argument, Facts, shown_facts
 from agent.clearance.journal import Decision, Plan, Request, Turn
-from agent.clearance.rendering import SENTENCE, line, markdown, shown, words
+from agent.clearance.rendering import SENTENCE, is_cut, line, markdown, shown, whole, words
 
 #: What Studio draws a form from. Shown to clients, enforced by nobody: `answers.parse` reads it.
 RESPONSE_SCHEMA: dict[str, Any] = {
@@ -93,6 +93,8 @@ class Question:
     decisions: Sequence[Decision]
     #: Its facts for people, (label, text).
     facts: Sequence[tuple[str, str]]
+    #: Every argument of the call.
+    arguments: Sequence[Argument]
     #: What the model wrote beside the calls of the plan, as it came.
     model_wrote: str
 
@@ -192,36 +194,49 @@ _RESERVED = frozenset(
 )
 
 
-def description(question: Question) -> str:
-    """Describe the request in Markdown, for clients that show one text: sentence, facts, the whole plan, who said what.
+#: Characters of a description that lists show: agent-inbox shows 65.
+_FIRST_LINE = 64
 
-    Only the structure is Markdown; what stands in it is shown as it is.
+
+def description(question: Question) -> str:
+    """Describe the request for clients that show one text: paragraphs that read as Markdown and as it is written.
+
+    The first is short, with what matters most: some pages show nothing else in their lists. Every argument stands in
+    it, whole; what is long comes last, so that it pushes nothing out of sight.
     """
     request = question.request
-    given = sum(decision.counts for decision in question.decisions)
-    lines = [f"**{markdown(_sentence(request))}**", ""]
-    if notice := _notice(request):
-        lines += [f"Asked again: {markdown(notice)}", ""]
-    lines += [
-        f"- Risk: {request.risk}",
-        f"- Asked by: {markdown(line(request.requested_by))}",
-        f"- Asked because: {markdown(line(request.rule))}",
-        f"- Needs: {request.approvals} × {markdown(' and '.join(request.approvers or []))}, {given} given",
-        f"- Until: {request.expires_at:%Y-%m-%d %H:%M} UTC",
-        "",
-        "| Fact | |",
-        "| --- | --- |",
-        *(f"| {markdown(label)} | {markdown(text)} |" for label, text in _facts(question)),
+    sentence = _sentence(request)
+    given = [line(decision.decided_by) for decision in question.decisions if decision.counts]
+    first = f"{len(given)} of {request.approvals} given: {sentence}" if given else sentence
+    notice = _notice(request)
+    short = [one for one in question.arguments if not is_cut(one.text)]
+    long = [one for one in question.arguments if is_cut(one.text)]
+    told = [
+        _cut(first),
+        *([sentence] if _cut(first) != sentence else []),
+        *([f"Asked again: {notice}"] if notice else []),
+        f"Risk: {request.risk}. Until {request.expires_at:%Y-%m-%d %H:%M} UTC.",
+        f"Asked by {line(request.requested_by)}, because of the rule {line(request.rule)}.",
+        f"Needs {request.approvals} × {' and '.join(request.approvers or [])}, "
+        + (f"given by {', '.join(given)}." if given else "none given yet."),
+        f"Exactly this will run: {request.action}.",
+        *(f"{line(one.label)}: {line(one.text) or 'empty'}." for one in short),
+        *(f"{line(one.label)}: {line(one.text)}. All of it stands below." for one in long),
+        *(f"{label}: {text}." for label, text in _facts(question)),
     ]
     if len(question.plan) > 1:
-        lines += ["", "The whole plan:", ""]
+        told.append("The whole plan:")
         for number, other in enumerate(question.plan, 1):
-            here = " ← this one" if other.request_id == request.request_id else ""
-            lines.append(f"{number}. {markdown(_sentence(other))} ({other.state}){here}")
-    # Last, so that however much it is, it pushes nothing out of sight.
-    for label, text in _said(question):
-        lines += ["", f"{markdown(label)}:", "", f"> {markdown(text)}"]
-    return "\n".join(lines)
+            here = ", this one" if other.request_id == request.request_id else ""
+            told.append(f"Call {number} of {len(question.plan)}, {other.state}{here}: {_sentence(other)}.")
+    lines = [markdown(one) for one in told]
+    for label, text in [*_said(question), *((f"All of {line(one.label)}", whole(one.text)) for one in long)]:
+        lines += [markdown(f"{label}:"), *(f"> {markdown(part)}" for part in text.splitlines() if part.strip())]
+    return "\n\n".join(lines)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _FIRST_LINE else f"{text[: _FIRST_LINE - 1].rstrip()}…"
 
 
 def _sentence(request: Request) -> str:

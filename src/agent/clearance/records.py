@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from sqlalchemy.engine import Connection
 
 from agent.clearance import journal
-from agent.clearance.action import shown_facts
+from agent.clearance.action import read_arguments, shown_facts
 from agent.clearance.approval import Question, written
 from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Plan, Receipt, Request, Turn
@@ -119,7 +119,8 @@ class Records:
         self, connection: Connection, request: Request, turn: Turn, plan: Plan, requests: list[Request]
     ) -> Question:
         decisions = journal.decisions_on(connection, [request.request_id])
-        return Question(request, turn, requests, decisions, self._facts_shown(request), written(plan))
+        called = read_arguments(self._judge.actions.get(request.action), request.arguments or {})
+        return Question(request, turn, requests, decisions, self._facts_shown(request), called, written(plan))
 
     def _facts_shown(self, request: Request) -> list[tuple[str, str]]:
         cls = self._judge.actions.get(request.action)

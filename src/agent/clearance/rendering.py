@@ -2,6 +2,7 @@
 
 visible    nothing in it hides, turns around or breaks the line: such characters stand as `‹U+202E›`
 line       `visible`, cut with its length told, look-alike letters named
+whole      `visible`, line by line, nothing cut: for what must be read to its end
 shown      any JSON value with its texts as `line`; `unshown` reads back what a client echoes of it
 words      what a person or the model wrote, as one line
 markdown   a line that Markdown shows as it is
@@ -23,6 +24,8 @@ VALUE = 200
 SENTENCE = 4_000
 #: Characters shown of what a person or the model wrote.
 WORDS = 1_000
+#: More than any text has: arguments are bounded before they are stored.
+_NO_LIMIT = 1 << 31
 #: Values shown of a list or object; a larger one is shown as its JSON text, cut.
 _MOST_PARTS = 50
 #: Accents on one letter; more are no language. Source: UTS #39, section 5.4.
@@ -99,6 +102,17 @@ def _line(text: str, limit: int = VALUE, length: int | None = None) -> tuple[str
     said = f" … {length or len(text):,} characters" if room < 0 else ""
     warning = lookalikes(body)
     return body, f"{said} ({warning})" if warning else said
+
+
+def is_cut(text: str) -> bool:
+    """Tell whether `line` shows less than all of a text, or draws its lines into one."""
+    _, said = _line(text)
+    return said.startswith(" … ") or "\n" in text
+
+
+def whole(text: str) -> str:
+    """Give all of a text, each of its lines as a `line` that is not cut."""
+    return "\n".join("".join(_line(part, _NO_LIMIT)) for part in text.splitlines())
 
 
 def words(text: str) -> str:
@@ -191,25 +205,52 @@ def _json(value: Any) -> str:
 
 
 def markdown(text: str) -> str:
-    """Give a `line` so that Markdown shows it as it is: no link, picture, heading, table, formula or HTML comes of it.
+    """Give a `line` that reads the same as plain text and as a paragraph of Markdown of its own.
 
-    What programs make links of, escaped or not, stands as code. It may stand at the start of a line or in a table.
+    No link, picture, heading, list, formula or HTML comes of it. Only what would mean something is escaped: pages that
+    show Markdown as it is written show escapes, too. What programs make links of, escaped or not, stands as code.
     """
-    written = " ".join(_markdown_word(word) for word in visible(text.strip()).split(" "))
-    # What only means something at the start of a line.
-    return _START.sub(lambda start: start[0][:-1] + "\\" + start[0][-1], written)
+    words = visible(text.strip()).split(" ")
+    together = " ".join(word for word in words if not _ADDRESS.search(word))
+    meaning = [pattern for pattern, least in _MEANING if len(pattern.findall(together)) >= least]
+    if any(_ADDRESS.search(word) for word in words):
+        meaning.append(_TICK)  # one alone would begin a code that ends with ours
+    if _LINK.search(together):
+        meaning.append(_BRACKET)
+    written = [_as_code(word) if _ADDRESS.search(word) else _escaped(word, meaning) for word in words]
+    # What only means something at the start of a paragraph.
+    return _START.sub(lambda start: start[0][:-1] + "\\" + start[0][-1], " ".join(written))
 
 
 #: Addresses, as eager programs find them: `https://x`, `www.x`, `x.com`, `a@b`.
 _ADDRESS = re.compile(r"://|@|www\.|\w\.[^\W\d_]{2}", re.IGNORECASE)
-_MEANING = re.compile(r"[\\`*_\[\]<>&!|~$^{}]")
-_START = re.compile(r"^(?:\d+[.)]|[-+#=:])")
+#: What means something in a paragraph, and how often it has to stand there to do so. Sources: CommonMark 0.31, GFM,
+#: and the formulas that chat pages draw between dollar signs.
+_MEANING = [
+    (re.compile(r"\\(?=[!-/:-@\[-`{-~]|$)"), 1),
+    (re.compile(r"<(?=[A-Za-z/!?])"), 1),
+    (re.compile(r"&(?=#?\w+;)"), 1),
+    (re.compile(r"[`*]"), 2),
+    (re.compile(r"~"), 2),
+    (re.compile(r"\$"), 2),
+    # Inside a word an underscore is one.
+    (re.compile(r"(?<![^\W_])_|_(?![^\W_])"), 2),
+]
+_LINK = re.compile(r"\][(\[:]|\[\^")
+_TICK = re.compile("`")
+_BRACKET = re.compile(r"\[")
+_START = re.compile(r"^(?:\d+[.)]|[-+*#=>:|])")
 
 
-def _markdown_word(word: str) -> str:
-    if _ADDRESS.search(word):
-        return f"`{word.replace('`', '‹U+0060›').replace('|', '‹U+007C›')}`"
-    return _MEANING.sub(r"\\\g<0>", word)
+def _as_code(word: str) -> str:
+    return f"`{word.replace('`', '‹U+0060›')}`"
+
+
+def _escaped(word: str, meaning: list[re.Pattern[str]]) -> str:
+    at = sorted({found.start() for pattern in meaning for found in pattern.finditer(word)}, reverse=True)
+    for place in at:
+        word = f"{word[:place]}\\{word[place:]}"
+    return word
 
 
 def span(length: timedelta) -> str:

@@ -8,10 +8,20 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.engine import Connection
 
-from agent.clearance.action import Action, ActionError, Actions, Facts, Reading, read_action, shown_facts
+from agent.clearance.action import (
+    Action,
+    ActionError,
+    Actions,
+    Argument,
+    Facts,
+    Reading,
+    read_action,
+    read_arguments,
+    shown_facts,
+)
 from agent.clearance.journal import Request, Turn
 from agent.clearance.judging import Judge, changed_material, requester_of
-from agent.clearance.rendering import SENTENCE, line
+from agent.clearance.rendering import SENTENCE, is_cut, line
 from agent.clearance.review import Activity, Change, Concern, Review, Words
 from agent.db.engine import read_only
 
@@ -167,8 +177,19 @@ def known(asked: Shown, current: Shown) -> list[tuple[str, str, str | None]]:
     ]
 
 
-def concerns(request: Request, review: Review, stands: Now | None) -> list[Concern]:
-    """List what to look at first, worst first, three at most."""
+def arguments(actions: Actions, request: Request) -> list[Argument]:
+    """List every argument that runs, whatever the action says of itself; none when they were erased."""
+    return read_arguments(actions.get(request.action), request.arguments or {})
+
+
+def unsaid(called: list[Argument], review: Review) -> list[Argument]:
+    """List the arguments that the line of a list does not say: those whose text does not stand in it."""
+    said = " ".join([*review.line, *review.what, *review.who, *review.below, review.amount]).casefold()
+    return [one for one in called if one.text and one.text.casefold() not in said]
+
+
+def concerns(request: Request, review: Review, stands: Now | None, called: list[Argument]) -> list[Concern]:
+    """List what to look at first, worst first, three at most; `called` are the arguments."""
     found: list[Concern] = []
     if stands and stands.problem:
         found.append(Concern(("As things stand it cannot be done.",), (stands.problem,), is_bad=True))
@@ -177,5 +198,10 @@ def concerns(request: Request, review: Review, stands: Now | None) -> list[Conce
         found.append(Concern(("Not as it was when it was asked for:",), (text,), is_bad=True))
     if request.notice:
         found.append(Concern(("Asked again.",), (request.notice,)))
-    ordered = sorted(review.concerns, key=lambda concern: not concern.is_bad)
+    long = [
+        Concern((f"{one.label} has {len(one.text):,} characters.",), ("Read all of it before you decide.",))
+        for one in called
+        if is_cut(one.text)
+    ]
+    ordered = sorted([*review.concerns, *long], key=lambda concern: not concern.is_bad)
     return [*found, *ordered][:3]

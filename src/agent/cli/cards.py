@@ -44,7 +44,7 @@ def card(held: dict[str, Any], thread_id: str, now: datetime, *, shown: "Shown |
     elif held.get("notice") and receipt is None:
         parts += ["", Text(visible(f"Asked again: {held['notice']}"), "yellow")]
     parts += ["", _grid(_vitals(held, now, receipt))]
-    parts += ["", Text("Arguments", "dim"), _indented(_grid(_arguments(held)))]
+    parts += ["", Text("Arguments", "dim"), _indented(_grid(_arguments(held, shown)))]
     if facts := _facts(held):
         parts += ["", Text("Facts", "dim"), _indented(_facts_in_columns(facts))]
     if shown and (since := _since(shown)):
@@ -133,10 +133,13 @@ def _left(until: datetime, now: datetime) -> Text:
     return Text(span(until - now), "yellow" if until - now < timedelta(hours=1) else "")
 
 
-def _arguments(held: dict[str, Any]) -> list[tuple[str, Text]]:
+def _arguments(held: dict[str, Any], shown: "Shown | None") -> list[tuple[str, Text]]:
+    if shown is not None:  # whole; what the question of a thread holds is cut
+        called = shown.review.arguments
+        return [(one.label, Text(visible(one.text, keep="\n") or "empty")) for one in called]
     requests = held.get("action_requests") or [{}]
     arguments = requests[0].get("args") or {}
-    return [(name, Text(visible(str(value)))) for name, value in arguments.items() if value != ""]
+    return [(name, Text(visible(str(value)) or "empty")) for name, value in arguments.items()]
 
 
 def _facts(held: dict[str, Any]) -> list[tuple[str, Text]]:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.clearance.action import Argument
 from agent.clearance.desk import Detail
 from agent.clearance.journal import Request
 from agent.clearance.panel import Panel, panel
 from agent.clearance.principal import Principal
 from agent.clearance.review import Concern, Review
-from agent.clearance.reviewing import Changed, Now, as_asked, as_it_stands, changes, concerns, known
+from agent.clearance.reviewing import Changed, Now, arguments, as_asked, as_it_stands, changes, concerns, known
 from agent.server.talk import Talk, read_talk
 from agent.server.waking import is_thread_there
 from agent.wiring import Wiring
@@ -28,6 +29,8 @@ class Reading:
     #: Whether its thread exists; None where it is over, or the server does not tell.
     is_thread_there: bool | None
     concerns: Sequence[Concern]
+    #: Every argument of the call.
+    arguments: Sequence[Argument]
     changes: Sequence[Changed]
     #: The other facts: (label, text, what it was when it was asked for, where that is another).
     known: Sequence[tuple[str, str, str | None]]
@@ -52,13 +55,15 @@ async def read_request(
         is_there = await is_thread_there(parts, detail.question.turn)
     current = stands.shown if stands and stands.shown else asked
     before = current if changed else asked
+    called = arguments(judge.actions, request)
     return Reading(
         detail=detail,
         now=now,
         review=current.review,
         stands=stands,
         is_thread_there=is_there,
-        concerns=concerns(request, current.review, stands) if request.is_open else [],
+        concerns=concerns(request, current.review, stands, called) if request.is_open else [],
+        arguments=called,
         changes=changes(before.review, current.review),
         known=known(before, current),
         talk=await read_talk(detail, {cls.tool_name() for cls in judge.actions}),

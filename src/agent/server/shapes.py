@@ -7,17 +7,20 @@ from typing import Any
 
 from agent.clearance import approval
 from agent.clearance import statistics as counted
+from agent.clearance.action import Argument as Called
+from agent.clearance.action import read_arguments
 from agent.clearance.answering import Checked
 from agent.clearance.desk import Decided
 from agent.clearance.journal import Receipt, Request, Switch
 from agent.clearance.panel import Panel
-from agent.clearance.rendering import SENTENCE, line, words
+from agent.clearance.rendering import SENTENCE, line, whole, words
 from agent.clearance.review import Activity, Concern, Review
 from agent.clearance.reviewing import Changed, heading, plain
 from agent.clearance.reviewing import Shown as ShownFacts
 from agent.contract import Activity as ActivityShape
 from agent.contract import (
     Answers,
+    Argument,
     Change,
     Day,
     Entry,
@@ -74,8 +77,8 @@ def shown(reading: Reading) -> Shown:
     return Shown(
         request=entry(reading.request, [one.decided_by for one in detail.question.decisions if one.counts]),
         look_first=[_look(one) for one in reading.concerns],
-        review=_review(reading.review, reading.changes, reading.known, heading(reading.request, reading.review),
-                       now if reading.stands else None),
+        review=_review(reading.review, reading.arguments, reading.changes, reading.known,
+                       heading(reading.request, reading.review), now if reading.stands else None),
         answers=_answers(reading.panel),
         activity=_activity(activity, now) if activity else None,
         talk=[_said(one) for one in reading.talk.led],
@@ -91,10 +94,10 @@ def checked(found: Checked, changed: ShownFacts, now: datetime) -> CheckedShape:
     """Write what an edit would come to, in words as if it were asked for so."""
     judged, demand = found.judged, found.demand
     known = [(label, text, None) for label, text in changed.known]
-    review = changed.review
+    review, called = changed.review, read_arguments(type(judged.action), judged.arguments)
     return CheckedShape(
         sentence=line(judged.sentence, SENTENCE),
-        review=_review(review, [Changed(one) for one in review.changes], known, review.verb, now),
+        review=_review(review, called, [Changed(one) for one in review.changes], known, review.verb, now),
         facts=[{"label": label, "text": text} for label, text in approval.facts_for_people(judged.facts)],
         rule=line(demand["rule"]) if "rule" in demand else line(judged.verdict.rule),
         risk=demand.get("risk", judged.verdict.risk),
@@ -197,6 +200,7 @@ def _look(concern: Concern) -> Look:
 
 def _review(
     review: Review,
+    called: Sequence[Called],
     changes: Sequence[Changed],
     known: Sequence[tuple[str, str, str | None]],
     verb: str,
@@ -207,6 +211,7 @@ def _review(
         what=plain(review.what),
         who=plain(review.who),
         heading=verb,
+        arguments=[Argument(name=line(one.name), label=line(one.label), text=whole(one.text)) for one in called],
         changes=[_change(one) for one in changes],
         facts=[Fact(label=line(label), text=line(text), was=_line(was)) for label, text, was in known],
         read_at=read_at,

@@ -9,6 +9,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Collapsible, Static
 
+from agent.clearance.rendering import visible
 from agent.cli.cards import moment, roles
 from agent.cli.inbox.activity import ActivityChart
 from agent.cli.inbox.conversation import Conversation
@@ -27,7 +28,7 @@ class Evidence(VerticalScroll):
         """Give the widgets."""
         yield Static(id="report", classes="hidden", markup=False)
         yield Static("Reading…", id="heading", markup=False)
-        for part in ("notice", "vitals", "look-first", "changes-title", "changes", "facts", "arguments", "turn"):
+        for part in ("notice", "vitals", "look-first", "arguments", "changes-title", "changes", "facts", "turn"):
             yield Static(id=part, markup=False)
         yield Conversation()
         yield ActivityChart()
@@ -44,8 +45,8 @@ class Evidence(VerticalScroll):
         first = [text(one.text, "$error" if one.is_bad else "$warning") for one in shown.look_first]
         self._fill("#look-first", _section("Look at these first", Content("\n").join(first)) if first else None)
         self._show_changes(review)
-        arguments = [(name, text(value).plain) for name, value in arguments_of(shown).items() if value != ""]
-        self._fill("#arguments", _section("Exactly this is asked for", grid(arguments)) if arguments else None)
+        called = [(visible(one.label), visible(one.text, keep="\n") or "empty") for one in review.arguments]
+        self._fill("#arguments", _section(f"Exactly this: {visible(entry.action)}", grid(called)) if called else None)
         self._fill("#turn", _section("The whole turn", _turn(payload["turn"]["requests"])))
         await self.query_one(Conversation).show(shown.talk, shown.earlier)
         self.query_one(ActivityChart).show(shown.activity)

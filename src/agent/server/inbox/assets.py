@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from agent.clearance.rendering import line
+from agent.clearance.rendering import is_cut, line
 from agent.clearance.reviewing import plain
 from agent.server.inbox import text
 
@@ -49,8 +49,8 @@ def environment() -> Environment:
         loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {
-        "ours": text.ours, "sentence": text.sentence, "theirs": text.theirs, "name": text.name, "ident": text.ident,
-        "parts": text.parts, "plain": plain, "bare": line,
+        "ours": text.ours, "sentence": text.sentence, "theirs": text.theirs, "whole": text.whole, "name": text.name,
+        "ident": text.ident, "parts": text.parts, "plain": plain, "bare": line, "is_cut": is_cut,
     }  # fmt: skip
     made.globals["asset"] = asset
     for name in sources:

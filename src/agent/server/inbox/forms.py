@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.clearance.action import Action, ActionError, Shown, read_action
+from agent.clearance.action import Action, ActionError, label_of, read_arguments
 from agent.clearance.approval import shown_arguments
 from agent.clearance.canonical import clean
 from agent.clearance.rendering import unshown
@@ -32,7 +32,7 @@ def _field(name: str, schema: dict[str, Any], value: Any, defs: dict[str, Any]) 
     schema = {**defs.get(str(schema.get("$ref", "")).rsplit("/", 1)[-1], {}), **schema}
     kind, choices = _kind(schema)
     text = _text(value)
-    label = name.replace("_", " ").capitalize()
+    label = label_of(name)
     hint = str(schema.get("description", ""))
     return Field(f"{_PREFIX}{name}", label, f"{hint[:1].upper()}{hint[1:]}", text, kind, choices)
 
@@ -112,24 +112,12 @@ def check_fields(cls: type[Action[Any]], arguments: dict[str, Any], changes: dic
 
 def differences(cls: type[Action[Any]], before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str, str]]:
     """List what is another afterwards, as people read it: (label, before, after)."""
-    was, will_be = _readable(cls, before), _readable(cls, after)
+    was = {one.name: one.text for one in read_arguments(cls, before)}
     return [
-        (name.replace("_", " ").capitalize(), was.get(name, ""), will_be[name])
-        for name, value in after.items()
-        if before.get(name) != value
+        (one.label, was.get(one.name, ""), one.text)
+        for one in read_arguments(cls, after)
+        if before.get(one.name) != after[one.name]
     ]
-
-
-def _readable(cls: type[Action[Any]], arguments: dict[str, Any]) -> dict[str, str]:
-    texts = {name: _text(value) for name, value in shown_arguments(arguments).items()}
-    try:
-        action = read_action(cls, arguments)
-    except ActionError:  # stored by a program whose action was another
-        return texts
-    for name, field in cls.model_fields.items():
-        for said in (item for item in field.metadata if isinstance(item, Shown)):
-            texts[name] = said.to_text(getattr(action, name))
-    return texts
 
 
 def blame(current: Sequence[Field], changes: dict[str, Any], said: str) -> str:

@@ -11,7 +11,7 @@ from agent.clearance import journal, listing
 from agent.clearance.journal import Request as Asked
 from agent.clearance.listing import CursorError, Tab, Wanted
 from agent.clearance.rendering import line
-from agent.clearance.reviewing import as_asked
+from agent.clearance.reviewing import arguments, as_asked
 from agent.server.inbox import rows
 from agent.server.inbox.filters import AGES, RISKS, Narrowed
 from agent.server.inbox.frame import capped, frame, page
@@ -96,7 +96,10 @@ async def _rows(
 
     around = await parts.database.read(work)
     actions = parts.gate.judge.actions
-    return [rows.row(one, as_asked(actions, one), around, session.person, now, is_gone=gone) for one in requests]
+    return [
+        rows.row(one, as_asked(actions, one), arguments(actions, one), around, session.person, now, is_gone=gone)
+        for one in requests
+    ]
 
 
 async def _approved_rows(parts: Wiring, session: Session, now: datetime) -> list[Row]:

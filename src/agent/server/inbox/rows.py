@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.clearance.action import Argument
 from agent.clearance.journal import Decision, Request
 from agent.clearance.panel import given
 from agent.clearance.principal import Principal
-from agent.clearance.rendering import span
-from agent.clearance.review import Concern, Words
-from agent.clearance.reviewing import STATES, Shown
+from agent.clearance.rendering import line, span
+from agent.clearance.review import Concern, Review, Words
+from agent.clearance.reviewing import STATES, Shown, unsaid
 from agent.server.inbox.wording import SOON, Moment, decided_by, moment, needs
+
+#: Arguments that a row says beside its line, and characters of each.
+_ARGUMENTS, _ARGUMENT = 3, 60
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,8 @@ class Row:
     verb: str
     line: Words
     below: Words
+    #: What of the arguments stands in neither: "Memo: gift for the CFO", each cut.
+    unsaid: str
     place: str
     remark: Concern | None
     notice: str | None
@@ -50,7 +56,14 @@ class Around:
 
 
 def row(
-    request: Request, shown: Shown, around: Around, viewer: Principal, now: datetime, *, is_gone: bool = False
+    request: Request,
+    shown: Shown,
+    called: list[Argument],
+    around: Around,
+    viewer: Principal,
+    now: datetime,
+    *,
+    is_gone: bool = False,
 ) -> Row:
     """Make a row of a request."""
     review, plan = shown.review, around.plans.get(request.plan_id, [request])
@@ -65,6 +78,7 @@ def row(
         verb=review.verb,
         line=review.line or review.what,
         below=review.below,
+        unsaid=_unsaid(called, review),
         place=f"{place} of {len(plan)} in its turn" if len(plan) > 1 else "",
         remark=concern,
         notice=request.notice if request.is_open or is_gone else None,
@@ -80,6 +94,13 @@ def row(
         is_open=request.is_open,
         is_gone=is_gone,
     )
+
+
+def _unsaid(called: list[Argument], review: Review) -> str:
+    left = unsaid(called, review)
+    said = [f"{one.label}: {line(one.text, _ARGUMENT)}" for one in left[:_ARGUMENTS]]
+    more = len(left) - len(said)
+    return "; ".join([*said, *([f"{more} more"] if more > 0 else [])])
 
 
 def _needs_sub(request: Request, plan: list[Request], made: list[Decision], viewer: Principal) -> str:

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from agent.clearance.rendering import SENTENCE, VALUE, line
 from agent.clearance.rendering import WORDS as MOST_WORDS
+from agent.clearance.rendering import whole as all_of
 from agent.clearance.review import Id, Name, Words
 
 _MARKED = re.compile(r"‹U\+([0-9A-F]{4,6})›")
@@ -40,6 +41,11 @@ def theirs(text: str, limit: int = MOST_WORDS) -> Markup:
     if room <= 0 and len(text) > limit:
         kept.append(Markup("… {:,} characters").format(len(text)))
     return Markup("\n").join(kept)
+
+
+def whole(text: str) -> Markup:
+    """Give all of a text, line by line."""
+    return _marked(all_of(text))
 
 
 def name(text: str) -> Markup:

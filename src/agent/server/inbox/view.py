@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from agent.clearance.action import Argument
 from agent.clearance.desk import Detail
 from agent.clearance.journal import Receipt, Request
 from agent.clearance.panel import Panel
@@ -108,6 +109,9 @@ class RequestView:
     heading: str
     vitals: Sequence[Vital]
     concerns: Sequence[Concern]
+    #: Every argument of the call, under what it came to: will run, ran, was asked for.
+    arguments: Sequence[Argument]
+    arguments_title: str
     changes: Sequence[Changed]
     known: Sequence[tuple[str, str, str | None]]
     facts_of: str
@@ -238,6 +242,8 @@ def request_view(
         heading=heading(request, reading.review),
         vitals=vitals(detail, now, before),
         concerns=reading.concerns,
+        arguments=reading.arguments,
+        arguments_title=_arguments_title(request, is_change=before is not None),
         changes=reading.changes,
         known=reading.known,
         facts_of=_facts_of(reading, is_change=before is not None),
@@ -254,6 +260,14 @@ def request_view(
         fields=fields,
         before=before,
     )
+
+
+def _arguments_title(request: Request, *, is_change: bool) -> str:
+    if is_change:
+        return "Exactly this would run"
+    if request.is_open:
+        return "Exactly this will run"
+    return "Exactly this ran" if request.state == "executed" else "Exactly this was asked for"
 
 
 def _facts_of(reading: Reading, *, is_change: bool) -> str:
