@@ -64,9 +64,14 @@ Visit = Callable[..., httpx.Client]
 @pytest.fixture
 def request_id(inbox: Server) -> str:
     """A request that waits for an approver."""
+    return ask(inbox, "transfer 1,500 from A-2001 to A-2003")
+
+
+def ask(inbox: Server, text: str) -> str:
+    """Say something as olga in a new thread, and give the first request that comes of it."""
     with httpx.Client(base_url=inbox.url, headers=bearer(OLGA), timeout=60) as olga:
         thread_id = olga.post("/threads", json={}).json()["thread_id"]
-        words = {"messages": [{"role": "user", "content": "transfer 1,500 from A-2001 to A-2003"}]}
+        words = {"messages": [{"role": "user", "content": text}]}
         olga.post(f"/threads/{thread_id}/runs/wait", json={"assistant_id": GRAPH, "input": words}).raise_for_status()
         found = olga.get("/approvals/requests", params={"thread_id": thread_id}).json()["requests"]
     return str(found[0]["id"])
@@ -75,6 +80,40 @@ def request_id(inbox: Server) -> str:
 def state(inbox: Server, request_id: str) -> str:
     answer = httpx.get(f"{inbox.url}/approvals/requests/{request_id}", headers=bearer(ANA), timeout=30)
     return str(answer.json()["request"]["state"])
+
+
+# What is shown
+
+
+def test_every_argument_that_runs_is_read_before_the_button_and_after_it(inbox: Server, visit: Visit) -> None:
+    """A memo stood nowhere but in the folded form for a change, and so was approved unseen."""
+    point = "gift for the CFO"
+    memo = f"Invoice {'7 ' * 150}{point}"
+    found = ask(inbox, f"transfer 1,510 from A-2001 to A-2003 for {memo}")
+    ana = visit(ANA)
+
+    page = ana.get(f"/inbox/requests/{found}").text
+    row = next(one for one in ana.get("/inbox").text.split("<tr") if f'id="r-{found}"' in one)
+    shown = httpx.get(f"{inbox.url}/approvals/requests/{found}", headers=bearer(ANA), timeout=30).json()
+    form = form_of(page, f"/inbox/requests/{found}/approve")
+    done = ana.post(f"/inbox/requests/{found}/approve", data=form, follow_redirects=True).text
+
+    before_the_button = page.partition('id="decide"')[0]
+    for label, text in [("From account", "A-2001"), ("To account", "A-2003"), ("Amount", "$1,510.00")]:
+        assert f"<dt>{label}</dt><dd>{text}</dd>" in _unspaced(before_the_button)
+    assert f"Read all {len(memo)} characters" in before_the_button
+    assert point in before_the_button
+    assert f"Memo has {len(memo)} characters." in before_the_button
+    assert "Memo: Invoice 7" in row
+    called = {one["name"]: one["text"] for one in shown["review"]["arguments"]}
+    assert called == {"from_account": "A-2001", "to_account": "A-2003", "amount": "$1,510.00", "memo": memo}
+    assert point in shown["payload"]["description"]
+    assert "Exactly this ran" in done
+    assert point in done
+
+
+def _unspaced(html: str) -> str:
+    return re.sub(r">\s+|\s+<", lambda found: found[0].strip(), html)
 
 
 # Who is let in
