@@ -10,32 +10,27 @@ AEGRA := .venv-aegra/bin
 
 install: .venv/installed
 
-.venv/installed: requirements.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+.venv/installed: requirements.lock pyproject.toml scripts/install.sh
+	@scripts/install.sh .venv requirements.lock "$(PYTHON)"
 
 demo: install          ## play the main job on the real server and check every step
 	$(BIN)/python -m demo
 
-test: install          ## all but the attacks and Aegra: unit to real server and browser, both databases; needs Chromium
+test: install          ## all but the attacks and Aegra: unit to real server and browser, both databases
 	$(BIN)/python -m pytest -n 2 --dist loadfile \
 		--ignore=tests/aegra --ignore=tests/attacks --ignore=tests/browser --ignore=tests/server
 	# More processes than cores, for these mostly wait: the server looks for work twice a second. Not ordered by the
 	# number of tests: the files with the fewest take the longest, and at the end all would wait for the last one.
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests/server
+	@$(BIN)/python -m tests.browser.chromium
 	# In a process of its own: Playwright leaves an event loop running, in which no other async test can run.
 	$(BIN)/python -m pytest tests/browser
 
 aegra: install .venv-aegra/installed ## the same package on Aegra, with PostgreSQL and Python 3.12
 	$(BIN)/python -m pytest tests/aegra
 
-.venv-aegra/installed: requirements-aegra.lock pyproject.toml
-	test -x $(AEGRA)/python || $(PYTHON312) -m venv .venv-aegra
-	$(AEGRA)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-aegra.lock
-	$(AEGRA)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+.venv-aegra/installed: requirements-aegra.lock pyproject.toml scripts/install.sh
+	@scripts/install.sh .venv-aegra requirements-aegra.lock "$(PYTHON312)"
 
 dev: install           ## the server for Studio and clients, with a seeded bank and tokens to try
 	$(BIN)/clearance seed --if-empty
@@ -64,7 +59,7 @@ bench: install         ## pause, approve, effect: ours beside bare LangGraph and
 bench-audit: install   ## `audit verify` over a million rows: rows a second, and memory
 	$(BIN)/python -m bench.audit --postgres
 
-screenshots: install   ## docs/inbox-*.png, made anew in Chromium (apt-get install chromium fonts-liberation)
+screenshots: install   ## docs/inbox-*.png, made anew in Chromium
 	$(BIN)/python -m tests.browser.screenshots
 
 terminal: install      ## docs/terminal.svg, the terminal's inbox drawn anew
