@@ -1,6 +1,5 @@
 """A real browser on the real server: people at the inbox, each in a browser window of their own."""
 
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from agent.db.types import to_text
+from tests.browser.chromium import find
 from tests.server.conftest import make_server as make_server
 from tests.support.conversation import GRAPH
 from tests.support.server import Server
@@ -30,10 +30,10 @@ _WAIT_MS = 15_000
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window, with a profile of its own."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    """Chromium, without a window, with a profile of its own."""
+    found = find()
     if found is None:
-        pytest.fail("There is no Chromium for the browser tests: apt-get install -y chromium fonts-liberation")
+        pytest.fail("There is no Chromium for the browser tests: 'python -m tests.browser.chromium' brings one.")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=found, args=FLAGS)
         expect.set_options(timeout=_WAIT_MS)

@@ -1,6 +1,5 @@
 """`python -m tests.browser.screenshots`: the pictures of the inbox in docs/, from a real server and a real browser."""
 
-import shutil
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from agent.bank.seed import seed
 from agent.db.engine import Database
 from agent.db.migrate import migrate
 from agent.db.types import to_text
+from tests.browser.chromium import MISSING, bring
 from tests.browser.conftest import FLAGS, Bank
 from tests.support.server import ROOT, Server
 from tests.support.tokens import token
@@ -30,9 +30,7 @@ MATEO = Person("mateo")
 
 def main() -> None:
     """Make them all."""
-    chromium = shutil.which("chromium") or sys.exit(
-        "There is no Chromium: apt-get install -y chromium fonts-liberation"
-    )
+    chromium = bring() or sys.exit(MISSING)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         server = _server(Path(folder)).start()
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)

@@ -19,13 +19,15 @@ NODE, NPM = shutil.which("node"), shutil.which("npm")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with the client and its SDK, which is kept under .venv for the next time."""
-    if NODE is None or NPM is None:
-        pytest.skip("the client in JavaScript needs node and npm, which are not here")
+    if NODE is None:
+        pytest.skip("the client in JavaScript was not tried: there is no Node on the path (20 or newer)")
+    if NPM is None:
+        pytest.fail("There is Node without npm, which brings the SDK: on Debian 'apt-get install npm'.")
     major = int(
         subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True).stdout[1:].split(".")[0]
     )
     if major < 20:
-        pytest.skip(f"the SDK for JavaScript needs Node 20; this is {major}")
+        pytest.fail(f"The SDK for JavaScript needs Node 20 or newer, and {NODE} is {major}.")
     wanted = (CLIENTS / "package.json").read_text()
     kept = ROOT / ".venv" / "javascript"
     if not (kept / "package.json").exists() or (kept / "package.json").read_text() != wanted:
@@ -35,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         command = [NPM, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
         installed = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=300)
         if installed.returncode:
-            pytest.skip(f"npm reaches no registry: {installed.stderr[-300:]}")
+            pytest.fail(f"npm could not bring the SDK: {installed.stderr[-300:]}")
         shutil.rmtree(kept, ignore_errors=True)
         shutil.move(made, kept)
     here = tmp_path_factory.mktemp("javascript")
