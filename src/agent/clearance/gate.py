@@ -261,6 +261,23 @@ class Gate:
 
         await self.write(work)
 
+    async def cancel(self, thread_id: str, run_id: str, *, by: Principal, goes_on: bool) -> bool:
+        """Withdraw what is open in a thread since its owner cancelled a run; tell whether anything was.
+
+        The run counts for the turn that it opened; with `goes_on`, for the open one whoever opened it. One that
+        somebody else cancelled counts for nothing: an approver must not void what others cleared.
+        """
+
+        def work(log: Log) -> bool:
+            turns = journal.turns_of(log.connection, thread_id)
+            turn = next((one for one in turns if one.state == "open"), None)
+            if turn is None or turns[0].requested_by != by.id or not (goes_on or turn.run_id == run_id):
+                return False
+            withdraw_turn(log, turn, actor=by.id, because=f"{by.id} cancelled the run", cause="cancelled")
+            return True
+
+        return await self.write(work)
+
     async def take_lease(self, name: str, holder: str, time: timedelta) -> bool:
         """Take or renew a lease for `time`; False while somebody else has it."""
         return await self.write(lambda log: journal.take_lease(log.connection, name, holder, log.now, log.now + time))

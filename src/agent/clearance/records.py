@@ -62,6 +62,10 @@ class Records:
         """Read the open turn of a thread, or None."""
         return await self._database.read(lambda connection: journal.open_turn_of(connection, thread_id))
 
+    async def open_turns(self) -> list[Turn]:
+        """Read all open turns of threads that are kept, oldest first."""
+        return await self._database.read(journal.open_turns)
+
     async def said_elsewhere(self, message_ids: list[str]) -> set[str]:
         """Tell which of these messages the model said, in whatever thread."""
         return await self._database.read(lambda connection: journal.known_messages(connection, message_ids))

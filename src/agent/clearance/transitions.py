@@ -97,11 +97,20 @@ def expire_due(log: Log, requests: list[Request]) -> bool:
 
 
 def withdraw_turn(
-    log: Log, turn: Turn, *, actor: str, because: str = "a new message came before it was carried out"
+    log: Log,
+    turn: Turn,
+    *,
+    actor: str,
+    because: str = "a new message came before it was carried out",
+    cause: str | None = None,
 ) -> None:
-    """Close a turn that something ended: whatever of it is not carried out is withdrawn, approved or not."""
+    """Close a turn that something ended: whatever of it is not carried out is withdrawn, approved or not.
+
+    `cause` is for the audit log, None for a new message.
+    """
+    details = {} if cause is None else {"cause": cause}
     for request in journal.open_requests_of_turn(log.connection, turn.turn_id):
-        finish(log, request, "withdrawn", f"Not done: withdrawn, because {because}.", actor=actor)
+        finish(log, request, "withdrawn", f"Not done: withdrawn, because {because}.", actor=actor, **details)
     _close_turn(log, turn, "withdrawn")
 
 

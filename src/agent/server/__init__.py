@@ -16,6 +16,7 @@ What goes on by itself
     recovery    lost threads and unfinished turns          waking      a thread goes on after a decision
     timekeeping deadlines, stalled turns, totals           webhooks    notifications are sent
     threads     deleted threads stay deleted               duties      one server at a time
+    cancelling  an owner's cancel withdraws
 
 What servers need of us
     checkpointer  durable checkpoints for development      aegra       the other server

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from agent.server import aegra, api
+from agent.server.cancelling import WithdrawCancelled
 from agent.server.closed import ClosedRoutes
 from agent.server.ids import ReadIds
 from agent.server.inbox import pages
@@ -81,6 +82,7 @@ app = FastAPI(title="Clearance", lifespan=lifespan, openapi_url=None)
 app.include_router(api.router)
 app.include_router(pages.router)
 app.add_middleware(NoteDeletedThreads)
+app.add_middleware(WithdrawCancelled)
 app.add_middleware(ReadIds)
 app.add_middleware(ClosedRoutes)
 if aegra.is_here():

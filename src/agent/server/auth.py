@@ -8,6 +8,7 @@ from typing import Any
 from langgraph_sdk import Auth
 
 from agent.clearance.principal import LOCAL, Principal
+from agent.server.cancelling import note_person
 from agent.server.wall import GRAPH, Wall, wall
 
 auth = Auth()
@@ -90,6 +91,7 @@ async def update_thread(ctx: Any, value: Any) -> Result:
     metadata = value.get("metadata")
     is_patch = not is_state and not is_cancel and isinstance(metadata, dict)
     if is_cancel:
+        note_person(person)
         return here.threads_of(person)
     if not is_patch:
         await here.refuse(person, "state", "No client writes the state of a thread.", thread_id=thread_id)
@@ -108,6 +110,7 @@ async def delete_thread(ctx: Any, value: Any) -> Result:
         return None
     if "thread_id" not in value:
         await here.refuse(person, "prune", "Threads are deleted one by one.")
+    note_person(person)
     return here.own_threads(person)
 
 

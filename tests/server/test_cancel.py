@@ -1,0 +1,223 @@
+"""A cancel by a thread's owner withdraws what is not carried out; whatever else ends a run, it is carried on."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from agent.db.tables import audit, receipts, requests
+from tests.attacks.stock import SLOW
+from tests.attacks.targets import Attacker, Case, Effect, SlowServer, Target
+from tests.support.conversation import GRAPH
+from tests.support.server import ROOT
+
+#: Timekeeping goes on with a turn that nothing runs on after 10 s, and looks every 5.
+CARRIED_ON_S = 40
+
+
+@pytest.fixture(scope="module")
+def slow(seeded_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A server as it is deployed, which pauses between an effect and its checkpoint."""
+    folder = tmp_path_factory.mktemp("slow")
+    shutil.copy(seeded_sqlite, folder / "clearance.db")
+    server = SlowServer(
+        folder, f"sqlite:///{folder / 'clearance.db'}", env={"PYTHONPATH": str(ROOT), "SLOW_S": "4"}, auth="on"
+    )
+    yield Target("ours", server.start())
+    server.stop()
+
+
+@pytest.fixture
+async def case(slow: Target) -> AsyncIterator[Case]:
+    made = Case(slow)
+    yield made
+    await made.close()
+
+
+@dataclass
+class Two:
+    """Two cleared transfers of one message, of which the first was just carried out and its run still goes on."""
+
+    thread_id: str
+    #: The run that carries them out.
+    run_id: str
+    first: Effect
+    second: Effect
+
+
+async def two(case: Case, amounts: tuple[int, int] = (3_000, 2_000), *, approver: Attacker | None = None) -> Two:
+    """Ask for two transfers, approve both in the thread, and wait for the first effect."""
+    ana = approver or case.ana
+    source, target, other = case.account(), case.account(0), case.account(0)
+    thread_id = await case.olga.thread()
+    memo = f"{SLOW} {source}"
+    sentence = f"transfer {amounts[0]} from {source} to {target} for {memo} and {amounts[1]} from {source} to {other}"
+    said = await case.olga.say(thread_id, sentence)
+    assert said.how == "asked", said
+    (interrupt,) = said.body["__interrupt__"]
+    (following,) = (await ana.answer(thread_id, {interrupt["id"]: {"approved": True}})).body["__interrupt__"]
+    run = await ana.answer(thread_id, {following["id"]: {"approved": True}}, wait=False)
+    made = Two(
+        thread_id,
+        str(run.body["run_id"]),
+        Effect("transfer_funds", source, target, amounts[0] * 100, memo),
+        Effect("transfer_funds", source, other, amounts[1] * 100, ""),
+    )
+    await _until(lambda: made.first in case.effects())
+    return made
+
+
+async def _until(is_so: Any, timeout_s: float = 20) -> bool:
+    until = time.monotonic() + timeout_s
+    while True:
+        if is_so():
+            return True
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.2)
+
+
+def ends(case: Case, thread_id: str) -> list[tuple[str, str]]:
+    """Give the receipts of a thread's requests in order, as (outcome, sentence)."""
+    query = (
+        sa.select(receipts.c.outcome, receipts.c.sentence)
+        .join(requests, requests.c.request_id == receipts.c.request_id)
+        .where(requests.c.thread_id == thread_id)
+        .order_by(requests.c.number)
+    )
+    return [(row[0], row[1]) for row in case.target.read(lambda c: c.execute(query).all())]
+
+
+def withdrawn_by(case: Case, thread_id: str) -> list[tuple[str, str]]:
+    """Give actor and details of the log's rows on what was withdrawn in a thread."""
+    query = sa.select(audit.c.actor, audit.c.details).where(
+        audit.c.thread_id == thread_id, audit.c.event == "withdrawn"
+    )
+    return [(row[0], row[1]) for row in case.target.read(lambda c: c.execute(query).all())]
+
+
+@pytest.mark.parametrize("how", ["interrupt", "rollback", "list", "all", "delete"])
+async def test_a_cancel_by_the_owner_withdraws_what_is_not_carried_out(case: Case, how: str) -> None:
+    made = await two(case)
+
+    match how:
+        case "interrupt" | "rollback":
+            path, body = f"/threads/{made.thread_id}/runs/{made.run_id}/cancel?action={how}", None
+            cancelled = await case.olga.post(path, body)
+        case "list":
+            cancelled = await case.olga.post(
+                "/runs/cancel", {"thread_id": made.thread_id.upper(), "run_ids": [made.run_id]}
+            )
+        case "all":
+            cancelled = await case.olga.post("/runs/cancel", {"status": "all"})
+        case _:
+            cancelled = await case.olga.send("DELETE", f"/threads/{made.thread_id}/runs/{made.run_id}")
+
+    assert cancelled.status in (202, 204), cancelled
+    # At once, before anybody else does anything: what has a receipt can never be carried out.
+    ended = ends(case, made.thread_id)
+    assert [outcome for outcome, _ in ended] == ["executed", "withdrawn"]
+    assert ended[1][1] == f"Not done: withdrawn, because {case.olga.name} cancelled the run."
+    ((actor, details),) = withdrawn_by(case, made.thread_id)
+    assert actor == case.olga.name
+    assert '"cause":"cancelled"' in details
+    await case.settle(made.thread_id)
+    said = await case.olga.say(made.thread_id, "hello")
+    assert said.how == "done"
+    told = [message["content"] for message in said.body["messages"] if message["type"] == "tool"]
+    assert any("cancelled the run" in text for text in told) or how in ("rollback", "delete")
+    assert case.effects() == [made.first]
+
+
+async def test_what_else_ends_a_run_withdraws_nothing_and_it_is_carried_on(case: Case) -> None:
+    """An approver must not void what others cleared; nor does a tab that is closed, nor another thread's run."""
+
+    async def by_an_approver() -> Two:
+        made = await two(case)
+        met = await case.ana.post(f"/threads/{made.thread_id}/runs/{made.run_id}/cancel?action=interrupt")
+        assert met.status == 202, met
+        return made
+
+    async def by_somebody_without_a_part() -> Two:
+        made = await two(case)
+        met = await case.mallory.post(f"/threads/{made.thread_id}/runs/{made.run_id}/cancel")
+        assert met.status == 404, met
+        return made
+
+    async def under_another_thread() -> Two:
+        made = await two(case)
+        mine = await case.olga.thread()
+        met = await case.olga.post(f"/threads/{mine}/runs/{made.run_id}/cancel")
+        assert met.status == 404, met
+        return made
+
+    async def a_later_message_that_was_not_heard_yet() -> Two:
+        made = await two(case)
+        later = await case.olga.run(
+            made.thread_id, wait=False, input={"messages": [{"role": "user", "content": "hello"}]},
+            multitask_strategy="enqueue",
+        )  # fmt: skip
+        met = await case.olga.post(f"/threads/{made.thread_id}/runs/{later.body['run_id']}/cancel")
+        assert met.status == 202, met
+        return made
+
+    made = await asyncio.gather(
+        by_an_approver(), by_somebody_without_a_part(), under_another_thread(), a_later_message_that_was_not_heard_yet()
+    )
+
+    for one in made:
+        assert await _until(lambda one=one: one.second in case.effects(), CARRIED_ON_S), one
+        assert withdrawn_by(case, one.thread_id) == []
+    assert case.unwanted(*(effect for one in made for effect in (one.first, one.second))) == 0
+
+
+async def test_a_page_whose_tab_is_closed_withdraws_nothing_and_it_is_carried_on(case: Case) -> None:
+    """`on_disconnect: cancel` ends the run, and is no cancel by anybody: the handler hears of it all the same."""
+    source, target, other = case.account(), case.account(0), case.account(0)
+    thread_id = await case.olga.thread()
+    memo = f"{SLOW} {source}"
+    sentence = f"transfer 900 from {source} to {target} for {memo} and 800 from {source} to {other}"
+    body = {"assistant_id": GRAPH, "input": {"messages": [{"role": "user", "content": sentence}]},
+            "on_disconnect": "cancel", "stream_mode": ["values"]}  # fmt: skip
+    first = Effect("transfer_funds", source, target, 90_000, memo)
+    second = Effect("transfer_funds", source, other, 80_000, "")
+
+    url = f"{case.target.url}/threads/{thread_id}/runs/stream"
+    async with (
+        httpx.AsyncClient(headers=case.olga.http.headers, timeout=30) as page,
+        page.stream("POST", url, json=body) as stream,
+    ):
+        async for _ in stream.aiter_lines():
+            if first in case.effects():
+                break
+
+    assert await _until(lambda: second in case.effects(), CARRIED_ON_S)
+    assert withdrawn_by(case, thread_id) == []
+    assert case.unwanted(first, second) == 0
+
+
+async def test_a_question_that_waits_has_no_run_to_cancel_and_stays(case: Case) -> None:
+    held = await case.hold()
+    (run,) = (await case.olga.get(f"/threads/{held.thread_id}/runs")).body
+
+    met = await case.olga.post(f"/threads/{held.thread_id}/runs/{run['run_id']}/cancel")
+
+    assert met.status == 404
+    assert await case.goes_on(held)
+
+
+async def test_deleting_the_run_that_asked_withdraws_its_question(case: Case) -> None:
+    held = await case.hold()
+    (run,) = (await case.olga.get(f"/threads/{held.thread_id}/runs")).body
+
+    met = await case.olga.send("DELETE", f"/threads/{held.thread_id}/runs/{run['run_id']}")
+
+    assert met.status == 204
+    assert [outcome for outcome, _ in ends(case, held.thread_id)] == ["withdrawn"]
