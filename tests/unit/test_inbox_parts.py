@@ -179,7 +179,7 @@ def test_an_action_that_says_nothing_of_itself_is_shown_by_its_facts() -> None:
 
     assert (shown.review.verb, list(shown.review.what)) == ("Carry out", ["send mail"])
     assert shown.review.confirm == "send_mail"
-    assert shown.known == [("Receivers", "3"), ("Sent today", "0")]
+    assert shown.known == [("receivers", "Receivers", "3"), ("sent_today", "Sent today", "0")]
 
 
 @pytest.mark.parametrize("changed", [{"arguments": None}, {"facts": {"other": 1}}, {"action": "gone"}, {"facts": None}])
@@ -194,7 +194,7 @@ def test_an_action_whose_words_fail_can_still_be_decided() -> None:
     shown = as_asked(Actions([Broken]), request("broken"))
 
     assert list(shown.review.what) == ["broken"]
-    assert shown.known[0] == ("Receivers", "3")
+    assert shown.known[0] == ("receivers", "Receivers", "3")
 
 
 # The chart, times, addresses

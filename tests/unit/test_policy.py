@@ -135,6 +135,15 @@ def test_a_condition_that_fails_denies_and_later_rules_do_not_count(condition: s
     assert "the condition failed" in verdict.rule
 
 
+def test_a_rule_says_why_in_place_of_its_file_and_line() -> None:
+    why = "Boiling it dry ruins the kettle."
+    rule = f'[[rule]]\nname = "empty"\naction = "boil"\nverdict = "ask"\nwhy = "{why}"\n'
+
+    assert read(rule).judge(Boil(), FACTS, OLGA).rule == f"empty: {why}"
+    with pytest.raises(PolicyError, match=r"policy\.toml:14: why must be one sentence"):
+        read(rule.replace(why, "x" * 201))
+
+
 @pytest.mark.parametrize(
     ("rules", "line", "message"),
     [

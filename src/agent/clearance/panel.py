@@ -90,7 +90,8 @@ def _after_press(detail: Detail, *, is_last: bool) -> str:
         return "Runs when enough people have approved it."
     others = sum(one.state == "asked" for one in detail.question.plan) - 1
     if others:
-        return f"Runs when {others} more {'request' if others == 1 else 'requests'} of this turn are decided."
+        more = "1 more request of this turn is" if others == 1 else f"{others} more requests of this turn are"
+        return f"Runs when {more} decided."
     return "Runs at once."
 
 

@@ -27,8 +27,10 @@ Risk = Literal["low", "medium", "high", "critical"]
 _KEYS = {
     "": {"roles", "defaults", "rule"},
     "defaults": {"expires", "approvers", "risk"},
-    "rule": {"name", "action", "when", "verdict", "risk", "approvers", "approvals", "expires"},
+    "rule": {"name", "action", "when", "verdict", "risk", "approvers", "approvals", "expires", "why"},
 }
+#: Characters of a rule's `why`: reviewers read it beside the request.
+_LONGEST_WHY = 200
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CEL_TYPES: dict[Any, Any] = {
     int: cel.Type.INT,
@@ -188,6 +190,11 @@ class _Loader:
         name = rule.get("name", f"rule {number}")
         if not isinstance(name, str):
             raise self._error("name must be text", self._line("name", number))
+        why = rule.get("why", "")
+        if not isinstance(why, str) or len(why) > _LONGEST_WHY or "\n" in why:
+            raise self._error(
+                f"why must be one sentence of at most {_LONGEST_WHY} characters", self._line("why", number)
+            )
         when = rule.get("when", "")
         return _Rule(
             action=action,
@@ -195,7 +202,7 @@ class _Loader:
             condition=self._compile(when, action, number) if "when" in rule else None,
             verdict=Verdict(
                 word=typing.cast(Word, word),
-                rule=f"{name} ({Path(self._path).name}:{self._line('', number)})",
+                rule=f"{name}: {why}" if why else f"{name} ({Path(self._path).name}:{self._line('', number)})",
                 risk=self._risk(rule.get("risk", "low" if word == "allow" else default.risk), number),
                 approvers=self._role(rule.get("approvers", default.approvers), number) if asks else None,
                 approvals=approvals if asks else 0,

@@ -42,7 +42,8 @@ _BLANK = frozenset(
     for code in range(first, last + 1)
 )
 _OVERLAY = 1  # the combining class of what strikes letters out
-_GAP = re.compile(" {4,}")
+#: In a value two spaces are another value than one, and pages draw both the same; people write two after a sentence.
+_GAP, _WIDE_GAP = re.compile(" {2,}"), re.compile(" {4,}")
 
 
 def visible(text: str, keep: str = "") -> str:
@@ -86,14 +87,14 @@ def line(text: str, limit: int = VALUE) -> str:
     return "".join(_line(text, limit))
 
 
-def _line(text: str, limit: int = VALUE, length: int | None = None) -> tuple[str, str]:
+def _line(text: str, limit: int = VALUE, length: int | None = None, gap: re.Pattern[str] = _GAP) -> tuple[str, str]:
     """Give `line` in two parts: what is the text's, and what we say of it. `length` is told in place of the text's."""
-    if len(text) <= limit and text.isascii() and text.isprintable() and "    " not in text:
+    if len(text) <= limit and text.isascii() and text.isprintable() and not gap.search(text):
         return text, ""
     kept: list[str] = []
     room = limit
     # An accent at its start would stand on whatever we wrote before.
-    for piece in _visible(_GAP.sub(lambda gap: f"‹{len(gap[0])} spaces›", text), marks=_MOST_MARKS):
+    for piece in _visible(gap.sub(lambda found: f"‹{len(found[0])} spaces›", text), marks=_MOST_MARKS):
         room -= len(piece)
         if room < 0:
             break
@@ -104,6 +105,11 @@ def _line(text: str, limit: int = VALUE, length: int | None = None) -> tuple[str
     return body, f"{said} ({warning})" if warning else said
 
 
+def prose(text: str, limit: int) -> str:
+    """Give `line` of what somebody wrote, who may put two spaces after a sentence."""
+    return "".join(_line(text, limit, gap=_WIDE_GAP))
+
+
 def is_cut(text: str) -> bool:
     """Tell whether `line` shows less than all of a text, or draws its lines into one."""
     _, said = _line(text)
@@ -112,13 +118,13 @@ def is_cut(text: str) -> bool:
 
 def whole(text: str) -> str:
     """Give all of a text, each of its lines as a `line` that is not cut."""
-    return "\n".join("".join(_line(part, _NO_LIMIT)) for part in text.splitlines())
+    return "\n".join(prose(part, _NO_LIMIT) for part in text.splitlines())
 
 
 def words(text: str) -> str:
     """Give what somebody wrote as one `line`, its line breaks as ⏎: it cannot draw lines of its own around ours."""
     joined = " ⏎ ".join(part for part in text.splitlines() if part.strip())
-    return "".join(_line(joined, WORDS, len(text)))
+    return "".join(_line(joined, WORDS, len(text), _WIDE_GAP))
 
 
 def shown(value: Any) -> Any:

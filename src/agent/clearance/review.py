@@ -36,6 +36,8 @@ class Change:
     change: str = ""
     #: Whose it is.
     of: Words = ()
+    #: The fact that `before` tells. Of a material one it is told when it was another as it was asked.
+    fact: str = ""
 
 
 @dataclass(frozen=True)

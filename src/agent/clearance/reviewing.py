@@ -15,6 +15,7 @@ from agent.clearance.action import (
     Argument,
     Facts,
     Reading,
+    label_of,
     read_action,
     read_arguments,
     shown_facts,
@@ -46,8 +47,8 @@ class Shown:
     """An action beside its facts, for people."""
 
     review: Review
-    #: (label, text) of facts that `review` does not say, as they came.
-    known: list[tuple[str, str]]
+    #: (name, label, text) of facts that `review` does not say, as they came.
+    known: list[tuple[str, str, str]]
 
 
 def as_asked(actions: Actions, request: Request) -> Shown:
@@ -70,7 +71,7 @@ def show(action: Action[Any], facts: Facts) -> Shown:
         # Of critical risk it could never be approved: there would be nothing to type.
         review = replace(review, confirm=action.tool_name(), confirm_is="the name of the action")
     named = zip(type(facts).model_fields, shown_facts(facts), strict=True)
-    return Shown(review, [fact for name, fact in named if name not in review.said])
+    return Shown(review, [(name, *fact) for name, fact in named if name not in review.said])
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,10 @@ def as_it_stands(connection: Connection, judge: Judge, request: Request, turn: T
     except ActionError as exc:
         return Now(None, str(exc), [], None)
     changed = changed_material(before.model_dump(mode="json"), judged.facts)
-    labels = [str(type(judged.facts).model_fields[name].title or name) for name in changed]
+    called = labels(judge.actions, request)
     with read_only(connection):
         activity = _activity(action, Reading(connection, now, requester.id, lambda _: []))
-    return Now(show(action, judged.facts), "", labels, activity)
+    return Now(show(action, judged.facts), "", [called[name] for name in changed], activity)
 
 
 def _activity(action: Action[Any], reading: Reading) -> Activity | None:
@@ -160,20 +161,37 @@ class Changed:
     was: str | None = None
 
 
-def changes(asked: Review, current: Review) -> list[Changed]:
-    """Pair what changes with what was said of it when it was asked for."""
-    before = {plain(change.label): change.before for change in asked.changes}
+def material_facts(actions: Actions, request: Request) -> frozenset[str]:
+    """Name the facts whose change voids an approval."""
+    cls = actions.get(request.action)
+    return cls.facts_type().material() if cls else frozenset()
+
+
+def labels(actions: Actions, request: Request) -> dict[str, str]:
+    """Give what people read in place of the facts' names, in their order."""
+    cls = actions.get(request.action)
+    fields = cls.facts_type().model_fields if cls else {}
+    return {name: field.title or label_of(name) for name, field in fields.items()}
+
+
+def changes(asked: Review, current: Review, material: frozenset[str]) -> list[Changed]:
+    """Pair what changes with what was said of it when it was asked for, where that is a material fact.
+
+    Others move all day: to tell of each would teach people to skip what is told.
+    """
+    before = {plain(change.label): change.before for change in asked.changes if change.fact in material}
     return [
         Changed(change, was if (was := before.get(plain(change.label))) not in (None, change.before) else None)
         for change in current.changes
     ]
 
 
-def known(asked: Shown, current: Shown) -> list[tuple[str, str, str | None]]:
-    """Pair the other facts with what they were when it was asked for."""
-    before = dict(asked.known)
+def known(asked: Shown, current: Shown, material: frozenset[str]) -> list[tuple[str, str, str | None]]:
+    """Pair the other facts with what they were when it was asked for, where they are material."""
+    before = {name: text for name, _, text in asked.known if name in material}
     return [
-        (label, text, was if (was := before.get(label)) not in (None, text) else None) for label, text in current.known
+        (label, text, was if (was := before.get(name)) not in (None, text) else None)
+        for name, label, text in current.known
     ]
 
 

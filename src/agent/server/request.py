@@ -10,7 +10,18 @@ from agent.clearance.journal import Request
 from agent.clearance.panel import Panel, panel
 from agent.clearance.principal import Principal
 from agent.clearance.review import Concern, Review
-from agent.clearance.reviewing import Changed, Now, arguments, as_asked, as_it_stands, changes, concerns, known
+from agent.clearance.reviewing import (
+    Changed,
+    Now,
+    arguments,
+    as_asked,
+    as_it_stands,
+    changes,
+    concerns,
+    known,
+    labels,
+    material_facts,
+)
 from agent.server.talk import Talk, read_talk
 from agent.server.waking import is_thread_there
 from agent.wiring import Wiring
@@ -32,6 +43,8 @@ class Reading:
     #: Every argument of the call.
     arguments: Sequence[Argument]
     changes: Sequence[Changed]
+    #: Labels of the facts whose change voids an approval.
+    material: Sequence[str]
     #: The other facts: (label, text, what it was when it was asked for, where that is another).
     known: Sequence[tuple[str, str, str | None]]
     talk: Talk
@@ -55,7 +68,7 @@ async def read_request(
         is_there = await is_thread_there(parts, detail.question.turn)
     current = stands.shown if stands and stands.shown else asked
     before = current if changed else asked
-    called = arguments(judge.actions, request)
+    called, material = arguments(judge.actions, request), material_facts(judge.actions, request)
     return Reading(
         detail=detail,
         now=now,
@@ -64,8 +77,9 @@ async def read_request(
         is_thread_there=is_there,
         concerns=concerns(request, current.review, stands, called) if request.is_open else [],
         arguments=called,
-        changes=changes(before.review, current.review),
-        known=known(before, current),
+        changes=changes(before.review, current.review, material),
+        material=[label for name, label in labels(judge.actions, request).items() if name in material],
+        known=known(before, current, material),
         talk=await read_talk(detail, {cls.tool_name() for cls in judge.actions}),
         panel=panel(detail, current.review, viewer, now, is_gone=is_there is False),
     )

@@ -93,7 +93,7 @@ def shown(reading: Reading) -> Shown:
 def checked(found: Checked, changed: ShownFacts, now: datetime) -> CheckedShape:
     """Write what an edit would come to, in words as if it were asked for so."""
     judged, demand = found.judged, found.demand
-    known = [(label, text, None) for label, text in changed.known]
+    known = [(label, text, None) for _, label, text in changed.known]
     review, called = changed.review, read_arguments(type(judged.action), judged.arguments)
     return CheckedShape(
         sentence=line(judged.sentence, SENTENCE),

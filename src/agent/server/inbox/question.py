@@ -13,6 +13,7 @@ from agent.clearance.answers import MAX_REASON
 from agent.clearance.desk import Detail
 from agent.clearance.journal import Request as Asked
 from agent.clearance.listing import Wanted
+from agent.clearance.principal import Principal
 from agent.clearance.reviewing import as_asked
 from agent.server.deciding import found
 from agent.server.inbox import chart, forms, reports, view
@@ -74,7 +75,7 @@ async def request_page(
     shown, drawn = await _view(parts, detail, session, around["now"], typed=typed or {}, errors=errors or {},
                                change=change)  # fmt: skip
     told = told or reports.standing(detail, session.person, around["now"], shown.review)
-    neighbours = await _neighbours(parts, desk, session, came, detail.request)
+    neighbours = await _neighbours(parts, desk, session, came, detail)
     return page(
         "request.html",
         status,
@@ -138,15 +139,29 @@ class Neighbours:
     #: Right before and right after it in the list that one came from.
     previous: Neighbour | None
     following: Neighbour | None
-    #: What waits for the viewer next: after this one, else from the beginning.
+    #: What waits for the viewer next: of the same turn, as that holds this one back; else after it, else the first.
     waiting: Neighbour | None
+    #: Whether `waiting` is of the same turn.
+    holds_back: bool = False
 
 
-async def _neighbours(parts: Wiring, desk: OfDesk, session: Session, came: Filters, request: Asked) -> Neighbours:
+async def _neighbours(parts: Wiring, desk: OfDesk, session: Session, came: Filters, detail: Detail) -> Neighbours:
+    request, person = detail.request, session.person
     sees_all, actions, mine = desk.sees_all(session.person), parts.gate.judge.actions, came
     previous, following = await parts.database.read(
         lambda c: listing.read_neighbours(c, session.person, came.wanted, request, sees_all=sees_all)
     )
+
+    def shown(one: Asked | None, of: Filters) -> Neighbour | None:
+        if one is None:
+            return None
+        href = f"/inbox/requests/{one.request_id}{of.suffix}"
+        return Neighbour(one, reviewing.title(as_asked(actions, one).review), href)
+
+    siblings = [one for one in detail.question.plan if one.request_id != request.request_id]
+    waiting = next((one for one in siblings if _waits_for(one, person)), None)
+    if waiting is not None:
+        return Neighbours(shown(previous, came), shown(following, came), shown(waiting, came), holds_back=True)
     waiting = following
     if came.tab != "mine":
         mine = Filters()
@@ -157,13 +172,13 @@ async def _neighbours(parts: Wiring, desk: OfDesk, session: Session, came: Filte
         first = await desk.page(session.person, mine.wanted, after=None, limit=2)
         waiting = next((one for one in first.requests if one.request_id != request.request_id), None)
 
-    def shown(one: Asked | None, of: Filters) -> Neighbour | None:
-        if one is None:
-            return None
-        href = f"/inbox/requests/{one.request_id}{of.suffix}"
-        return Neighbour(one, reviewing.title(as_asked(actions, one).review), href)
-
     return Neighbours(shown(previous, came), shown(following, came), shown(waiting, mine))
+
+
+def _waits_for(request: Asked, person: Principal) -> bool:
+    """Tell whether somebody may decide a request: the gate has the last word."""
+    is_own = request.requested_by == person.id and not person.may_approve_own
+    return request.state == "asked" and not is_own and all(person.has_role(role) for role in request.approvers or [])
 
 
 @router.get("/requests/{request_id}/status")

@@ -9,7 +9,7 @@ from agent.clearance.panel import given
 from agent.clearance.principal import Principal
 from agent.clearance.rendering import line, span
 from agent.clearance.review import Concern, Review, Words
-from agent.clearance.reviewing import STATES, Shown, unsaid
+from agent.clearance.reviewing import STATES, Shown, heading, unsaid
 from agent.server.inbox.wording import SOON, Moment, decided_by, moment, needs
 
 #: Arguments that a row says beside its line, and characters of each.
@@ -75,7 +75,7 @@ def row(
     return Row(
         id=request.request_id,
         risk=request.risk,
-        verb=review.verb,
+        verb=review.verb if request.is_open or is_gone else heading(request, review),
         line=review.line or review.what,
         below=review.below,
         unsaid=_unsaid(called, review),

@@ -8,7 +8,7 @@ import unicodedata
 
 from markupsafe import Markup, escape
 
-from agent.clearance.rendering import SENTENCE, VALUE, line
+from agent.clearance.rendering import SENTENCE, VALUE, line, prose
 from agent.clearance.rendering import WORDS as MOST_WORDS
 from agent.clearance.rendering import whole as all_of
 from agent.clearance.review import Id, Name, Words
@@ -34,7 +34,7 @@ def theirs(text: str, limit: int = MOST_WORDS) -> Markup:
     """Give what a person or the model wrote: line by line, each as `rendering.line`."""
     kept, room = [], limit
     for part in (part for part in text.splitlines() if part.strip()):
-        kept.append(_marked(line(part, room)))
+        kept.append(_marked(prose(part, room)))
         room -= len(part)
         if room <= 0:
             break

@@ -113,6 +113,8 @@ class RequestView:
     arguments: Sequence[Argument]
     arguments_title: str
     changes: Sequence[Changed]
+    #: Labels of the facts whose change voids an approval.
+    material: Sequence[str]
     known: Sequence[tuple[str, str, str | None]]
     facts_of: str
     steps: Sequence[Step]
@@ -245,6 +247,7 @@ def request_view(
         arguments=reading.arguments,
         arguments_title=_arguments_title(request, is_change=before is not None),
         changes=reading.changes,
+        material=reading.material,
         known=reading.known,
         facts_of=_facts_of(reading, is_change=before is not None),
         steps=steps(detail, reviews, now, before),

@@ -71,6 +71,11 @@
     const { id, offsetHeight, tagName } = event.target;
     if (tagName === "TR") requestAnimationFrame(() => { document.getElementById(id).style.height = `${offsetHeight}px`; });
   });
+  // A tab that nobody looks at says what is new.
+  document.addEventListener("htmx:oobAfterSwap", (event) => {
+    const title = document.getElementById(event.target.id)?.dataset.title;
+    if (title) document.title = title;
+  });
   document.addEventListener("htmx:oobAfterSwap", () => {
     const place = find("#typed");
     if (!place || !typed) return;

@@ -1,0 +1,87 @@
+"""What a reviewer reads on the pages: all that runs, who holds it back, what is past, what the tab says."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Bank
+from tests.support.world import ANA, Person
+
+Sits = Callable[[Person], Page]
+
+MEMO = "Invoice " + "7 " * 150 + "gift for the CFO"
+
+
+def test_a_long_memo_is_read_to_its_end_before_the_button(sits: Sits, bank: Bank) -> None:
+    (request_id,) = bank.requests(bank.ask(f"transfer 1060 from A-2001 to A-2003 for {MEMO}"))
+    page = sits(ANA)
+
+    page.goto(f"/inbox/requests/{request_id}")
+    panel = page.locator("#arguments")
+    expect(panel).to_contain_text("Exactly this will run")
+    expect(panel.get_by_text("gift for the CFO")).to_be_hidden()
+    expect(page.locator(".first")).to_contain_text(f"Memo has {len(MEMO)} characters")
+    panel.get_by_text(f"Read all {len(MEMO)} characters").click()
+    expect(panel.get_by_text("gift for the CFO")).to_be_visible()
+
+    page.get_by_role("button", name="Transfer $1,060.00").click()
+    expect(page.locator("#arguments")).to_contain_text("Exactly this ran")
+
+
+def test_after_one_of_a_turn_the_next_is_the_one_that_holds_it_back(sits: Sits, bank: Bank) -> None:
+    first, second = bank.requests(
+        bank.ask("transfer 1070 from A-2001 to A-2003 and transfer 1071 from A-2001 to A-2003")
+    )
+    page = sits(ANA)
+
+    page.goto(f"/inbox/requests/{first}")
+    expect(page.locator("#decide")).to_contain_text("Runs when 1 more request of this turn is decided.")
+    page.get_by_role("button", name="Transfer $1,070.00").click()
+
+    expect(page.get_by_text("nothing of it runs before this is decided")).to_be_visible()
+    page.keyboard.press("n")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(second))
+
+
+def test_a_filtered_list_says_how_many_of_how_many_and_the_decided_one_speaks_in_the_past(
+    sits: Sits, bank: Bank
+) -> None:
+    request_id = bank.transfer(1_080)
+    bank.transfer(1_081)
+    page = sits(ANA)
+
+    page.goto("/inbox?tab=open&action=transfer_funds&thread=none")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("No request of ")
+    page.goto(f"/inbox/requests/{request_id}")
+    page.get_by_role("button", name="Transfer $1,080.00").click()
+    page.goto("/inbox?tab=decided")
+
+    expect(page.locator(f"#r-{request_id} .what")).to_contain_text("Transferred to")
+    expect(page.get_by_role("columnheader", name="What happened")).to_be_visible()
+
+
+def test_the_title_of_a_tab_tells_what_is_new(sits: Sits, bank: Bank) -> None:
+    page = sits(ANA)
+    page.goto("/inbox")
+    before = page.title()
+
+    bank.transfer(1_090)
+
+    expect(page).not_to_have_title(before)
+    waits = int(page.title().partition("(")[2].partition(")")[0])
+    assert f"Inbox ({waits - 1})" in before
+
+
+def test_balances_that_move_are_not_told_as_changes_and_a_new_name_is(sits: Sits, bank: Bank) -> None:
+    request_id = bank.transfer(1_100, to="A-2004")
+    bank.ask("transfer 10 from A-2001 to A-2003")
+    page = sits(ANA)
+
+    page.goto(f"/inbox/requests/{request_id}")
+    expect(page.locator("#facts")).to_be_visible()
+    expect(page.locator("#facts .old")).to_have_count(0)
+    expect(page.locator("#facts")).not_to_contain_text("when it was asked")
+    expect(page.locator("#facts .panel-foot")).to_contain_text("Pays, Pays, customer, Paying account, Receives")
+    assert "owner" not in page.locator(".panel-foot").inner_text()
