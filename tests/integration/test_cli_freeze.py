@@ -1,12 +1,16 @@
 """`clearance freeze`, `unfreeze`, `status`: the switch on this machine, whoever asks."""
 
+import asyncio
 import os
 import pwd
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from agent.clearance.audit import Log
+from agent.db import engine
 from tests.support.command import run
 from tests.support.scripted_model import calls
 from tests.support.world import AUDIT_KEY, World, results
@@ -31,6 +35,29 @@ async def test_freeze_stops_effects_and_records_who_and_how(world: World) -> Non
     assert "No effect is in flight" in ran.out
     assert (row["event"], row["actor"], row["details"]) == ("frozen", ME, {"via": "command line"})
     assert run("audit", "verify").code == 0
+
+
+async def test_a_freeze_says_that_it_waits_and_that_it_could_not_yet(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_WAIT_S", 2)
+    held, go = threading.Event(), threading.Event()
+
+    def hold(log: Log) -> None:
+        held.set()
+        go.wait(20)
+
+    holding = asyncio.create_task(world.gate.write(hold))
+    assert await asyncio.to_thread(held.wait, 10)
+    ran = await asyncio.to_thread(run, "freeze", "--reason", "drill")
+    go.set()
+    await holding
+
+    assert ran.code == 1
+    assert "Waiting for what is in flight; not frozen yet." in ran.err
+    assert "Not frozen yet: what is in flight does not end." in ran.err
+    assert world.events() == []
+    assert run("freeze", "--reason", "drill").code == 0
 
 
 async def test_who_froze_is_the_users_id_and_not_what_the_environment_says(

@@ -19,6 +19,7 @@ from agent.clearance.listing import Page, Wanted, count, read_beginning, read_pa
 from agent.clearance.principal import Principal
 from agent.clearance.statistics import Statistics, read_statistics
 from agent.clearance.transitions import withdraw_turn
+from agent.db.engine import DatabaseBusy
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,11 @@ def read_freeze_reason(reason: str) -> str:
     if not said or len(said) > MAX_FREEZE_REASON:
         raise WrongInputError(f"reason: needs a sentence of at most {MAX_FREEZE_REASON} characters")
     return said
+
+
+def not_frozen(exc: DatabaseBusy) -> str:
+    """Say that the freeze could not be set yet, and what is in its way."""
+    return f"Not frozen yet: what is in flight does not end. {exc} Try again; to stop the server undoes it."
 
 
 class Desk:
@@ -264,6 +270,7 @@ class Desk:
 
         Raises:
             WrongInputError: no reason, or one that is too long.
+            DatabaseBusy: what is in flight did not end in time; nothing is frozen yet, see `not_frozen`.
         """
         said = read_freeze_reason(reason)
 

@@ -433,7 +433,8 @@ class Gate:
         effect = Effect(connection, log.now, request.requested_by, request.request_id, erase)
         savepoint = connection.begin_nested()
         try:
-            sentence = judged.action.perform(effect)
+            with self.database.doing(f"{request.action} of request {request.request_id}"):
+                sentence = judged.action.perform(effect)
             savepoint.commit()
         except ActionError as exc:
             savepoint.rollback()

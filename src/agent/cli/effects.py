@@ -1,13 +1,16 @@
 """`clearance freeze`, `unfreeze`, `status`: the one switch that stops every effect."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent.cli.cards import moment
 from agent.cli.database import audit_key, current_settings, existing_database
-from agent.cli.terminal import say, say_json
+from agent.cli.terminal import Failed, say, say_json, warn
 
 if TYPE_CHECKING:
     from agent.clearance.audit import Log
@@ -41,7 +44,8 @@ def freeze(
     You are recorded as the operating system's user.
     """
     from agent.clearance import journal
-    from agent.clearance.desk import WrongInputError, read_freeze_reason
+    from agent.clearance.desk import WrongInputError, not_frozen, read_freeze_reason
+    from agent.db.engine import DatabaseBusy
 
     try:
         said = read_freeze_reason(reason)
@@ -55,7 +59,11 @@ def freeze(
             gate.freeze(log, by=_person(), reason=said, via=_VIA)
             return log.frozen, journal.read_switch(log.connection), journal.count_open(log.connection)
 
-        was_frozen, switch, counts = gate.write_now(work)
+        with _saying_that_it_waits():
+            try:
+                was_frozen, switch, counts = gate.write_now(work)
+            except DatabaseBusy as exc:
+                raise Failed(not_frozen(exc)) from exc
     say(f"{_since(switch)}{' Nothing changed.' if was_frozen else ''}", "bold red")
     say("No effect is in flight, and none starts before `clearance unfreeze`.")
     say(f"{_open(counts)} Approvals are refused meanwhile; rejections count.")
@@ -79,6 +87,19 @@ def unfreeze() -> None:
 
 
 _VIA = "command line"
+#: Seconds of silence after which a freeze says that it waits.
+_SILENT_S = 1
+
+
+@contextmanager
+def _saying_that_it_waits() -> Iterator[None]:
+    timer = threading.Timer(_SILENT_S, warn, ["Waiting for what is in flight; not frozen yet."])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _gate(database: "Database", key: bytes) -> "Gate":

@@ -2,14 +2,22 @@
 
 The work is synchronous on purpose. A cancelled run abandons the `await`, never the transaction in its thread,
 so no cancellation can tear a clearance from its effect; and one hop per transaction is cheaper than one per statement.
+
+Every wait has a bound: for a thread, for another's lock, for a statement. What cannot be bounded is Python inside a
+transaction that does not come back: in SQLite it holds the lock until it does or its process ends. Those who wait are
+told what holds it and since when, and the log shows where it stands.
 """
 
 import asyncio
+import logging
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -19,16 +27,43 @@ from sqlalchemy.exc import DBAPIError
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-#: Seconds that a writer waits for another process's lock, and that one statement may take.
-_WAIT_S = 20
-_THREADS = 8
+logger = logging.getLogger(__name__)
+
+#: Seconds that a transaction waits to begin: for a thread, and for the lock that another one holds.
+_WAIT_S = 10
+#: The same for migrations: at a start another server may be at them.
+_LONG_WAIT_S = 60
+#: Seconds that one statement may take; in SQLite all those of one transaction that writes.
+_STATEMENT_S = 20
+#: Seconds between two statements after which PostgreSQL ends a transaction that writes, and lets go of its locks.
+_IDLE_S = 20
+#: Reads have threads of their own: writers that wait for the lock must not keep others from looking.
+_READERS, _WRITERS = 8, 8
 _ATTEMPTS = 4
-_PG_RETRY = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, a lock that nobody let go
+_READERS_BUSY = "Nothing was read: the database is busy with what others read."
+_PG_RETRY = {"40001", "40P01"}  # serialization failure, deadlock
+_PG_BUSY = "55P03"  # a lock that nobody let go
 _PG_TIMEOUT = "57014"
+#: Instructions of SQLite's machine between two looks at the clock; some milliseconds.
+_STEPS = 200_000
 
 
 class DatabaseUnavailable(Exception):
     """The database did not answer; nothing was changed, or what was changed is found again under its key."""
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """Something else held the database for too long; nothing was done. The text says what held it, and since when."""
+
+
+@dataclass
+class _Doing:
+    """A transaction that writes, at work in a thread."""
+
+    what: str
+    since: float
+    #: Whether it was logged that others wait for it.
+    is_told: bool = False
 
 
 class Database:
@@ -40,9 +75,12 @@ class Database:
         self._engine = _engine(self.url)
         # A connection of SQLite's is read-only or not for good: saves two statements in each transaction.
         self._reading = _engine(self.url, read_only=True) if self.is_sqlite else self._engine
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="clearance-db")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="clearance-read")
+        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="clearance-write")
         # SQLite lets one writer in at a time; waiting here is fair and free, its own busy loop sleeps and polls.
         self._writing = threading.Lock() if self.is_sqlite else None
+        #: By thread.
+        self._doing: dict[int, _Doing] = {}
 
     def read_now(self, work: Work[T]) -> T:
         """Run `work` in a read-only transaction and return what it returns. Blocks: not for the event loop.
@@ -50,53 +88,130 @@ class Database:
         Raises:
             DatabaseUnavailable: no connection, or the statement ran out of time.
         """
-        return self._run(work, writing=False)
+        return self._run(work, writing=False, until=time.monotonic() + _WAIT_S)
 
-    def write_now(self, work: Work[T]) -> T:
+    def write_now(self, work: Work[T], *, is_long: bool = False) -> T:
         """Run `work` in a write transaction, commit, and return what it returned. Blocks: not for the event loop.
 
-        `work` may run more than once, when the database lost the transaction: it has to be safe to repeat.
+        `work` may run more than once, when the database lost the transaction: it has to be safe to repeat. With
+        `is_long` it may take its time: for migrations, beside which nothing else goes on.
 
         Raises:
-            DatabaseUnavailable: no connection, a lock that nobody let go, or the statement ran out of time.
+            DatabaseBusy: another transaction held the lock; nothing was done.
+            DatabaseUnavailable: no connection, or the statement ran out of time.
         """
+        until = time.monotonic() + (_LONG_WAIT_S if is_long else _WAIT_S)
         if self._writing is None:
-            return self._run(work, writing=True)
-        with self._writing:
-            return self._run(work, writing=True)
+            return self._run(work, writing=True, until=until, is_long=is_long)
+        if not self._writing.acquire(timeout=_WAIT_S):
+            raise self._busy()
+        try:
+            return self._run(work, writing=True, until=until, is_long=is_long)
+        finally:
+            self._writing.release()
 
     async def read(self, work: Work[T]) -> T:
         """`read_now` in a worker thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.read_now, work)
+        return await self._in(self._readers, lambda: self.read_now(work))
 
     async def write(self, work: Work[T]) -> T:
         """`write_now` in a worker thread. It ends there even when the caller is cancelled meanwhile."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.write_now, work)
+        return await self._in(self._writers, lambda: self.write_now(work))
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work`, which makes transactions of its own, in a worker thread. It ends there as `write` does."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await self._in(self._writers, work)
+
+    async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        future = threads.submit(work)
+        is_late = False
+
+        def give_up() -> None:
+            nonlocal is_late
+            is_late = future.cancel()  # False once it has begun: then it ends, and its result counts
+
+        timer = asyncio.get_running_loop().call_later(_WAIT_S, give_up)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if is_late and not (task and task.cancelling()):
+                raise (self._busy() if threads is self._writers else DatabaseBusy(_READERS_BUSY)) from None
+            raise
+        finally:
+            timer.cancel()
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Name what the open write transaction of this thread does, for those who wait for it and the log."""
+        here = self._doing.get(threading.get_ident())
+        if here is None:
+            yield
+            return
+        before, here.what = here.what, what
+        try:
+            yield
+        finally:
+            here.what = before
 
     def close(self) -> None:
         """Wait for what runs and close all connections."""
-        self._threads.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
+        self._writers.shutdown(wait=True)
         self._engine.dispose()
         self._reading.dispose()
 
-    def _run(self, work: Work[T], *, writing: bool) -> T:
+    def _run(self, work: Work[T], *, writing: bool, until: float, is_long: bool = False) -> T:
         for attempt in range(1, _ATTEMPTS + 1):
+            began = time.monotonic()
             try:
-                with (self._engine if writing else self._reading).begin() as connection:
-                    _limit(connection, writing=writing)
+                with (
+                    (self._engine if writing else self._reading).begin() as connection,
+                    self._at_work(writing),
+                    _limited(connection, writing=writing, until=until, is_long=is_long),
+                ):
                     return work(connection)
+            except sa.exc.TimeoutError as exc:
+                raise DatabaseUnavailable("The database gave no connection in time.") from exc
             except DBAPIError as exc:
-                is_late = getattr(exc.orig, "sqlstate", None) == _PG_TIMEOUT
+                is_late = getattr(exc.orig, "sqlstate", None) in (_PG_TIMEOUT, _PG_BUSY) or _is_interrupted(exc)
                 if not (is_late or is_lost(exc)):
                     raise
+                # What took that long would take it again, and hold up everybody each time.
+                is_late = is_late or time.monotonic() - began > _WAIT_S - 1
+                if (is_late or attempt == _ATTEMPTS) and _is_busy(exc):
+                    raise self._busy() from exc
                 if is_late or attempt == _ATTEMPTS:
                     raise DatabaseUnavailable(f"The database did not answer ({attempt} tries): {exc.orig}") from exc
                 time.sleep(0.05 * 2**attempt)
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def _at_work(self, writing: bool) -> Iterator[None]:
+        if not writing:
+            yield
+            return
+        thread = threading.get_ident()
+        self._doing[thread] = _Doing("a transaction", time.monotonic())
+        try:
+            yield
+        finally:
+            del self._doing[thread]
+
+    def _busy(self) -> DatabaseBusy:
+        """Say what holds the database, and log once where in its code that stands."""
+        # What has been at it longest has the lock: each of those that wait for it gives up before that.
+        holder = min(self._doing.copy().items(), key=lambda one: one[1].since, default=None)
+        if holder is None:
+            return DatabaseBusy("Nothing was done: another process holds the database.")
+        thread, doing = holder
+        held_s = time.monotonic() - doing.since
+        if not doing.is_told and held_s >= _WAIT_S / 2:
+            doing.is_told = True
+            frame = sys._current_frames().get(thread)
+            stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
+            logger.error("%s has held the database for %.0f s, and others wait for it:\n%s", doing.what, held_s, stack)
+        return DatabaseBusy(f"Nothing was done: {doing.what} has held the database for {held_s:.0f} s.")
 
 
 @contextmanager
@@ -148,14 +263,17 @@ def _drop_after_failed_commit(context: sa.engine.ExceptionContext) -> None:
 
 
 def _postgres_engine(url: str) -> Engine:
-    return sa.create_engine(url, pool_size=_THREADS, max_overflow=4, pool_pre_ping=True)
+    return sa.create_engine(
+        url, pool_size=_READERS + _WRITERS, max_overflow=4, pool_timeout=_WAIT_S, pool_pre_ping=True
+    )
 
 
 def _sqlite_engine(url: str, *, read_only: bool) -> Engine:
     engine = sa.create_engine(
         url,
         connect_args={"timeout": _WAIT_S, "check_same_thread": False},
-        pool_size=_THREADS,
+        pool_size=_READERS if read_only else 2,
+        pool_timeout=_WAIT_S,
         pool_reset_on_return=None,  # every transaction here ends by commit or rollback
     )
 
@@ -175,18 +293,52 @@ def _sqlite_engine(url: str, *, read_only: bool) -> Engine:
     return engine
 
 
-def _limit(connection: Connection, *, writing: bool) -> None:
+@contextmanager
+def _limited(connection: Connection, *, writing: bool, until: float, is_long: bool) -> Iterator[None]:
+    """Bound what the open transaction waits for and holds others up with."""
     if connection.dialect.name == "postgresql":
+        # What is left of the wait, and a little in any case: for rows that somebody beside us holds.
+        lock_ms = max(int((until - time.monotonic()) * 1000), 1000)
+        statement_s, idle_s = (0, 0) if is_long else (_STATEMENT_S, _IDLE_S)
         # A reader has one snapshot, as SQLite gives it: else the audit log's rows would not fit the head read before.
         connection.exec_driver_sql(
-            f"SET LOCAL statement_timeout = '{_WAIT_S}s'; SET LOCAL lock_timeout = '{_WAIT_S}s'"
-            + ("" if writing else "; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            f"SET LOCAL statement_timeout = '{statement_s}s'; SET LOCAL lock_timeout = '{lock_ms}ms'"
+            + (
+                f"; SET LOCAL idle_in_transaction_session_timeout = '{idle_s}s'"
+                if writing
+                else "; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+            )
         )
+        yield
+    elif writing and not is_long:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        late = time.monotonic() + _STATEMENT_S
+        driver.set_progress_handler(lambda: time.monotonic() > late, _STEPS)
+        try:
+            yield
+        finally:
+            with suppress(Exception):  # whatever became of the connection
+                driver.set_progress_handler(None, 0)
+    else:
+        yield
+
+
+def _is_interrupted(exc: DBAPIError) -> bool:
+    """Tell whether SQLite gave up a statement since its time was over."""
+    return isinstance(exc, sa.exc.OperationalError) and str(exc.orig) == "interrupted"
+
+
+def _is_busy(exc: DBAPIError) -> bool:
+    """Tell whether somebody else's lock was in the way for as long as one waits."""
+    if getattr(exc.orig, "sqlstate", None) == _PG_BUSY:
+        return True
+    return isinstance(exc, sa.exc.OperationalError) and str(exc.orig) == "database is locked"
 
 
 def is_lost(exc: DBAPIError) -> bool:
     """Tell whether the transaction is gone for a reason outside it: worth another try as a whole."""
-    if exc.connection_invalidated:
+    if exc.connection_invalidated or _is_busy(exc):
         return True
     sqlstate = getattr(exc.orig, "sqlstate", None)
     if sqlstate in _PG_RETRY or (sqlstate or "").startswith(("08", "57P")):

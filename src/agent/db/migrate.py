@@ -27,7 +27,7 @@ def migrate(database: Database) -> None:
 
     if database.is_sqlite:
         _make_folder(database.url)
-    database.write_now(upgrade)
+    database.write_now(upgrade, is_long=True)
 
 
 def _make_folder(url: str) -> None:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import StreamingResponse
 
 from agent.clearance.answering import Refusal
-from agent.clearance.desk import Decided, Desk, Seen, WrongInputError, read_decision
+from agent.clearance.desk import Decided, Desk, Seen, WrongInputError, not_frozen, read_decision
 from agent.clearance.listing import CursorError, Wanted
 from agent.clearance.reviewing import show
 from agent.contract import (
@@ -32,6 +32,7 @@ from agent.contract import (
     Tab,
     Whole,
 )
+from agent.db.engine import DatabaseBusy
 from agent.server import shapes
 from agent.server.deciding import close_lost, decide_and_wake, found, refused
 from agent.server.ids import canonical_id
@@ -161,11 +162,16 @@ async def show_freeze(person: Person, desk: OfDesk) -> Freeze:
 
 @router.post("/freeze")
 async def freeze(person: Decider, desk: OfDesk, body: Reason) -> Freeze:
-    """Stop every effect. When this answers none is in flight, and none starts until it is lifted."""
+    """Stop every effect. When this answers 200 none is in flight, and none starts until it is lifted.
+
+    503 says that an effect is in flight that does not end: then nothing is frozen yet.
+    """
     try:
         await desk.freeze(person.id, body.reason, via="api")
     except WrongInputError as exc:
         raise HTTPException(422, str(exc)) from exc
+    except DatabaseBusy as exc:
+        raise HTTPException(503, not_frozen(exc)) from exc
     return await show_freeze(person, desk)
 
 

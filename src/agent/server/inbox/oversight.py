@@ -11,10 +11,11 @@ from fastapi import Depends, Query, Response
 from starlette.responses import RedirectResponse, StreamingResponse
 
 from agent.clearance import statistics
-from agent.clearance.desk import MAX_FREEZE_REASON, Desk, WrongInputError
+from agent.clearance.desk import MAX_FREEZE_REASON, Desk, WrongInputError, not_frozen
 from agent.clearance.panel import is_confirmed
 from agent.clearance.rendering import span
 from agent.clearance.reviewing import as_asked
+from agent.db.engine import DatabaseBusy
 from agent.server.inbox import view, wording
 from agent.server.inbox.frame import deciders_only, frame, page
 from agent.server.inbox.route import pages_router
@@ -52,6 +53,9 @@ async def freeze(form: Form, desk: OfDesk) -> Response:
         error = f"{said}: a sentence of at most {MAX_FREEZE_REASON} characters"
         around = await frame(form.session, desk, here="freeze")
         return page("freeze.html", 422, **around, error=error, typed=form.get("reason"))
+    except DatabaseBusy as exc:
+        around = await frame(form.session, desk, here="freeze")
+        return page("freeze.html", 503, **around, error=not_frozen(exc), typed=form.get("reason"))
     return RedirectResponse("/inbox/freeze", 303)
 
 

@@ -1,0 +1,178 @@
+"""What does not end holds up its own thread: every other wait has a bound, and says what it waited for."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from langchain_core.messages import AIMessage
+
+from agent.bank.actions import TransferFunds
+from agent.clearance import journal
+from agent.clearance.action import Effect
+from agent.clearance.desk import Desk
+from agent.db import engine
+from agent.db.engine import Database, DatabaseBusy, DatabaseUnavailable
+from tests.support.scripted_model import calls
+from tests.support.world import World, results
+
+SMALL = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "900"})
+PAID = "Transferred $900.00 from A-2001 to A-2003 (T-301)."
+LOOK = ("get_account", {"account_id": "A-2001"})
+_HOUR = timedelta(hours=1)
+#: A statement without an end.
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i > 0) SELECT count(*) FROM n"
+
+Perform = Callable[[TransferFunds, Effect], str]
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a lock one second at most."""
+    monkeypatch.setattr(engine, "_WAIT_S", 1.5)
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """A perform that hangs until `go`; `started` tells that it does."""
+    started, go = threading.Event(), threading.Event()
+    perform = TransferFunds.perform
+
+    def hang(self: TransferFunds, effect: Effect) -> str:
+        started.set()
+        go.wait(30)
+        return perform(self, effect)
+
+    monkeypatch.setattr(TransferFunds, "perform", hang)
+    yield started, go
+    go.set()
+
+
+async def test_beside_an_effect_that_hangs_the_freeze_answers_and_reads_go_on(
+    short: None, world: World, hanging: tuple[threading.Event, threading.Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What went wrong: the freeze waited for ever; on PostgreSQL all threads waited for the lock, so nobody read."""
+    started, go = hanging
+    world.model.will_say(calls(SMALL), AIMessage("Done."))
+    paying = asyncio.create_task(world.say("pay"))
+    assert await asyncio.to_thread(started.wait, 10)
+
+    writes = [asyncio.create_task(world.gate.take_lease(f"one {number}", "us", _HOUR)) for number in range(30)]
+    freezing = asyncio.create_task(Desk(world.gate).freeze("ops", "drill"))
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    for _ in range(20):
+        await world.database.read(journal.count_open)
+    read_s = time.monotonic() - began
+    with pytest.raises(DatabaseBusy, match=r"transfer_funds of request \w+ has held the database for \d+ s"):
+        await freezing
+    refused = await asyncio.gather(*writes, return_exceptions=True)
+    took_s = time.monotonic() - began
+    go.set()
+    done = await paying
+
+    assert read_s < 1
+    assert took_s < 10
+    assert {type(one) for one in refused} == {DatabaseBusy}
+    assert "in hang" in caplog.text  # where in its code it stands
+    assert caplog.text.count("others wait for it") == 1
+    assert results(done) == [PAID]
+    assert await Desk(world.gate).freeze("ops", "drill") is False
+    assert world.events() == ["requested", "executed", "frozen"]
+
+
+async def test_look_ups_of_others_go_on_beside_an_effect_that_hangs(
+    world: World, hanging: tuple[threading.Event, threading.Event]
+) -> None:
+    started, go = hanging
+    world.model.will_say(calls(SMALL), AIMessage("Done."))
+    paying = asyncio.create_task(world.say("pay"))
+    assert await asyncio.to_thread(started.wait, 10)
+
+    asked = [Desk(world.gate).switch() for _ in range(40)]
+    async with asyncio.timeout(5):
+        await asyncio.gather(*asked)
+
+    go.set()
+    assert results(await paying) == [PAID]
+
+
+async def test_a_freeze_from_another_process_answers_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, hanging: tuple[threading.Event, threading.Event]
+) -> None:
+    started, go = hanging
+    world.model.will_say(calls(SMALL), AIMessage("Done."))
+    paying = asyncio.create_task(world.say("pay"))
+    assert await asyncio.to_thread(started.wait, 10)
+    monkeypatch.setattr(engine, "_WAIT_S", 1.5)
+    elsewhere = Database(world.database.url)
+
+    began = time.monotonic()
+    with pytest.raises(DatabaseBusy, match="another process holds the database"):
+        await Desk(World(elsewhere).gate).freeze("ops", "drill")
+    took_s = time.monotonic() - began
+    elsewhere.close()
+    go.set()
+
+    assert took_s < 8
+    assert results(await paying) == [PAID]
+
+
+async def test_an_effect_whose_statement_does_not_end_fails_and_holds_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_STATEMENT_S", 1)
+
+    def endless(self: TransferFunds, effect: Effect) -> str:
+        effect.connection.execute(sa.text(ENDLESS))
+        return "never"
+
+    monkeypatch.setattr(TransferFunds, "perform", endless)
+    world.model.will_say(calls(SMALL), AIMessage("Did not work."))
+
+    async with asyncio.timeout(15):
+        done = await world.say("pay")
+
+    assert results(done)[0].startswith("Not done: transfer_funds failed unexpectedly")
+    assert world.states() == ["failed"]
+    await world.freeze()
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_postgres_lets_go_of_what_hangs_outside_a_statement(
+    world: World, monkeypatch: pytest.MonkeyPatch, hanging: tuple[threading.Event, threading.Event]
+) -> None:
+    """In SQLite nothing can: the lock is the process's own."""
+    monkeypatch.setattr(engine, "_IDLE_S", 1)
+    monkeypatch.setattr(engine, "_WAIT_S", 5)
+    started, go = hanging
+    world.model.will_say(calls(SMALL), AIMessage("Done."))
+    paying = asyncio.create_task(world.say("pay"))
+    assert await asyncio.to_thread(started.wait, 10)
+
+    await world.freeze()
+    await asyncio.sleep(4)
+    go.set()
+    with pytest.raises(DatabaseUnavailable):
+        await paying
+
+    assert world.transfers() == []
+    done = await world.go_on()
+    assert "all effects are frozen" in results(done)[0]
+
+
+async def test_reads_that_do_not_end_have_a_bound_for_others_and_leave_writers_alone(short: None, world: World) -> None:
+    go = threading.Event()
+    hung = [asyncio.create_task(world.database.read(lambda _: go.wait(20))) for _ in range(8)]
+    await asyncio.sleep(0.2)
+
+    await world.freeze()
+    with pytest.raises(DatabaseBusy, match="busy with what others read"):
+        await world.database.read(journal.count_open)
+    go.set()
+    await asyncio.gather(*hung)
+
+    assert sum((await world.database.read(journal.count_open)).values()) == 0
