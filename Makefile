@@ -67,7 +67,7 @@ terminal: install      ## docs/terminal.svg, the terminal's inbox drawn anew
 
 lock: install          ## pin what pyproject.toml asks for, with hashes and without addresses
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra bench \
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev \
 		pyproject.toml -o requirements.lock --no-header --no-annotate
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.12 --extra aegra \
 		--constraint requirements.lock pyproject.toml -o requirements-aegra.lock --no-header --no-annotate

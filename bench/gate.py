@@ -79,7 +79,7 @@ class OneCall(BaseChatModel):
             said = AIMessage("Done.")
         else:
             call = {"name": "record", "args": {"amount": 5}, "id": f"call-{uuid.uuid4()}", "type": "tool_call"}
-            said = AIMessage("", tool_calls=[call])
+            said = AIMessage("", tool_calls=[call], response_metadata={"finish_reason": "tool_calls"})
         return ChatResult(generations=[ChatGeneration(message=said)])
 
 

@@ -208,8 +208,9 @@ async def play(folder: Path) -> None:
     given = read_settings()
     model = {"OPENAI_API_KEY": given.openai_api_key.get_secret_value(), "OPENAI_BASE_URL": given.openai_base_url,
              "MODEL": given.model}  # fmt: skip
+    model_name = "the offline model" if given.is_offline else given.model or "the endpoint's model"
     server = Server(folder, url, env={name: value for name, value in model.items() if value}, auth="on")
-    console.print(f"Starting the development server, with {'the offline model' if given.is_offline else given.model} …")
+    console.print(f"Starting the development server, with {model_name} …")
     server.start()
     try:
         async with AsyncExitStack() as stack:

@@ -19,18 +19,20 @@ from typing_extensions import TypedDict  # pydantic draws no schema of typing's 
 from agent.clearance.approval import IS_RESUME
 from agent.clearance.canonical import clean, key
 from agent.clearance.errors import NotOursError
+from agent.clearance.finished import with_receipts
 from agent.clearance.gate import Caller
 from agent.clearance.intake import request_id
 from agent.clearance.journal import ERASED, Plan
 from agent.clearance.records import Call, Truth
+from agent.clearance.unread import unparsed_call
 from agent.identity import caller_of, is_durable, thread_of
-from agent.model import ModelUnavailable, speak, unparsed_call
+from agent.model import ModelUnavailable, speak
 from agent.tools.actions import Site, site
 from agent.transcript import (
     RESULT,
+    for_model,
     from_json,
     ids_of,
-    message_digest,
     receipt_message,
     result,
     result_id,
@@ -175,12 +177,13 @@ class _Nodes:
             answer = await speak(
                 parts.model,
                 parts.toolbox.all,
-                true_transcript(messages, truth),
+                for_model(true_transcript(messages, truth), truth),
+                prompt=parts.prompt,
                 context_tokens=parts.settings.model_context_tokens,
                 timeout_s=parts.settings.model_timeout_s,
             )
         except ModelUnavailable as exc:
-            answer = AIMessage(str(exc))
+            answer = AIMessage(with_receipts(str(exc), await parts.gate.records.receipts(turn.turn_id)))
         message_id = answer.id or ""
         if not message_id or any(message.id == message_id for message in messages):
             # An endpoint's own id that is somebody else's here would take the place of what they said.
@@ -191,8 +194,6 @@ class _Nodes:
             position=position,
             message_id=message_id,
             message=to_json(answer),
-            digest=message_digest(answer),
-            has_calls=bool(answer.tool_calls),
         )
         if plan is None:
             return Command(goto="dispatch")  # the turn is over, or goes on elsewhere
@@ -405,7 +406,7 @@ def _unusable(parts: Wiring, call: dict[str, Any]) -> str | None:
     """Say why a call that is no action cannot be run as a look-up, or None when it can."""
     if call["name"] not in parts.toolbox.lookups:
         return f"There is no tool {call['name']!r}. There are: {parts.toolbox.names()}."
-    return unparsed_call(cast("Any", call))
+    return unparsed_call(call)
 
 
 async def _note_forged_calls(

@@ -1,5 +1,27 @@
 """What the model is told before every conversation."""
 
+from pathlib import Path
+
+from agent.settings import Settings, SettingsError
+
+
+def system_prompt(settings: Settings) -> str:
+    """Give the text of SYSTEM_PROMPT_FILE, or the bank's prompt when none is named.
+
+    Raises:
+        SettingsError: the file cannot be read, or says nothing.
+    """
+    if not settings.system_prompt_file:
+        return SYSTEM_PROMPT
+    try:
+        text = Path(settings.system_prompt_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"SYSTEM_PROMPT_FILE: {settings.system_prompt_file!r} cannot be read: {exc}") from exc
+    if not text:
+        raise SettingsError(f"SYSTEM_PROMPT_FILE: {settings.system_prompt_file!r} is empty")
+    return text
+
+
 SYSTEM_PROMPT = """\
 You are the operations assistant of a bank. You work for its staff, with the tools you are given.
 

@@ -49,12 +49,17 @@ class Settings(BaseSettings):
     #: Key of their signature, at least 32 characters; required with WEBHOOK_URL.
     webhook_secret: SecretStr = SecretStr("")
 
-    #: Model name at the endpoint.
-    model: str = "gpt-5-mini"
+    #: The model: `provider:name`, or a name at OpenAI. With OPENAI_BASE_URL the name goes whole to that endpoint, but
+    #: for a leading `openai:`. Empty with neither key nor base URL: the offline model answers, and says so.
+    model: str = ""
     #: Base URL of an OpenAI-compatible endpoint; empty is OpenAI's own.
     openai_base_url: str = ""
-    #: Key for it. With no key and no base URL the offline model answers, and says so.
+    #: Key for OpenAI or that endpoint. Other providers' keys are in the variables that their packages read.
     openai_api_key: SecretStr = SecretStr("")
+    #: File with what the model is told before every conversation; empty: the prompt of the bank.
+    system_prompt_file: str = ""
+    #: Further reasons that mean an answer was finished, with commas between; `none` where an endpoint gives none.
+    model_finish_reasons: str = ""
     #: Seconds one call of the model may take.
     model_timeout_s: float = Field(default=60, gt=0)
     #: How often a failed call is tried again.
@@ -87,7 +92,12 @@ class Settings(BaseSettings):
     @property
     def is_offline(self) -> bool:
         """Tell whether the offline model answers."""
-        return not self.openai_api_key.get_secret_value() and not self.openai_base_url
+        return not self.model and not self.openai_api_key.get_secret_value() and not self.openai_base_url
+
+    @property
+    def finish_reasons(self) -> frozenset[str]:
+        """Give MODEL_FINISH_REASONS, one by one."""
+        return frozenset(reason.strip() for reason in self.model_finish_reasons.split(",") if reason.strip())
 
 
 @lru_cache(maxsize=1)

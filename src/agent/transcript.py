@@ -5,18 +5,16 @@ from the journal, results of actions from their receipts, and what neither a per
 out.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
-from agent.clearance.canonical import clean, is_too_much
+from agent.clearance.canonical import clean, is_too_much, said_digest
 from agent.clearance.intake import request_id
 from agent.clearance.journal import ERASED, Plan, Receipt
 from agent.clearance.records import Truth
-from agent.model import UNPARSED
+from agent.clearance.unread import TOO_MUCH, UNPARSED
 
 #: How the ids of results begin; no other message has such a one.
 RESULT = "result-"
@@ -26,7 +24,7 @@ def shallow(message: AIMessage) -> AIMessage:
     """Take out arguments that nest too deep to be written down; such a call is answered as one that cannot be read."""
     if not any(is_too_much(call["args"]) for call in message.tool_calls):
         return message
-    unread = {UNPARSED: "arguments that nest too deep, or are too many"}
+    unread = {UNPARSED: TOO_MUCH}
     taken = [{**call, "args": unread} if is_too_much(call["args"]) else call for call in message.tool_calls]
     return message.model_copy(update={"tool_calls": taken})
 
@@ -38,16 +36,8 @@ def to_json(message: AIMessage) -> dict[str, Any]:
 
 
 def from_json(stored: dict[str, Any]) -> AIMessage:
-    """Read an AI message from the journal."""
-    return AIMessage(**{name: value for name, value in stored.items() if name != "type"})
-
-
-def message_digest(message: AIMessage) -> str:
-    """Digest what an AI message says and calls."""
-    calls = [[call["id"], call["name"], call["args"]] for call in message.tool_calls]
-    # Not the canonical form, which refuses numbers that a model may well write.
-    said = json.dumps(clean([message.content, calls]), sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()
+    """Read an AI message from the journal, without what only its provider reads: see `for_model`."""
+    return AIMessage(**{name: value for name, value in stored.items() if name not in ("type", "additional_kwargs")})
 
 
 def result_id(plan: Plan, tool_call_id: str) -> str:
@@ -90,6 +80,22 @@ def true_transcript(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMes
     return true
 
 
+def for_model(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
+    """Give a true transcript as the model reads it: with what came with its messages and its provider wants back.
+
+    That is the journal's. What stands of it in a state, anybody may have written.
+    """
+    read: list[AnyMessage] = []
+    for message in messages:
+        if isinstance(message, AIMessage):
+            plan = truth.plans.get(message.id or "")
+            stored = (plan.message if plan else None) or {}
+            own = {name: stored.get(name, {}) for name in ("additional_kwargs", "response_metadata")}
+            message = message.model_copy(update=own)
+        read.append(message)
+    return read
+
+
 def unheard(messages: Sequence[AnyMessage], truth: Truth) -> list[HumanMessage]:
     """List what persons seem to say in messages and the journal has not heard: written into the state past a turn."""
     return [
@@ -102,9 +108,13 @@ def unheard(messages: Sequence[AnyMessage], truth: Truth) -> list[HumanMessage]:
 def _said(plan: Plan, found: AnyMessage) -> AIMessage:
     if plan.message is None:
         return AIMessage(ERASED, id=plan.message_id)
-    if isinstance(found, AIMessage) and message_digest(found) == plan.digest:
+    if isinstance(found, AIMessage) and said_digest(_spoken(found)) == plan.digest:
         return found
     return from_json(plan.message)
+
+
+def _spoken(message: AIMessage) -> dict[str, Any]:
+    return {"content": message.content, "tool_calls": message.tool_calls}
 
 
 def _result_of(plan: Plan, call: Any, truth: Truth, results: dict[str, ToolMessage]) -> ToolMessage:

@@ -45,6 +45,13 @@ class Wiring:
 
         return chat_model(self.settings)
 
+    @cached_property
+    def prompt(self) -> str:
+        """What the model is told before every conversation."""
+        from agent.prompts import system_prompt
+
+        return system_prompt(self.settings)
+
 
 def wire(settings: Settings) -> Wiring:
     """Open the database, bring it up to date, load the policy. Blocks: not for the event loop.
@@ -57,7 +64,7 @@ def wire(settings: Settings) -> Wiring:
     policy = read_policy(settings, actions)
     database = open_database(settings)
     migrate(database)
-    gate = Gate(database, Judge(actions, policy), audit_key(settings))
+    gate = Gate(database, Judge(actions, policy), audit_key(settings), finish_reasons=settings.finish_reasons)
     lookups = [*lookup_tools(database), analysis_tool(database, settings.analysis_chunk)]
     return Wiring(settings, database, gate, Toolbox(lookups, gate))
 

@@ -19,8 +19,13 @@ from langchain_core.tracers._streaming import _V2StreamingCallbackHandler
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from agent.model import MOST_CALLS, NO_NAME, UNPARSED, ModelUnavailable, chat_model, speak, unparsed_call
+from agent.clearance.unread import UNPARSED, unparsed_call
+from agent.model import MOST_CALLS, NO_NAME, ModelUnavailable, chat_model, speak
+from agent.model.endpoint import Endpoint as OpenAIEndpoint
+from agent.model.history import NO_WORD
+from agent.model.whole import Whole
 from agent.offline_model import OfflineModel
+from agent.prompts import SYSTEM_PROMPT
 from agent.settings import Settings
 from tests.support.llm_server import Call, Calls, Chunks, Hang, LlmServer, Request, Say, Status, Step
 
@@ -48,12 +53,12 @@ TRANSFER = {"from_account": "A-1", "to_account": "A-2", "amount": "900.00"}
 class Endpoint:
     """A server with a script, and the model that the settings build for it."""
 
-    def __init__(self, server: LlmServer, model: ChatOpenAI) -> None:
+    def __init__(self, server: LlmServer, model: Whole) -> None:
         self.server = server
         self.model = model
 
     async def answer(self, messages: Sequence[AnyMessage] = ASKED, timeout_s: float = TIMEOUT_S) -> AIMessage:
-        return await speak(self.model, TOOLS, messages, context_tokens=8_000, timeout_s=timeout_s)
+        return await speak(self.model, TOOLS, messages, prompt=SYSTEM_PROMPT, context_tokens=8_000, timeout_s=timeout_s)
 
     async def failure(self, messages: Sequence[AnyMessage] = ASKED, timeout_s: float = TIMEOUT_S) -> str:
         with pytest.raises(ModelUnavailable) as caught:
@@ -77,9 +82,10 @@ async def endpoint() -> AsyncIterator[Open]:
         async def open_endpoint(*script: Step, retries: int = 0) -> Endpoint:
             server = stack.enter_context(LlmServer(script))
             model = chat_model(_settings(openai_base_url=server.base_url, model_retries=retries))
-            assert isinstance(model, ChatOpenAI)
-            stack.push_async_callback(model.root_async_client.close)
-            stack.callback(model.root_client.close)
+            assert isinstance(model, Whole)
+            assert isinstance(model.inner, OpenAIEndpoint)
+            stack.push_async_callback(model.inner.root_async_client.close)
+            stack.callback(model.inner.root_client.close)
             return Endpoint(server, model)
 
         yield open_endpoint
@@ -136,7 +142,7 @@ async def test_the_request_has_the_prompt_the_tools_and_goes_to_chat_completions
 async def test_a_model_without_tools_is_sent_no_empty_list_of_them(endpoint: Open) -> None:
     opened = await endpoint(Say("hello"))
 
-    answer = await speak(opened.model, [], ASKED, context_tokens=8_000, timeout_s=TIMEOUT_S)
+    answer = await speak(opened.model, [], ASKED, prompt="Be brief.", context_tokens=8_000, timeout_s=TIMEOUT_S)
 
     assert answer.content == "hello"
     assert "tools" not in opened.request.body
@@ -152,9 +158,10 @@ async def test_environment_of_langchain_does_not_send_requests_or_keys_elsewhere
     assert (await opened.answer()).content == "here"
 
     own = chat_model(_settings())
-    assert isinstance(own, ChatOpenAI)
-    assert own.openai_api_base == "https://api.openai.com/v1"
-    assert own.stream_usage is True
+    assert isinstance(own, Whole)
+    assert isinstance(own.inner, ChatOpenAI)
+    assert own.inner.openai_api_base == "https://api.openai.com/v1"
+    assert own.inner.stream_usage is True
 
 
 async def test_a_history_of_calls_and_results_is_sent_as_a_provider_takes_it(endpoint: Open) -> None:
@@ -194,8 +201,9 @@ async def test_results_out_of_place_and_what_clients_add_do_not_make_a_provider_
 
     assert answer.content == "Fine."
     sent = opened.request.body["messages"]
-    assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool", "tool", "user"]
-    assert [message["content"] for message in sent[3:]] == ["withdrawn a", "withdrawn b", "two"]
+    roles = [message["role"] for message in sent]
+    assert roles == ["system", "user", "assistant", "tool", "tool", "assistant", "user"]
+    assert [message["content"] for message in sent[3:]] == ["withdrawn a", "withdrawn b", NO_WORD, "two"]
 
 
 async def test_a_call_without_its_result_is_not_sent_at_all(endpoint: Open) -> None:
@@ -436,7 +444,8 @@ async def test_text_that_no_database_holds_is_made_storable(endpoint: Open) -> N
 
 async def test_usage_of_openai_itself_is_asked_for_and_kept(endpoint: Open) -> None:
     opened = await endpoint(Say("hello"))
-    opened.model.stream_usage = True
+    assert isinstance(opened.model.inner, ChatOpenAI)
+    opened.model.inner.stream_usage = True
 
     answer = await opened.answer()
 
@@ -456,7 +465,7 @@ async def test_the_key_is_neither_told_nor_logged_when_the_endpoint_repeats_it(
         await opened.answer()
 
     shown = "".join(traceback.format_exception(caught.value))
-    record = next(record for record in caplog.records if record.name == "agent.model")
+    record = next(record for record in caplog.records if record.name == "agent.model.failure")
     assert KEY not in str(caught.value) + repr(caught.value) + shown + record.getMessage()
     assert record.levelno == logging.ERROR
     assert caught.value.error_id in record.getMessage()
@@ -501,7 +510,7 @@ async def test_an_endpoint_that_fails_is_never_replaced_by_the_offline_model(end
 
     assert not isinstance(opened.model, OfflineModel)
     for given in ({"openai_base_url": "http://127.0.0.1:9", "openai_api_key": SecretStr("")}, {}):
-        assert isinstance(chat_model(_settings(**given)), ChatOpenAI)
+        assert isinstance(chat_model(_settings(**given)), Whole)
 
 
 async def test_with_neither_key_nor_endpoint_the_offline_model_answers_and_it_is_logged(
@@ -509,9 +518,9 @@ async def test_with_neither_key_nor_endpoint_the_offline_model_answers_and_it_is
 ) -> None:
     model = chat_model(_settings(openai_api_key=SecretStr("")))
 
-    answer = await speak(model, TOOLS, ASKED, context_tokens=8_000, timeout_s=TIMEOUT_S)
+    answer = await speak(model, TOOLS, ASKED, prompt=SYSTEM_PROMPT, context_tokens=8_000, timeout_s=TIMEOUT_S)
 
-    assert "offline model answers, no endpoint is configured" in caplog.text
+    assert "offline model answers: none is configured" in caplog.text
     assert [call["name"] for call in answer.tool_calls] == ["transfer_funds"]
 
 
@@ -521,7 +530,7 @@ async def test_a_bug_in_the_model_becomes_a_sentence_too() -> None:
             raise AttributeError("'str' object has no attribute 'get'")
 
     with pytest.raises(ModelUnavailable, match="did not give a whole answer"):
-        await speak(Broken(), [], [SystemMessage("x"), *ASKED], context_tokens=8_000, timeout_s=TIMEOUT_S)
+        await speak(Broken(), [], [SystemMessage("x"), *ASKED], prompt="x", context_tokens=8_000, timeout_s=TIMEOUT_S)
 
 
 class _Tokens(AsyncCallbackHandler):

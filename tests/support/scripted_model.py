@@ -45,7 +45,9 @@ class ScriptedModel(BaseChatModel):
         self._read.append(list(messages))
         line = self._script.pop(0) if self._script else AIMessage("Done.")
         said = line(messages) if callable(line) else line
-        return ChatResult(generations=[ChatGeneration(message=said)])
+        # As an endpoint ends its answers, unless a line says otherwise.
+        ended = None if said.response_metadata else {"finish_reason": "tool_calls" if said.tool_calls else "stop"}
+        return ChatResult(generations=[ChatGeneration(message=said, generation_info=ended)])
 
 
 def calls(*pairs: tuple[str, dict[str, Any]], ids: Sequence[str] | None = None, text: str = "") -> AIMessage:

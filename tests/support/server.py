@@ -44,7 +44,11 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """Give what the server runs with; the command line and scripts of a test run with the same."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI", "LANGSMITH"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("OPENAI", "LANGSMITH", "MODEL", "SYSTEM_PROMPT"))
+        }
         return {
             **kept,
             "DATABASE_URL": self.database_url,

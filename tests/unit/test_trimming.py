@@ -10,7 +10,8 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.messages.utils import count_tokens_approximately
 
-from agent.model import NO_NAME, UNPARSED, normalised, open_calls, presentable, trim
+from agent.clearance.unread import UNPARSED
+from agent.model import NO_NAME, normalised, open_calls, presentable, trim
 
 
 def _called(*ids: str, text: str = "") -> AIMessage:

@@ -1,6 +1,7 @@
 """Keys and digests: the same input always gives the same text, on every machine."""
 
 import hashlib
+import json
 from typing import Any
 
 import rfc8785
@@ -18,6 +19,14 @@ def canonical(value: Any) -> bytes:
 def digest(action: str, arguments: dict[str, Any]) -> str:
     """Give the sha256 (hex) of an action and its arguments: what a reviewer clears is exactly this."""
     return hashlib.sha256(canonical({"action": action, "arguments": arguments})).hexdigest()
+
+
+def said_digest(message: dict[str, Any]) -> str:
+    """Digest what an AI message, as JSON, says and calls."""
+    calls = [[call["id"], call["name"], call["args"]] for call in message.get("tool_calls") or []]
+    # Not the canonical form, which refuses numbers that a model may well write.
+    said = json.dumps(clean([message.get("content", ""), calls]), sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def key(*parts: str, size: int = 32) -> str:

@@ -83,12 +83,16 @@ class Gate:
         judge: Judge,
         audit_key: bytes,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        finish_reasons: frozenset[str] = frozenset(),
     ) -> None:
         self.database = database
         self.judge = judge
         self.records = Records(database, judge)
         self._key = audit_key
         self._clock = clock
+        #: Further reasons by which an answer of the model is finished: see `finished`.
+        self._finish_reasons = finish_reasons
 
     async def clear(self, question: Question, revision: int, caller: Caller) -> Receipt | NewMessage | None:
         """Bring one call of a plan as far as it goes: its receipt, a message that came instead of an answer, or None.
@@ -177,7 +181,7 @@ class Gate:
         return await self.write(work)
 
     async def store_message(
-        self, turn: Turn, *, position: int, message_id: str, message: dict[str, Any], digest: str, has_calls: bool
+        self, turn: Turn, *, position: int, message_id: str, message: dict[str, Any]
     ) -> Plan | None:
         """Store what the model said, or None when it may not speak now: its turn is over, or a request is open."""
 
@@ -186,7 +190,7 @@ class Gate:
             if now is None:
                 return None
             return intake.store_message(log, now, position=position, message_id=message_id, message=message,
-                                        digest=digest, has_calls=has_calls)  # fmt: skip
+                                        finish_reasons=self._finish_reasons)  # fmt: skip
 
         return await self.write(work)
 

@@ -7,12 +7,14 @@ from typing import Any
 from agent.clearance import journal
 from agent.clearance.action import ActionError, read_action
 from agent.clearance.audit import Log
-from agent.clearance.canonical import key
+from agent.clearance.canonical import key, said_digest
+from agent.clearance.finished import reasons, unfinished, without_calls
 from agent.clearance.journal import Plan, Request, Turn
 from agent.clearance.judging import Judge, Judged, requester_of
 from agent.clearance.losses import after_no
 from agent.clearance.principal import Principal
 from agent.clearance.transitions import answer_turn, finish, new_salt, note, salted, withdraw_turn
+from agent.clearance.unread import unparsed_call
 
 
 def open_turn(
@@ -64,12 +66,19 @@ def _says(turn: Turn, messages: list[dict[str, Any]]) -> bool:
 
 
 def store_message(
-    log: Log, turn: Turn, *, position: int, message_id: str, message: dict[str, Any], digest: str, has_calls: bool
+    log: Log,
+    turn: Turn,
+    *,
+    position: int,
+    message_id: str,
+    message: dict[str, Any],
+    finish_reasons: frozenset[str] = frozenset(),
 ) -> Plan | None:
     """Store what the model said at `position` of a turn, and return what is stored there: the first one wins.
 
-    A message without calls answers the turn and closes it. None when the model may not speak now: the turn is over, or
-    a request of it is open.
+    A message without calls answers the turn and closes it. Calls of an answer that did not end for a reason that means
+    "finished" (`finish_reasons` are more such reasons) are not stored: the message says so instead. None when the
+    model may not speak now: the turn is over, or a request of it is open.
     """
     plans = journal.plans_of_turn(log.connection, turn.turn_id)
     if position < len(plans):
@@ -80,6 +89,10 @@ def store_message(
         # A provider that repeats its ids would make one message replace another in the state.
         message_id = key("message", turn.turn_id, str(position))
         message = {**message, "id": message_id}
+    if message.get("tool_calls"):
+        broken = unfinished(reasons(message.get("response_metadata") or {}), finish_reasons)
+        if broken:
+            message = without_calls(message, broken, journal.receipts_of_turn(log.connection, turn.turn_id))
     plan = Plan(
         plan_id=key("plan", turn.turn_id, str(position)),
         turn_id=turn.turn_id,
@@ -87,12 +100,12 @@ def store_message(
         thread_id=turn.thread_id,
         message_id=message_id,
         message=message,
-        digest=digest,
+        digest=said_digest(message),
         opened=False,
         stored_at=log.now,
     )
     journal.add_plan(log.connection, plan)
-    if not has_calls:
+    if not message.get("tool_calls"):
         answer_turn(log, turn, has_requests=bool(plans))
     return plan
 
@@ -151,6 +164,8 @@ def _open_request(log: Log, judge: Judge, turn: Turn, plan: Plan, position: int,
         asked_ms=None,
         refused_answers=0,
     )  # fmt: skip
+    if (unread := unparsed_call(call)) is not None:
+        return _refused(log, blank, unread, cause="impossible")
     try:
         action = read_action(judge.actions[call["name"]], call["args"])
         judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),

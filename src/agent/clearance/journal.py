@@ -455,6 +455,12 @@ def outcomes_of_turn(connection: Connection, turn_id: str) -> dict[str, Receipt 
     return {row[0]: Receipt(*row[1:]) if row[1] is not None else None for row in rows}
 
 
+def receipts_of_turn(connection: Connection, turn_id: str) -> list[Receipt]:
+    """Read the receipts of a turn, in the order they were written."""
+    ended = [receipt for receipt in outcomes_of_turn(connection, turn_id).values() if receipt]
+    return sorted(ended, key=lambda receipt: receipt.finished_at)
+
+
 def receipts_of(connection: Connection, request_ids: Sequence[str]) -> dict[str, Receipt]:
     """Read receipts by request."""
     found = _all(connection, _RECEIPTS_OF, Receipt, request_ids=request_ids) if request_ids else []

@@ -58,6 +58,10 @@ class Records:
 
         return await self._database.read(work)
 
+    async def receipts(self, turn_id: str) -> list[Receipt]:
+        """Read the receipts of a turn, in the order they were written."""
+        return await self._database.read(lambda connection: journal.receipts_of_turn(connection, turn_id))
+
     async def open_turn_of(self, thread_id: str) -> Turn | None:
         """Read the open turn of a thread, or None."""
         return await self._database.read(lambda connection: journal.open_turn_of(connection, thread_id))

@@ -32,6 +32,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         SettingsError, PolicyError: the server does not start, and says where.
     """
     parts = await wired()
+    # A model that cannot be made stops the server, too, and not the first conversation.
+    await asyncio.to_thread(lambda: (parts.model, parts.prompt))
     if parts.settings.auth == "off":
         logger.warning(
             "NO AUTHENTICATION: everybody who reaches this server is the principal 'local', holds every role and may"

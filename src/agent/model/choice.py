@@ -1,0 +1,113 @@
+"""Which model the settings name, made and wrapped. Does no network."""
+
+import hashlib
+import logging
+import os
+from typing import Any
+
+from langchain.chat_models import init_chat_model
+from langchain_core.language_models import BaseChatModel
+from pydantic import SecretStr
+
+from agent.clearance.finished import NONE
+from agent.model.endpoint import Endpoint
+from agent.model.whole import Whole
+from agent.offline_model import OfflineModel
+from agent.settings import Settings, SettingsError
+
+logger = logging.getLogger(__name__)
+
+_OPENAI = "https://api.openai.com/v1"
+_DEFAULT = "gpt-5-mini"
+#: Longer than one answer may take, so that it is `speak` who tells how long that was.
+_SPARE_S = 5
+
+
+def chat_model(settings: Settings) -> BaseChatModel:
+    """Make the model these settings name, streaming; with none the offline one, which is logged.
+
+    Does no network. A model that fails later is never replaced by the offline one.
+
+    Raises:
+        SettingsError: no such provider, its package is not there, or it has no key.
+    """
+    if settings.is_offline:
+        logger.warning("offline model answers: none is configured (MODEL, OPENAI_API_KEY, OPENAI_BASE_URL)")
+        return OfflineModel()
+    provider, colon, name = settings.model.partition(":")
+    is_openai = bool(settings.openai_base_url) or not colon or provider == "openai"
+    inner = _openai(settings) if is_openai else _other(provider, name, settings)
+    return Whole(
+        inner=inner,
+        of=_of(inner),
+        retries=settings.model_retries,
+        may_lack_reason=NONE in settings.finish_reasons,
+        streaming=True,
+    )
+
+
+def _openai(settings: Settings) -> BaseChatModel:
+    key = settings.openai_api_key.get_secret_value()
+    if not key and not settings.openai_base_url:
+        raise SettingsError(
+            f"OPENAI_API_KEY: missing, and MODEL is {settings.model!r}, which is OpenAI's; leave MODEL empty for the"
+            " offline model, name another provider (MODEL=ollama:…), or set OPENAI_BASE_URL"
+        )
+    return Endpoint(
+        model=settings.model.removeprefix("openai:") or _DEFAULT,
+        # Explicit, so that neither OPENAI_API_BASE nor a LangSmith gateway in the environment sends it elsewhere.
+        base_url=settings.openai_base_url or _OPENAI,
+        # Local endpoints want no key; the client wants one.
+        api_key=SecretStr(key or "none"),
+        timeout=settings.model_timeout_s + _SPARE_S,
+        max_retries=0,  # `Whole` tries again
+        # Some compatible endpoints answer 400 when they are asked for it.
+        stream_usage=not settings.openai_base_url,
+        # Left open, it is chosen by the model's name and the message's shape; compatible endpoints have only this one.
+        use_responses_api=False,
+    )
+
+
+def _other(provider: str, name: str, settings: Settings) -> BaseChatModel:
+    timeout_s = settings.model_timeout_s + _SPARE_S
+    bounds: dict[str, Any] = {"timeout": timeout_s, "max_retries": 0}
+    if provider == "ollama":
+        bounds = {"client_kwargs": {"timeout": timeout_s}}
+    try:
+        made: BaseChatModel = init_chat_model(name, model_provider=provider, **bounds)
+    except ImportError as exc:
+        raise SettingsError(
+            f"MODEL: {provider!r} needs a package that is not installed: {exc}"
+            f" (for anthropic, google-genai and ollama: pip install 'clearance[{provider.replace('_', '-')}]')"
+        ) from exc
+    except Exception as exc:  # noqa: BLE001 - whatever a provider's package thinks of its settings
+        # Its own words may repeat a key; what kind of error it is and our own words have to do.
+        raise SettingsError(f"MODEL: {settings.model!r} cannot be made: {_why(exc, provider)}") from None
+    if getattr(made, "_uses_gateway", False):
+        raise SettingsError("LANGSMITH_GATEWAY: would send every conversation there instead of to the provider; unset")
+    return made
+
+
+def _why(exc: Exception, provider: str) -> str:
+    if isinstance(exc, ValueError) and "Unsupported" in str(exc):
+        return (
+            f"there is no provider {provider!r}; write provider:name, such as anthropic:…, or set OPENAI_BASE_URL,"
+            " to which the name goes whole"
+        )
+    return (
+        f"its package refused its settings ({type(exc).__name__}); is the provider's key set, as {_key_of(provider)}?"
+    )
+
+
+def _key_of(provider: str) -> str:
+    name = {"google_genai": "GOOGLE_API_KEY"}.get(provider, f"{provider.upper()}_API_KEY")
+    return f"{name} (which is {'set' if os.environ.get(name) else 'not set'})"
+
+
+def _of(inner: BaseChatModel) -> str:
+    """Name provider and address, without telling the address, which may hold a key."""
+    address = next((str(url) for name in _ADDRESSES if (url := getattr(inner, name, None))), "")
+    return f"{inner._llm_type}/{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+
+
+_ADDRESSES = ("openai_api_base", "anthropic_api_url", "base_url", "endpoint_url")
