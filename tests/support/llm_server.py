@@ -3,8 +3,9 @@
     with LlmServer([Say("hello"), Calls(Call("transfer_funds", {"amount": "5"}))]) as server:
         model = ChatOpenAI(base_url=server.base_url, api_key="any", …)
 
-It speaks `POST /chat/completions`, streaming and not. A request that a provider would refuse (a call without its
-result, an orphan result, a role that does not exist …) is answered with 400 and stands in `server.refused`.
+It speaks `POST /chat/completions`, streaming and not, and Anthropic's and Ollama's protocols (`other_llms`). A request
+that the strictest provider would refuse (a call without its result, an orphan result, a person's message behind a
+result …) is answered with 400 and stands in `server.refused`.
 """
 
 import json
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal, Self, assert_never
+
+from tests.support import other_llms
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _PIECE = 7
@@ -38,10 +41,13 @@ class Call:
 class Calls:
     """An answer of calls, and perhaps words before them. Streams in fragments, the calls interleaved by index."""
 
-    def __init__(self, *calls: Call, text: str = "", end: "End" = "done") -> None:
+    def __init__(
+        self, *calls: Call, text: str = "", end: "End" = "done", finish_reason: str | None = "tool_calls"
+    ) -> None:
         self.calls = calls
         self.text = text
         self.end: End = end
+        self.finish_reason = finish_reason
 
 
 @dataclass(frozen=True)
@@ -134,12 +140,12 @@ class LlmServer:
         self._thread.join()
         self._http.server_close()  # waits for the handlers' threads
 
-    def next_reply(self, request: Request) -> Reply:
-        """Record a request and choose its answer."""
+    def next_reply(self, request: Request, why: str | None) -> Reply:
+        """Record a request and choose its answer: 400 with the reason why it is refused, else what the script says."""
         with self._lock:
             at = len(self.requests)
             self.requests.append(request)
-            if why := problem(request.body):
+            if why:
                 self.refused.append(why)
                 return Status(400, json.dumps({"error": {"message": why, "type": "invalid_request_error"}}))
             if callable(self._script):
@@ -164,8 +170,19 @@ def problem(body: dict[str, Any]) -> str | None:
     if not body.get("model") or not body.get("messages"):
         return "you must provide a model and messages"
     waiting: list[str] = []
+    before: str | None = None
     for message in body["messages"]:
         role = message.get("role")
+        # The strictest known: Mistral, and the templates of local models.
+        if role == "user" and before in ("tool", "user"):
+            return f"unexpected role 'user' after role {before!r}"
+        if role == "assistant" and before == "assistant":
+            return "conversation roles must alternate"
+        if role == "system" and before is not None:
+            return "a system message must be the first"
+        if role in ("user", "tool") and not str(message.get("content") or "").strip():
+            return f"content of {role!r} must not be empty"
+        before = role
         if role == "tool":
             if message.get("tool_call_id") not in waiting:
                 return f"role 'tool' must follow a message with 'tool_calls': {message.get('tool_call_id')!r}"
@@ -233,17 +250,21 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        if self.path != "/v1/chat/completions":
+        wire = other_llms.WIRES.get(self.path)
+        if self.path != "/v1/chat/completions" and wire is None:
             return self._plain(Status(404))
-        match reply := self.server.llm.next_reply(Request(body, headers, time.monotonic())):
+        why = wire.problem(body) if wire else problem(body)
+        match reply := self.server.llm.next_reply(Request(body, headers, time.monotonic()), why):
             case Status():
                 self._plain(reply)
             case Hang():
                 self.close_connection = True
                 self.server.llm.wait_for_close()
+            case Say() | Calls() if wire:
+                self._stream(reply, wire.media_type, wire.lines(reply, body))
             case Say() | Calls() | Chunks():
                 if body.get("stream"):
-                    self._stream(reply, body)
+                    self._stream(reply, "text/event-stream", _events(reply, body))
                 else:
                     self._plain(Status(200, json.dumps(_completion(reply, body["model"]))))
             case _:
@@ -260,29 +281,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
         self.close_connection = True
 
-    def _stream(self, reply: Say | Calls | Chunks, body: dict[str, Any]) -> None:
+    def _stream(self, reply: Say | Calls | Chunks, media_type: str, lines: Iterator[str]) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Type", media_type)
         self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
-        for chunk in _chunks(reply, body):
+        for line in lines:
             time.sleep(reply.pause_s if isinstance(reply, Say) else 0)
-            self._event(json.dumps(chunk))
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(line.encode()), line.encode()))
+            self.wfile.flush()
         if reply.end == "hang":
             return self.server.llm.wait_for_close()
         if reply.end == "broken":
             return None
-        if reply.end == "done":
-            self._event("[DONE]")
         self.wfile.write(b"0\r\n\r\n")
         return None
-
-    def _event(self, data: str) -> None:
-        event = f"data: {data}\n\n".encode()
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
-        self.wfile.flush()
 
 
 _USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -296,6 +311,13 @@ def _chunks(reply: Say | Calls | Chunks, body: dict[str, Any]) -> Iterator[dict[
         yield head | {"choices": [{"index": 0, "delta": {}, "finish_reason": _finish_reason(reply)}]}
         if body.get("stream_options", {}).get("include_usage"):
             yield head | {"choices": [], "usage": _USAGE}
+
+
+def _events(reply: Say | Calls | Chunks, body: dict[str, Any]) -> Iterator[str]:
+    for chunk in _chunks(reply, body):
+        yield f"data: {json.dumps(chunk)}\n\n"
+    if reply.end == "done":
+        yield "data: [DONE]\n\n"
 
 
 def _deltas(reply: Say | Calls | Chunks) -> Iterator[dict[str, Any] | None]:
@@ -330,7 +352,7 @@ def _completion(reply: Say | Calls | Chunks, model: str) -> dict[str, Any]:
 
 
 def _finish_reason(reply: Say | Calls | Chunks) -> str | None:
-    return "tool_calls" if isinstance(reply, Calls) else reply.finish_reason
+    return reply.finish_reason
 
 
 def _id(call: Call, index: int) -> str:

@@ -18,7 +18,7 @@ def unparsed_call(call: Mapping[str, Any]) -> str | None:
         return None
     why = _what_is_wrong(str(call["args"][UNPARSED]))
     return (
-        f"Nothing was done: the arguments of {call['name']} were not a JSON object that can be taken: {why}."
+        f"Not done: the arguments of {call['name']} were not a JSON object that can be taken: {why}."
         " Call it again with valid ones."
     )
 

@@ -55,6 +55,8 @@ class Arriving:
     #: The calls in their order; None when nothing has filled this.
     calls: list[RawCall] | None = None
     reasons: dict[str, str] = field(default_factory=dict)
+    #: All of it as its provider's client gives it. langchain's newer way of streaming writes content anew.
+    message: AIMessage | None = None
     #: Whether this deployment takes an answer that ended without a reason.
     may_lack_reason: bool = False
 
@@ -78,15 +80,16 @@ def normalised(answer: AIMessage, arrived: Arriving | None = None, of: str = "")
     if arrived and has_arrived and not ended and not arrived.may_lack_reason:
         raise Nonsense(f"stopped in the middle of its answer, without a finish_reason ({SETTING} can allow none)")
     _check(ended, has_calls=bool(calls))
+    came = arrived.message if arrived and arrived.message else answer
     text = _storable(answer.text)
-    refusal = answer.additional_kwargs.get(REFUSAL)
+    refusal = came.additional_kwargs.get(REFUSAL)
     if isinstance(refusal, str) and refusal.strip():
         text = _with_refusal(text, refusal, len(calls))
         calls = []
     if not calls and not text.strip():
         raise Nonsense("answered with neither words nor calls")
     renamed = _with_unique_ids(calls, answer.id or "")
-    fields = _provider_fields(answer, [call["id"] or "" for call in renamed], of)
+    fields = _provider_fields(came, [call["id"] or "" for call in renamed], of)
     if len(calls) > MOST_CALLS:
         left_out = f"[Only the first {MOST_CALLS} of {len(calls)} calls were taken; the others are left out.]"
         text = f"{text}\n{left_out}".strip()

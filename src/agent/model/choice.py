@@ -83,8 +83,13 @@ def _other(provider: str, name: str, settings: Settings) -> BaseChatModel:
     except Exception as exc:  # noqa: BLE001 - whatever a provider's package thinks of its settings
         # Its own words may repeat a key; what kind of error it is and our own words have to do.
         raise SettingsError(f"MODEL: {settings.model!r} cannot be made: {_why(exc, provider)}") from None
-    if getattr(made, "_uses_gateway", False):
-        raise SettingsError("LANGSMITH_GATEWAY: would send every conversation there instead of to the provider; unset")
+    gateway = os.environ.get("LANGSMITH_GATEWAY") or "-"
+    if any(part in _address(made) for part in (gateway, "gateway.smith.langchain.com")):
+        raise SettingsError("LANGSMITH_GATEWAY: would send every conversation there, and not to the provider; unset it")
+    for field in type(made).model_fields:
+        value = getattr(made, field)
+        if field.endswith("api_key") and isinstance(value, SecretStr) and not value.get_secret_value():
+            raise SettingsError(f"MODEL: {settings.model!r} needs a key: {_key_of(provider)}")
     return made
 
 
@@ -106,8 +111,9 @@ def _key_of(provider: str) -> str:
 
 def _of(inner: BaseChatModel) -> str:
     """Name provider and address, without telling the address, which may hold a key."""
-    address = next((str(url) for name in _ADDRESSES if (url := getattr(inner, name, None))), "")
-    return f"{inner._llm_type}/{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+    return f"{inner._llm_type}/{hashlib.sha256(_address(inner).encode()).hexdigest()[:12]}"
 
 
-_ADDRESSES = ("openai_api_base", "anthropic_api_url", "base_url", "endpoint_url")
+def _address(inner: BaseChatModel) -> str:
+    names = ("openai_api_base", "anthropic_api_url", "base_url", "endpoint_url")
+    return next((str(url) for name in names if (url := getattr(inner, name, None))), "")

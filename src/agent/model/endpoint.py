@@ -70,7 +70,7 @@ class Endpoint(ChatOpenAI):
         if "event-stream" in raw.headers.get("content-type", ""):
             async with raw.parse() as stream:
                 async for event in stream:
-                    yield event if isinstance(event, dict) else event.model_dump()
+                    yield event if isinstance(event, dict) else event.model_dump(warnings=False)
             return
         body = (await raw.http_response.aread()).decode(errors="replace").strip()
         if body.startswith(("data:", "event:", ":")):

@@ -45,7 +45,14 @@ async def speak(
         async with asyncio.timeout(timeout_s):
             # Endpoints refuse an empty list of tools.
             able = model.bind_tools(tools) if tools else model
-            answer = await able.ainvoke(alternating([SystemMessage(prompt), *trim(history, context_tokens)]))
+            sent = alternating([SystemMessage(prompt), *trim(history, context_tokens)])
+            try:
+                answer = await able.ainvoke(sent)
+            except Exception:
+                # All of it came, and langchain stumbled over arguments that are no object.
+                if arrived.message is None:
+                    raise
+                answer = arrived.message
         return normalised(answer, arrived, of)
     except Exception as exc:  # noqa: BLE001 - an endpoint's nonsense surfaces as anything, down to AttributeError
         # Not chained: an endpoint's own words may repeat the key, and a traceback would print them.

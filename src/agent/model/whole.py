@@ -9,6 +9,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableBinding
+from langchain_core.utils.utils import LC_ID_PREFIX
 from pydantic import SecretStr
 
 from agent.clearance.finished import FINISHED
@@ -82,7 +83,10 @@ class Whole(BaseChatModel):
                 await _pause(pause_s, arrived)
         reasons = {name: reason_of(given, name) for name, given in found.items()}
         arrived.reasons, arrived.may_lack_reason = reasons, self.may_lack_reason
-        arrived.calls = _calls(chunks)
+        whole = _merged(chunks)
+        if run_manager:  # given in langchain's newer way of streaming, whose tokens go by this id
+            whole.id = f"{LC_ID_PREFIX}-{run_manager.run_id}"
+        arrived.message, arrived.calls = whole, _calls(whole)
         yield ChatGenerationChunk(message=AIMessageChunk(content="", response_metadata=reasons))
 
     async def _pieces(
@@ -120,10 +124,12 @@ def _keep_reasons(chunk: ChatGenerationChunk, found: dict[str, list[str]]) -> No
                 found.setdefault(name, []).append(str(reason))
 
 
-def _calls(chunks: Sequence[AIMessageChunk]) -> list[RawCall]:
-    if not chunks:
-        return []
-    first, *rest = chunks
+def _merged(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk:
+    first, *rest = chunks or [AIMessageChunk(content="")]
     whole = first + rest if rest else first
     assert isinstance(whole, AIMessageChunk)
+    return whole
+
+
+def _calls(whole: AIMessageChunk) -> list[RawCall]:
     return [RawCall(call["name"], call["id"], call["args"] or "") for call in whole.tool_call_chunks]
