@@ -1,6 +1,7 @@
 """The real server with real clients of models' providers, which must not block its loop, and with none that can be."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -27,13 +28,14 @@ async def test_a_turn_is_asked_approved_and_ended_in_words(make_server: Callable
                 await thread.say("pay 1,500")
                 await thread.answer_by_id({"type": "approve"})
                 paid = await thread.messages()
+                words: Any = {"messages": [{"role": "user", "content": "pay 900"}]}
                 # Streamed as pages do, which reads the model by another way.
                 streamed = [
                     part
                     async for part in client.runs.stream(
                         thread.thread_id,
                         "clearance",
-                        input={"messages": [{"role": "user", "content": "pay 900"}]},
+                        input=words,
                         stream_mode=["messages-tuple", "updates"],
                     )
                 ]
