@@ -5,7 +5,6 @@ import logging
 import os
 from typing import Any
 
-from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
@@ -69,6 +68,8 @@ def _openai(settings: Settings) -> BaseChatModel:
 
 
 def _other(provider: str, name: str, settings: Settings) -> BaseChatModel:
+    from langchain.chat_models import init_chat_model  # heavy, and most servers speak to one endpoint
+
     timeout_s = settings.model_timeout_s + _SPARE_S
     bounds: dict[str, Any] = {"timeout": timeout_s, "max_retries": 0}
     if provider == "ollama":
