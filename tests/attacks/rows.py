@@ -35,6 +35,8 @@ ROWS = {
     31: "a flood of refused answers and forbidden calls",
     32: "`command.update` writes requester, turn or plan into the state",
     33: "arguments that let the action raise, overflow or time out",
+    35: "headers of Studio, of a proxy, of another scheme, and no token",
+    36: "an answer on a connection that was opened before its token ended",
 }
 
 #: Tests that try the same in one process, without any server: what the gate holds when there is nothing before it.

@@ -494,22 +494,24 @@ async def test_going_on_from_an_earlier_step_in_studio_pays_nothing_twice(dev: C
     assert (page.status, written) == (403, {"detail": "No client writes the state of a thread."})
 
 
-async def test_where_people_are_told_apart_studio_asks_and_does_not_decide(case: Case, held: Held) -> None:
-    """Its own header counts, whatever key stands beside it: the platform looks at nothing else then."""
+async def test_where_people_are_told_apart_studio_acts_for_the_key_it_is_given(case: Case, held: Held) -> None:
+    """Its own header says nothing there: without a token it is nobody, and with one it is that person."""
+    nobody = Studio(browser(case, None, **STUDIO))
+    answer = await nobody.http.post("/assistants/search", json={})
     page = Studio(browser(case, case.ana, **STUDIO))
     await page.load()
     source, target = case.account(), case.account(0)
 
     await page.send(f"transfer 5,000 from {source} to {target}")
     (open_one,) = await page.interrupts()
-    met = [await page.run(command={"resume": {"approved": True}})]
-    own = page.status
+    await page.run(command={"resume": {"approved": True}})
+    before = case.effects()
     page.thread_id = held.thread_id
-    met.append(await page.run(command={"resume": {"approved": True}}))
+    await page.run(command={"resume": {"approved": True}})
 
-    assert open_one["value"]["requested_by"] == "langgraph-studio-user"
-    assert (met, own, page.status) == ([[], []], 403, 403)
-    assert case.effects() == []
+    assert answer.status_code == 401
+    assert open_one["value"]["requested_by"] == case.ana.name
+    assert (before, case.effects()) == ([], [held.effect])
 
 
 async def test_a_run_is_stopped_from_studio_and_the_thread_goes_on(dev: Case) -> None:

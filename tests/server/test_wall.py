@@ -582,12 +582,63 @@ async def test_another_host_name_is_refused_on_loopback(guarded: Target, host: s
     assert answer.status_code in (400, 403)
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example.com", "null", "https://smith.langchain.com.evil.com", "x"])
-async def test_a_foreign_page_does_not_sign_in_as_studio(guarded: Target, origin: str) -> None:
-    async with httpx.AsyncClient(base_url=guarded.url, headers={**STUDIO, "Origin": origin}) as http:
-        answers = [await http.post("/threads", json={}), await http.post("/threads/search", json={})]
+#: What may stand in a request that no token stands in: none of it says who somebody is.
+CLAIMS = [
+    pytest.param({**STUDIO, **more}, id=f"Studio's header{what}")
+    for more, what in (
+        ({}, ""),
+        ({"Origin": "https://smith.langchain.com"}, " from Studio"),
+        ({"Origin": "https://evil.example.com"}, " from elsewhere"),
+        ({"X-AUTH-SCHEME": "langsmith"}, " twice"),
+        ({"x-api-key": "lsv2_pt_0123456789abcdef"}, " with a key of LangSmith's"),
+        ({"x-user-id": "ana", "x-tenant-id": "1", "x-organization-id": "1"}, " and a name"),
+        ({"Authorization": ""}, " and an empty token"),
+        ({"Host": "clearance.example.com"}, " at another name"),
+    )
+] + [
+    pytest.param(headers, id=", ".join(headers))
+    for headers in (
+        {"x-user-id": "ana", "x-tenant-id": "1"},
+        {"x-api-key": "lsv2_pt_0123456789abcdef"},
+        {"x-service-key": "x", "x-internal": "true"},
+        {"Authorization": "Basic YW5hOmFuYQ=="},
+        {"Authorization": "Negotiate YW5h"},
+        {"Authorization": "langsmith ana"},
+        {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/noauth"},
+        {"Forwarded": "for=127.0.0.1;host=127.0.0.1", "X-Real-IP": "127.0.0.1"},
+        {"X-Forwarded-User": "ana", "X-Remote-User": "ana", "Remote-User": "ana", "X-Auth-Request-User": "ana"},
+        {"X-Original-URL": "/ok", "X-Rewrite-URL": "/ok", "X-HTTP-Method-Override": "GET"},
+        {"Cookie": "clearance_inbox=x; session=x; x-auth-scheme=langsmith"},
+    )
+]
 
-    assert [answer.status_code for answer in answers] == [403, 403]
+
+@pytest.mark.parametrize("headers", CLAIMS)
+async def test_in_production_no_header_but_a_token_lets_anybody_in(production: Target, headers: dict[str, str]) -> None:
+    """What went wrong: with Studio's header alone one asked, and approved with one's own token."""
+    async with httpx.AsyncClient(base_url=production.url, headers=headers, timeout=20) as http:
+        met = {
+            f"{method} {path}": (await http.request(method, _filled(path), json={})).status_code
+            for method, path in await _routes(http)
+            if f"{method} {path}" not in OPEN
+        }
+    sockets = [f"/threads/{NO_SUCH}/stream/events", f"/threads/{NO_SUCH}/runs/{NO_SUCH}/protocol"]
+    for path in sockets:
+        with pytest.raises((websockets.InvalidStatus, websockets.InvalidMessage)):
+            await websockets.connect(f"{production.url.replace('http', 'ws')}{path}", additional_headers=headers)
+
+    assert len(met) > 70
+    let_in = {route: status for route, status in met.items() if status not in (401, 404, 405)}
+    pages = {route for route in let_in if route.split()[1].startswith("/inbox")}
+    assert not let_in.keys() - pages, let_in
+
+
+async def test_studios_header_beside_a_token_is_the_tokens_person(case: Case) -> None:
+    """What went wrong: the platform looked at nothing else then, so that nobody could decide in Studio."""
+    assert case.ana.person
+    both = case.attacker(case.ana.person, {**STUDIO, **bearer(case.ana.person)})
+
+    assert (await both.post("/threads")).body["metadata"]["owner"] == case.ana.name
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
@@ -607,18 +658,18 @@ async def test_without_authentication_a_foreign_page_does_nothing(server: Server
     assert (foreign.status_code, near.status_code, none.status_code) == (403, 200, 200)
 
 
-async def test_studio_without_a_key_is_somebody_without_roles(case: Case, held: Held) -> None:
+async def test_studio_without_a_key_is_nobody(case: Case, held: Held) -> None:
     for origin in ({}, {"Origin": "https://smith.langchain.com"}, {"Origin": "http://localhost:3000"}):
         studio = case.attacker(None, {**STUDIO, **origin})
-        mine = await case.hold(by=studio)
 
         met = [
+            await studio.post("/threads"),
             await studio.get(f"/threads/{held.thread_id}"),
             await studio.answer(held.thread_id, YES),
-            await studio.answer(mine.thread_id, YES),
+            await studio.post("/assistants/search"),
         ]
 
-        assert [reply.status for reply in met] == [404, 403, 403]
+        assert [(reply.status, reply.body) for reply in met] == [(401, SIGN_IN)] * 4
     assert case.effects() == []
 
 
@@ -652,19 +703,27 @@ def _written_routes() -> Iterator[tuple[str, str]]:
                 yield from ((method.strip(" \"'"), path) for method in methods.split(",") if method.strip())
 
 
+async def _routes(http: httpx.AsyncClient) -> list[tuple[str, str]]:
+    """Give every route that the server documents or that is written in its source."""
+    documented = {
+        (method.upper(), path)
+        for path, methods in (await http.get("/openapi.json")).json()["paths"].items()
+        for method in methods
+        if method.upper() in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    }
+    return sorted({*documented, *_written_routes()})
+
+
+def _filled(path: str) -> str:
+    return re.sub(r"\{\w+(:\w+)?\}", NO_SUCH, path)
+
+
 async def test_every_route_asks_for_credentials_but_a_short_list(guarded: Target) -> None:
     async with httpx.AsyncClient(base_url=guarded.url, timeout=20) as http:
-        documented = {
-            (method.upper(), path)
-            for path, methods in (await http.get("/openapi.json")).json()["paths"].items()
-            for method in methods
-            if method.upper() in ("GET", "POST", "PUT", "PATCH", "DELETE")
-        }
-        routes = sorted({*documented, *_written_routes()})
+        routes = await _routes(http)
         met = {}
         for method, path in routes:
-            there = re.sub(r"\{\w+(:\w+)?\}", str(uuid4()), path)
-            answer = await http.request(method, there, json={})
+            answer = await http.request(method, _filled(path), json={})
             met[f"{method} {path}"] = answer.status_code
 
     answered = {route for route, status in met.items() if status not in (401, 404, 405)}
@@ -700,6 +759,16 @@ def elsewhere(make_server: Callable[..., Server]) -> Iterator[Elsewhere]:
         server = make_server(AUTH_JWKS_URL=provider.url, AUTH_ISSUER=ISSUER, AUTH_BOTH_PARTS="true")
         server.auth = "on"
         yield Elsewhere(Target("ours", server.start()), provider)
+
+
+@pytest.fixture(scope="module")
+def production(make_server: Callable[..., Server]) -> Iterator[Target]:
+    """A server as it is deployed: what `langgraph.json` says, an identity provider, from everywhere."""
+    with running_provider() as provider:
+        provider.add_key("one")
+        server = make_server("langgraph.json", AUTH_JWKS_URL=provider.url, AUTH_ISSUER=ISSUER)
+        server.auth = "on"
+        yield Target("ours", server.start())
 
 
 async def _status(elsewhere: Elsewhere, signed_token: str, **headers: str) -> int:

@@ -5,6 +5,7 @@ Who gets in
     tokens      who somebody is                            orders      what a run may ask for
     closed      routes that nobody may reach               people      who calls a route of ours
     ids         ids in one spelling, and belonging together  paths     a path as the router reads it
+    lifetimes   a connection ends with its token
 
 What is served
     app         the HTTP app, and what starts with it      api         the approvals API

@@ -12,6 +12,7 @@ from agent.server.cancelling import WithdrawCancelled
 from agent.server.closed import ClosedRoutes
 from agent.server.ids import ReadIds
 from agent.server.inbox import pages
+from agent.server.lifetimes import EndWithToken
 from agent.server.received import NoteReceived
 from agent.server.recovery import Asker, recover
 from agent.server.threads import NoteDeletedThreads
@@ -89,4 +90,5 @@ app.add_middleware(ReadIds)
 app.add_middleware(ClosedRoutes)
 if aegra.is_here():
     app.add_middleware(aegra.NoStatelessRuns)
+app.add_middleware(EndWithToken)
 app.add_middleware(NoteReceived)

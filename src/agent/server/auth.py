@@ -6,10 +6,12 @@ The server loads this file by its path, as a second copy of the module: what has
 from typing import Any
 
 from langgraph_sdk import Auth
+from langgraph_sdk.auth.types import StudioUser
 
-from agent.clearance.principal import LOCAL, Principal
+from agent.clearance.principal import LOCAL, STUDIO_ID, Principal
 from agent.server.cancelling import note_person
-from agent.server.wall import GRAPH, Wall, wall
+from agent.server.closed import studio_may_enter
+from agent.server.wall import GRAPH, SIGN_IN, Wall, wall
 
 auth = Auth()
 Result = Auth.types.HandlerResult
@@ -34,7 +36,11 @@ async def authenticate(headers: dict[bytes, bytes]) -> dict[str, Any]:
 
 async def _arrived(ctx: Any) -> tuple[Wall, Principal]:
     here = await wall()
-    return here, here.person(ctx.user)
+    person = here.person(ctx.user)
+    # `closed` takes Studio's header out; a server that is set up to authenticate before our middleware meets this.
+    if (person.id == STUDIO_ID or isinstance(ctx.user, StudioUser)) and not studio_may_enter(here.parts.settings):
+        raise Auth.exceptions.HTTPException(status_code=401, detail=SIGN_IN)
+    return here, person
 
 
 @auth.on
@@ -124,8 +130,10 @@ async def create_run(ctx: Any, value: Any) -> Result:
 @auth.on.assistants.read
 async def read_assistant(ctx: Any, value: Any) -> None:
     """Let everybody who is signed in see the graph and its schemas: Studio and other pages draw from them."""
+    await _arrived(ctx)
 
 
 @auth.on.assistants.search
 async def search_assistants(ctx: Any, value: Any) -> None:
     """List the assistants, which nobody but the server makes."""
+    await _arrived(ctx)

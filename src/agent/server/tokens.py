@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -31,6 +31,8 @@ class SignedIn:
 
     name: str
     roles: tuple[str, ...]
+    #: When its token stops to count, seconds since 1970.
+    until: float = field(compare=False, default=float("inf"))
 
 
 class TokenReader:
@@ -65,7 +67,7 @@ class TokenReader:
             )
         except jwt.PyJWTError as exc:
             raise NotSignedInError(str(exc)) from exc
-        return SignedIn(_name(claims["sub"]), _roles(claims, self._roles_claim))
+        return SignedIn(_name(claims["sub"]), _roles(claims, self._roles_claim), int(claims["exp"]) + _LEEWAY_S)
 
     async def _key(self, header: dict[str, Any]) -> tuple[Any, str]:
         if self._keys is None:

@@ -20,6 +20,7 @@ from agent.clearance.principal import Principal
 from agent.clearance.refusals import NOBODY, Floods, note_refused
 from agent.db.engine import DatabaseUnavailable
 from agent.identity import RECEIVED_MS, principal_of
+from agent.server.lifetimes import opened_with
 from agent.server.orders import ForbiddenError, Order, read_order
 from agent.server.received import received_ms
 from agent.server.tokens import NotSignedInError, SignedIn, TokenReader
@@ -47,12 +48,15 @@ class Wall:
         Raises:
             Auth.exceptions.HTTPException: 401, without a reason that helps to forge a token.
         """
+        token = _token(headers)
         try:
-            return await self.tokens.read(_token(headers))
+            known = await self.tokens.read(token)
         except NotSignedInError as exc:
             logger.info("not signed in: %s", exc)
             await self._count(NOBODY, "not signed in")
             raise Auth.exceptions.HTTPException(status_code=401, detail=SIGN_IN) from None
+        opened_with(self.tokens, token, known.until)
+        return known
 
     def person(self, user: Any) -> Principal:
         """Give the principal that a user of the server's authentication is."""
