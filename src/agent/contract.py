@@ -149,8 +149,8 @@ class Activity(BaseModel):
 class Said(BaseModel):
     """What stands in a conversation."""
 
-    kind: Literal["person", "lookup", "model"]
-    by: str = Field(description="the person or the look-up; empty for the model")
+    kind: Literal["person", "lookup", "action", "model"]
+    by: str = Field(description="the person, the look-up, or the action and its outcome; empty for the model")
     text: str
     at: datetime | None = Field(description="null where it is not known")
 

@@ -13,6 +13,7 @@ from langgraph.types import Interrupt, interrupt
 from agent.clearance.action import Argument, Facts, shown_facts
 from agent.clearance.journal import Decision, Plan, Request, Turn
 from agent.clearance.rendering import SENTENCE, is_cut, line, markdown, shown, whole, words
+from agent.clearance.review import Concern
 
 #: What Studio draws a form from. Shown to clients, enforced by nobody: `answers.parse` reads it.
 RESPONSE_SCHEMA: dict[str, Any] = {
@@ -95,6 +96,8 @@ class Question:
     facts: Sequence[tuple[str, str]]
     #: Every argument of the call.
     arguments: Sequence[Argument]
+    #: What to know of the same call elsewhere, and of what the program cannot carry out any more; worst first.
+    concerns: Sequence[Concern]
     #: What the model wrote beside the calls of the plan, as it came.
     model_wrote: str
 
@@ -132,6 +135,7 @@ def payload(question: Question) -> dict[str, Any]:
         "facts": None if request.facts is None else {name: shown(value) for name, value in request.facts.items()},
         "shown_facts": [{"label": label, "text": text} for label, text in _facts(question)],
         "said": [{"label": label, "text": text} for label, text in _said(question)],
+        "look_first": [_of(concern) for concern in question.concerns],
         "rule": line(request.rule),
         "requested_by": line(request.requested_by),
         "requested_at": request.opened_at.isoformat(),
@@ -180,6 +184,7 @@ _RESERVED = frozenset(
         "facts",
         "shown_facts",
         "said",
+        "look_first",
         "rule",
         "requested_by",
         "requested_at",
@@ -208,12 +213,15 @@ def description(question: Question) -> str:
     sentence = _sentence(request)
     given = [line(decision.decided_by) for decision in question.decisions if decision.counts]
     first = f"{len(given)} of {request.approvals} given: {sentence}" if given else sentence
+    if any(concern.is_bad for concern in question.concerns):
+        first = f"Look: {first}"
     notice = _notice(request)
     short = [one for one in question.arguments if not is_cut(one.text)]
     long = [one for one in question.arguments if is_cut(one.text)]
     told = [
         _cut(first),
         *([sentence] if _cut(first) != sentence else []),
+        *(_of(concern) for concern in question.concerns),
         *([f"Asked again: {notice}"] if notice else []),
         f"Risk: {request.risk}. Until {request.expires_at:%Y-%m-%d %H:%M} UTC.",
         f"Asked by {line(request.requested_by)}, because of the rule {line(request.rule)}.",
@@ -233,6 +241,10 @@ def description(question: Question) -> str:
     for label, text in [*_said(question), *((f"All of {line(one.label)}", whole(one.text)) for one in long)]:
         lines += [markdown(f"{label}:"), *(f"> {markdown(part)}" for part in text.splitlines() if part.strip())]
     return "\n\n".join(lines)
+
+
+def _of(concern: Concern) -> str:
+    return line(" ".join([*concern.title, *concern.text]), SENTENCE)
 
 
 def _cut(text: str) -> str:

@@ -47,8 +47,10 @@ class Detail:
 
     question: Question
     receipt: Receipt | None
-    #: Receipts of the requests of its plan, by request.
+    #: Receipts of all the requests of `turns`, by request.
     receipts: dict[str, Receipt]
+    #: The requests of its turn, in order, its own plan's among them.
+    of_turn: list[Request]
     #: Audit rows about it, oldest first, details as JSON text.
     events: list[dict[str, Any]]
     #: The last turns of its thread up to its own, oldest first.
@@ -170,16 +172,17 @@ class Desk:
         def work(connection: Connection) -> Detail:
             question = self._gate.records.question(connection, request_id)
             self._check_sees(viewer, question.request)
-            ids = [one.request_id for one in question.plan]
-            receipts = journal.receipts_of(connection, ids)
             before = [turn for turn in journal.turns_of(connection, question.turn.thread_id)
                       if turn.number <= question.turn.number]  # fmt: skip
             turns = before[-MOST_TURNS:]
             plans: dict[str, list[Plan]] = {}
             for plan in journal.plans_of_turns(connection, [turn.turn_id for turn in turns]):
                 plans.setdefault(plan.turn_id, []).append(plan)
+            every = journal.requests_of_plans(connection, [one.plan_id for of in plans.values() for one in of])
+            receipts = journal.receipts_of(connection, [one.request_id for one in every])
+            of_turn = [one for one in every if one.turn_id == question.turn.turn_id]
             events = audit.rows_about(connection, request_id)
-            return Detail(question, receipts.get(request_id), receipts, events, turns, plans,
+            return Detail(question, receipts.get(request_id), receipts, of_turn, events, turns, plans,
                           journal.read_switch(connection))  # fmt: skip
 
         return await self._gate.database.read(work)

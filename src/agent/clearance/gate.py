@@ -88,7 +88,7 @@ class Gate:
     ) -> None:
         self.database = database
         self.judge = judge
-        self.records = Records(database, judge)
+        self.records = Records(database, judge, clock)
         self._key = audit_key
         self._clock = clock
         #: Further reasons by which an answer of the model is finished: see `finished`.

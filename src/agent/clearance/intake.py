@@ -1,5 +1,6 @@
 """What enters the journal: a person's turn, the model's messages, a request for every action of a plan."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from agent.clearance.journal import Plan, Request, Turn
 from agent.clearance.judging import Judge, Judged, requester_of
 from agent.clearance.losses import after_no
 from agent.clearance.principal import Principal
+from agent.clearance.rendering import line
 from agent.clearance.transitions import answer_turn, finish, new_salt, note, salted, withdraw_turn
 from agent.clearance.unread import unparsed_call
 
@@ -174,6 +176,15 @@ def _open_request(log: Log, judge: Judge, turn: Turn, plan: Plan, position: int,
         return _refused(log, blank, f"Not done: {exc}", cause="impossible")
     judged = replace(judged, verdict=after_no(log, judge.policy, judged.verdict, turn))
     request = replace(blank, **_judged_columns(judged, log.now))
+    before = journal.rejected_before(log.connection, turn, plan.plan_id, judged.digest)
+    if before is not None:
+        made = journal.decisions_on(log.connection, [before.request_id])
+        by = next((line(one.decided_by) for one in reversed(made) if one.decision == "reject"), "somebody")
+        sentence = (
+            f"Not done: {by} rejected exactly this in this turn, so nobody is asked for it again. "
+            "Tell the person; they can ask for it in a new message."
+        )
+        return _refused(log, request, sentence, cause="rejected before", subjects=judged.subjects)
     if judged.verdict.word == "deny":
         journal.add_request(log.connection, request, judged.subjects)
         note(log, "requested", request, turn.requested_by, **_noted(request))
@@ -184,8 +195,8 @@ def _open_request(log: Log, judge: Judge, turn: Turn, plan: Plan, position: int,
     return request
 
 
-def _refused(log: Log, request: Request, sentence: str, *, cause: str) -> Request:
-    journal.add_request(log.connection, request, [])
+def _refused(log: Log, request: Request, sentence: str, *, cause: str, subjects: Sequence[str] = ()) -> Request:
+    journal.add_request(log.connection, request, subjects)
     note(log, "requested", request, request.requested_by, **_noted(request))
     finish(log, request, "refused", sentence, actor="system", cause=cause)
     return request

@@ -284,6 +284,8 @@ def mark_opened(connection: Connection, plan_id: str) -> None:
 
 # Requests
 
+_RECEIPT_SENTENCE = receipts.c.sentence.label("receipt")
+
 _REQUEST = sa.select(requests).where(requests.c.request_id == _param("request_id"))
 _REQUESTS_OF_PLAN = sa.select(requests).where(requests.c.plan_id == _param("plan_id")).order_by(requests.c.position)
 _REQUESTS_OF_PLANS = sa.select(requests).where(requests.c.plan_id.in_(_among("plan_ids"))).order_by(requests.c.number)
@@ -313,6 +315,27 @@ _EARLIER = (
         requests.c.arguments.is_not(None),
         requests.c.state.in_(("approved", "allowed"))
         | ((requests.c.state == "asked") & (requests.c.plan_id == _param("of_plan"))),
+    )
+    .order_by(requests.c.number)
+)
+_SAME_CALLS = (
+    sa.select(requests, _RECEIPT_SENTENCE)
+    .outerjoin(receipts, receipts.c.request_id == requests.c.request_id)
+    .where(
+        requests.c.digest.in_(_among("digests")),
+        requests.c.state.in_(OPEN_STATES)
+        | ((requests.c.state == "executed") & (requests.c.finished_at >= _param("since"))),
+    )
+    .order_by(requests.c.number)
+)
+_REJECTED_BEFORE = (
+    sa.select(requests)
+    .where(
+        requests.c.thread_id == _param("thread_id"),
+        requests.c.turn_id == _param("turn_id"),
+        requests.c.plan_id != _param("plan_id"),
+        requests.c.digest == _param("digest"),
+        requests.c.state == "rejected",
     )
     .order_by(requests.c.number)
 )
@@ -350,6 +373,21 @@ def earlier(connection: Connection, action: str, number: int, plan_id: str) -> l
     """Read (arguments, requester) of open requests before `number`: what is cleared anywhere, and all of this plan."""
     given = {"of_action": action, "before": number, "of_plan": plan_id}
     return [(row.arguments, row.requested_by) for row in connection.execute(_EARLIER, given)]
+
+
+def same_calls(connection: Connection, digests: Sequence[str], since: datetime) -> list[tuple[Request, str | None]]:
+    """Read the requests for exactly these calls that are open, or were carried out since a moment; with receipts."""
+    if not digests:
+        return []
+    rows = connection.execute(_SAME_CALLS, {"digests": digests, "since": since})
+    return [(Request(*row[:-1]), row[-1]) for row in rows]
+
+
+def rejected_before(connection: Connection, turn: Turn, plan_id: str, digest: str) -> Request | None:
+    """Read the last request of a turn for exactly this call that was rejected, in another plan than this one."""
+    given = {"thread_id": turn.thread_id, "turn_id": turn.turn_id, "plan_id": plan_id, "digest": digest}
+    found = connection.execute(_REJECTED_BEFORE, given).all()
+    return Request(*found[-1]) if found else None
 
 
 def add_request(connection: Connection, added: Request, subjects: Sequence[str]) -> None:

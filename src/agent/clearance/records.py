@@ -1,17 +1,21 @@
 """What the graph reads: turns, plans and calls as they are in the journal, whatever the state of a thread says."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy.engine import Connection
 
-from agent.clearance import journal
+from agent.clearance import journal, twins
 from agent.clearance.action import read_arguments, shown_facts
 from agent.clearance.approval import Question, written
 from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Plan, Receipt, Request, Turn
 from agent.clearance.judging import Judge
+from agent.clearance.review import Concern
+from agent.clearance.reviewing import taken_away
 from agent.db.engine import Database
 
 
@@ -43,9 +47,10 @@ class Truth:
 class Records:
     """Reads of the journal, each at one moment."""
 
-    def __init__(self, database: Database, judge: Judge) -> None:
+    def __init__(self, database: Database, judge: Judge, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._judge = judge
+        self._clock = clock
 
     async def turn(self, thread_id: str, turn_id: str) -> tuple[Turn | None, list[Plan], dict[str, Receipt | None]]:
         """Read a turn of this thread, its plans in order, its requests and how each ended; None without such a turn."""
@@ -128,7 +133,16 @@ class Records:
     ) -> Question:
         decisions = journal.decisions_on(connection, [request.request_id])
         called = read_arguments(self._judge.actions.get(request.action), request.arguments or {})
-        return Question(request, turn, requests, decisions, self._facts_shown(request), called, written(plan))
+        return Question(request, turn, requests, decisions, self._facts_shown(request), called,
+                        self._concerns(connection, request), written(plan))  # fmt: skip
+
+    def _concerns(self, connection: Connection, request: Request) -> list[Concern]:
+        if request.state != "asked":
+            return []
+        now = self._clock()
+        found = twins.read_twins(connection, [request], now)
+        gone = taken_away(self._judge.actions, request)
+        return [*([gone] if gone else []), *twins.concerns(request, found.get(request.request_id, []), now)]
 
     def _facts_shown(self, request: Request) -> list[tuple[str, str]]:
         cls = self._judge.actions.get(request.action)

@@ -1,6 +1,7 @@
 """What a reviewer is shown of a request: as it was asked, and as things stand now."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -206,9 +207,29 @@ def unsaid(called: list[Argument], review: Review) -> list[Argument]:
     return [one for one in called if one.text and one.text.casefold() not in said]
 
 
-def concerns(request: Request, review: Review, stands: Now | None, called: list[Argument]) -> list[Concern]:
-    """List what to look at first, worst first, three at most; `called` are the arguments."""
-    found: list[Concern] = []
+def taken_away(actions: Actions, request: Request) -> Concern | None:
+    """Say of an open request that the program has no such action any more, or not with these arguments."""
+    if request.arguments is None:
+        return None
+    title = ("Approved, it is not carried out.",)
+    cls = actions.get(request.action)
+    if cls is None:
+        return Concern(title, (f"The program has no action {request.action} any more.",), is_bad=True)
+    try:
+        read_action(cls, request.arguments)
+    except ActionError as exc:
+        return Concern(title, (f"The program has changed since it was asked: {exc}",), is_bad=True)
+    return None
+
+
+def concerns(
+    request: Request, review: Review, stands: Now | None, called: list[Argument], known: Sequence[Concern]
+) -> list[Concern]:
+    """List what to look at first, worst first, three at most.
+
+    `called` are the arguments, `known` what the journal knows of the same call elsewhere.
+    """
+    found: list[Concern] = [concern for concern in known if concern.is_bad]
     if stands and stands.problem:
         found.append(Concern(("As things stand it cannot be done.",), (stands.problem,), is_bad=True))
     if stands and stands.changed:
@@ -221,5 +242,6 @@ def concerns(request: Request, review: Review, stands: Now | None, called: list[
         for one in called
         if is_cut(one.text)
     ]
-    ordered = sorted([*review.concerns, *long], key=lambda concern: not concern.is_bad)
+    lesser = [concern for concern in known if not concern.is_bad]
+    ordered = sorted([*review.concerns, *lesser, *long], key=lambda concern: not concern.is_bad)
     return [*found, *ordered][:3]

@@ -138,6 +138,8 @@ requests = sa.Table(
     sa.UniqueConstraint("plan_id", "position"),
 )
 sa.Index("ix_requests_thread", requests.c.thread_id, requests.c.number)
+# The same call again: same action, same arguments.
+sa.Index("ix_requests_digest", requests.c.digest, requests.c.finished_at)
 sa.Index(
     "ix_requests_due",
     requests.c.expires_at,

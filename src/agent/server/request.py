@@ -75,7 +75,7 @@ async def read_request(
         review=current.review,
         stands=stands,
         is_thread_there=is_there,
-        concerns=concerns(request, current.review, stands, called) if request.is_open else [],
+        concerns=concerns(request, current.review, stands, called, detail.question.concerns) if request.is_open else [],
         arguments=called,
         changes=changes(before.review, current.review, material),
         material=[label for name, label in labels(judge.actions, request).items() if name in material],

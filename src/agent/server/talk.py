@@ -12,7 +12,8 @@ from langgraph_sdk.errors import APIError
 
 from agent.clearance.approval import spoken, written
 from agent.clearance.desk import Detail
-from agent.clearance.journal import Plan, Turn
+from agent.clearance.intake import request_id
+from agent.clearance.journal import ERASED, Plan, Receipt, Turn
 from agent.server.recovery import client_of
 from agent.transcript import result_id
 
@@ -26,8 +27,8 @@ _MOST_EARLIER = 50
 class Said:
     """What stands in a conversation, as it came."""
 
-    kind: Literal["person", "lookup", "model"]
-    #: The person or the look-up; empty for the model.
+    kind: Literal["person", "lookup", "action", "model"]
+    #: The person, the look-up or the action; empty for the model.
     by: str
     text: str
     at: datetime | None = None
@@ -55,6 +56,8 @@ async def read_talk(detail: Detail, actions: set[str]) -> Talk:
     led = [_of_person(turn)]
     for plan in plans[: here + 1]:
         words, looked_up = _of_model(plan), _looked_up(plan, actions, found)
+        # What came of its own plan's calls stands beside them.
+        looked_up += [] if plan.plan_id == plan_id else _acted(plan, actions, detail.receipts)
         # What it looked up beside its actions has run before they are asked: it belongs to what they rest on.
         led += [*looked_up, *words] if plan.plan_id == plan_id else [*words, *looked_up]
     earlier: list[Said] = []
@@ -63,7 +66,7 @@ async def read_talk(detail: Detail, actions: set[str]) -> Talk:
             continue
         earlier.append(_of_person(before))
         for plan in detail.plans.get(before.turn_id, []):
-            earlier += [*_of_model(plan), *_looked_up(plan, actions, found)]
+            earlier += [*_of_model(plan), *_looked_up(plan, actions, found), *_acted(plan, actions, detail.receipts)]
     return Talk(led, earlier[::-1][:_MOST_EARLIER])
 
 
@@ -80,6 +83,15 @@ def _looked_up(plan: Plan, actions: set[str], found: dict[str, str]) -> list[Sai
     calls = (plan.message or {}).get("tool_calls", [])
     looked = [(call["name"], found.get(result_id(plan, call["id"]))) for call in calls if call["name"] not in actions]
     return [Said("lookup", name, text) for name, text in looked if text is not None]
+
+
+def _acted(plan: Plan, actions: set[str], receipts: dict[str, Receipt]) -> list[Said]:
+    """List what came of a plan's actions."""
+    calls = [call for call in (plan.message or {}).get("tool_calls", []) if call["name"] in actions]
+    ended = [(call["name"], receipts.get(request_id(plan, call["id"]))) for call in calls]
+    return [
+        Said("action", f"{name}, {one.outcome}", one.sentence or ERASED, one.finished_at) for name, one in ended if one
+    ]
 
 
 async def _results(turn: Turn) -> dict[str, str]:

@@ -54,6 +54,8 @@ def _said(said: Said) -> Static:
             label = said.by
         case "lookup":
             label = f"look-up {said.by}"
+        case "action":
+            label = f"action {said.by}"
         case "model":
             label = "The model's words, not checked"
     at = f", {moment(said.at)}" if said.at else ""

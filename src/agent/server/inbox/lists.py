@@ -12,6 +12,7 @@ from agent.clearance.journal import Request as Asked
 from agent.clearance.listing import CursorError, Tab, Wanted
 from agent.clearance.rendering import line
 from agent.clearance.reviewing import arguments, as_asked
+from agent.clearance.twins import read_twins
 from agent.server.inbox import rows
 from agent.server.inbox.filters import AGES, RISKS, Narrowed
 from agent.server.inbox.frame import capped, frame, page
@@ -92,7 +93,7 @@ async def _rows(
         made: dict[str, list[journal.Decision]] = {}
         for decision in journal.decisions_on(connection, [one.request_id for one in requests]):
             made.setdefault(decision.request_id, []).append(decision)
-        return Around(plans, made)
+        return Around(plans, made, read_twins(connection, requests, now))
 
     around = await parts.database.read(work)
     actions = parts.gate.judge.actions

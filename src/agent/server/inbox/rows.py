@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.clearance import twins
 from agent.clearance.action import Argument
 from agent.clearance.journal import Decision, Request
 from agent.clearance.panel import given
@@ -10,6 +11,7 @@ from agent.clearance.principal import Principal
 from agent.clearance.rendering import line, span
 from agent.clearance.review import Concern, Review, Words
 from agent.clearance.reviewing import STATES, Shown, heading, unsaid
+from agent.clearance.twins import Twin
 from agent.server.inbox.wording import SOON, Moment, decided_by, moment, needs
 
 #: Arguments that a row says beside its line, and characters of each.
@@ -53,6 +55,8 @@ class Around:
     plans: dict[str, list[Request]]
     #: Decisions, by request.
     decisions: dict[str, list[Decision]]
+    #: Others for exactly the same call, by request.
+    twins: dict[str, list[Twin]]
 
 
 def row(
@@ -69,7 +73,7 @@ def row(
     review, plan = shown.review, around.plans.get(request.plan_id, [request])
     made = around.decisions.get(request.request_id, [])
     # A row that is decided while one looks keeps its lines: what stands below it must not move.
-    concern = next(iter(review.concerns), None) if request.is_open or is_gone else None
+    concern = _remark(request, review, around, now) if request.is_open or is_gone else None
     end = request.finished_at or request.expires_at
     place = [one.request_id for one in plan].index(request.request_id) + 1
     return Row(
@@ -94,6 +98,11 @@ def row(
         is_open=request.is_open,
         is_gone=is_gone,
     )
+
+
+def _remark(request: Request, review: Review, around: Around, now: datetime) -> Concern | None:
+    same = twins.concerns(request, around.twins.get(request.request_id, []), now)
+    return next(iter(sorted([*same, *review.concerns], key=lambda concern: not concern.is_bad)), None)
 
 
 def _unsaid(called: list[Argument], review: Review) -> str:

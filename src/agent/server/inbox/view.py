@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Said:
-    """What somebody said in the conversation: kind is person, lookup or model."""
+    """What stands in the conversation: kind is person, lookup, action or model."""
 
     kind: str
     by: str
@@ -186,9 +186,10 @@ def said(heard: Sequence[talk.Said], now: datetime) -> list[Said]:
 
 
 def steps(detail: Detail, reviews: dict[str, Review], now: datetime, before: Before | None = None) -> list[Step]:
-    """List the requests of the plan in order."""
+    """List the requests of the turn in order."""
     found = []
-    for number, one in enumerate(detail.question.plan, 1):
+    shown = {one.request_id: one for one in detail.question.plan}
+    for number, one in enumerate((shown.get(one.request_id, one) for one in detail.of_turn), 1):
         review, receipt = reviews[one.request_id], detail.receipts.get(one.request_id)
         look, icon = _ICONS.get(one.state, ("refused", "cross"))
         is_this = one.request_id == detail.request.request_id
@@ -213,12 +214,13 @@ def _waiting(request: Request) -> str:
 
 def turn_state(detail: Detail) -> str:
     """Say how the turn stands as a whole."""
-    plan = detail.question.plan
+    plan, turn = detail.question.plan, detail.of_turn
     undecided = sum(one.state == "asked" for one in plan)
     if undecided and len(plan) > 1:
-        return f"Nothing runs until all {len(plan)} actions are decided, then in this order"
-    done = sum(one.state == "executed" for one in plan)
-    return f"{done} of {len(plan)} done" if len(plan) > 1 else "The only action of its turn"
+        which = "" if len(plan) == len(turn) else f"the last {len(plan)} of "
+        return f"Nothing more runs until {which}these {len(turn)} actions are decided, then in this order"
+    done = sum(one.state == "executed" for one in turn)
+    return f"{done} of {len(turn)} done" if len(turn) > 1 else "The only action of its turn"
 
 
 def happened(events: Sequence[dict[str, Any]], now: datetime) -> list[Happened]:
