@@ -67,6 +67,17 @@ class Settings(BaseSettings):
     #: Tokens of history that the model is given; older turns are left out whole.
     model_context_tokens: int = Field(default=24_000, ge=1_000)
 
+    #: Runs of one person that may wait or run at a time; below the server's ten workers, so that some stay free.
+    max_unfinished_runs: int = Field(default=8, ge=1)
+    #: Bytes that the body of a request, or a message of a WebSocket, may have.
+    max_body_bytes: int = Field(default=4_000_000, ge=100_000)
+    #: Bytes that the text of what a run brings may have.
+    max_text_bytes: int = Field(default=200_000, ge=1_000)
+    #: Bytes that pictures and files in it may have together, as they are sent: in base64.
+    max_image_bytes: int = Field(default=2_000_000, ge=0)
+    #: Bytes of people's messages after which a thread takes no more: each checkpoint of it holds all of them.
+    max_thread_bytes: int = Field(default=4_000_000, ge=1_000)
+
     #: Rows of one chunk of `analyze_transactions`.
     analysis_chunk: int = Field(default=2_000, ge=1)
 

@@ -214,6 +214,12 @@ def open_turns(connection: Connection) -> list[Turn]:
     return _all(connection, _OPEN_TURNS, Turn)
 
 
+def size_of_words(connection: Connection, thread_id: str) -> int:
+    """Give the characters of all that people said in a thread, as they are stored."""
+    query = sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(sa.cast(turns.c.messages, sa.Text))), 0))
+    return int(connection.scalar(query.where(turns.c.thread_id == thread_id)) or 0)
+
+
 def turns_of(connection: Connection, thread_id: str) -> list[Turn]:
     """Read the turns of a thread in order."""
     return _all(connection, _TURNS_OF, Turn, thread_id=thread_id)

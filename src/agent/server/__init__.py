@@ -5,6 +5,7 @@ Who gets in
     tokens      who somebody is                            orders      what a run may ask for
     closed      routes that nobody may reach               people      who calls a route of ours
     ids         ids in one spelling, and belonging together  paths     a path as the router reads it
+    sizes       how much anybody may send                  unfinished  how many runs one person may have
     lifetimes   a connection ends with its token
 
 What is served

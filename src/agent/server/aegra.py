@@ -66,6 +66,17 @@ async def end_dead_runs() -> None:
             await interrupt_unowned_run(session, run_id, thread_id, user_id=user_id)
 
 
+async def count_unfinished(person: str) -> int:
+    """Count the runs of somebody that wait or run."""
+    from aegra_api.core.orm import Run, _get_session_maker
+    from aegra_api.services.run_status import ACTIVE_RUN_STATES
+    from sqlalchemy import func, select
+
+    query = select(func.count()).where(Run.user_id == person, Run.status.in_(ACTIVE_RUN_STATES))
+    async with _get_session_maker()() as session:
+        return int(await session.scalar(query) or 0)
+
+
 async def at_rest(thread_ids: Collection[str]) -> list[str]:
     """Give those of the threads in which nothing runs and no answer is taken."""
     from aegra_api.core.orm import Thread, _get_session_maker

@@ -15,8 +15,10 @@ from agent.server.inbox import pages
 from agent.server.lifetimes import EndWithToken
 from agent.server.received import NoteReceived
 from agent.server.recovery import Asker, recover
+from agent.server.sizes import BoundBodies
 from agent.server.threads import NoteDeletedThreads
 from agent.server.timekeeping import timekeeper_of
+from agent.server.unfinished import NoteAnswered
 from agent.server.wall import wall
 from agent.server.webhooks import sender_of
 from agent.settings import SettingsError
@@ -91,4 +93,6 @@ app.add_middleware(ClosedRoutes)
 if aegra.is_here():
     app.add_middleware(aegra.NoStatelessRuns)
 app.add_middleware(EndWithToken)
+app.add_middleware(NoteAnswered)
+app.add_middleware(BoundBodies)
 app.add_middleware(NoteReceived)

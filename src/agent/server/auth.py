@@ -12,6 +12,7 @@ from agent.clearance.principal import LOCAL, STUDIO_ID, Principal
 from agent.server.cancelling import note_person
 from agent.server.closed import studio_may_enter
 from agent.server.wall import GRAPH, SIGN_IN, Wall, wall
+from agent.server.sizes import check_metadata
 
 auth = Auth()
 Result = Auth.types.HandlerResult
@@ -60,6 +61,7 @@ async def create_thread(ctx: Any, value: Any) -> Result:
     if not await here.may_speak(person, str(value.get("thread_id"))):
         await here.refuse(person, "thread", "There is a thread with this id.", status=409)
     metadata = value.get("metadata")
+    await here.check_size(person, check_metadata, metadata)
     if metadata is None:
         metadata = value["metadata"] = {}
     metadata.update(owner=person.id, graph_id=GRAPH)
@@ -102,6 +104,7 @@ async def update_thread(ctx: Any, value: Any) -> Result:
     if not is_patch:
         await here.refuse(person, "state", "No client writes the state of a thread.", thread_id=thread_id)
     assert isinstance(metadata, dict)
+    await here.check_size(person, check_metadata, metadata, thread_id=thread_id)
     fixed = sorted({"owner", "graph_id", "assistant_id"} & metadata.keys())
     if fixed:
         await here.refuse(person, "metadata", f"Nobody changes {' or '.join(fixed)} of a thread.", thread_id=thread_id)

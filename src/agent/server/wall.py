@@ -5,6 +5,7 @@ What is refused here is counted, kept in a table of few rows a minute, and its t
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -23,7 +24,10 @@ from agent.identity import RECEIVED_MS, principal_of
 from agent.server.lifetimes import opened_with
 from agent.server.orders import ForbiddenError, Order, read_order
 from agent.server.received import received_ms
+from agent.server.sizes import TooMuchError, check_run, check_thread
 from agent.server.tokens import NotSignedInError, SignedIn, TokenReader
+from agent.server.unfinished import Unfinished
+from agent.settings import Settings
 from agent.wiring import Wiring
 
 logger = logging.getLogger(__name__)
@@ -39,6 +43,7 @@ class Wall:
     parts: Wiring
     tokens: TokenReader
     floods: Floods
+    unfinished: Unfinished
 
     # Who you are
 
@@ -97,12 +102,22 @@ class Wall:
             # Nothing is looked at and nothing written: a flood must not hold the log's lock.
             self.floods.count(person.id, "flood")
             raise Auth.exceptions.HTTPException(status_code=429, detail="Too many refused calls; wait a minute.")
+        if person.kind != "system":
+            await self.check_size(person, check_run, value, thread_id=_thread_id(value))
         try:
             order = read_order(value)
         except ForbiddenError as exc:
             await self.refuse(person, exc.cause, str(exc), thread_id=_thread_id(value), attempt=_attempt(value))
         if person.kind == "system":
             return None
+        take_back = await self._count_run(person, order)
+        try:
+            return await self._let_in(person, value, order)
+        except BaseException:
+            take_back()
+            raise
+
+    async def _let_in(self, person: Principal, value: dict[str, Any], order: Order) -> Filter | None:
         if order.configurable is not None:
             order.configurable[RECEIVED_MS] = received_ms()
             order.configurable.pop(IS_TAKEN, None)
@@ -113,6 +128,9 @@ class Wall:
             is_words = await self._take_answers(person, order) or order.has_words
             if is_words and not await self.may_speak(person, order.thread_id):
                 await self.refuse(person, "thread", _NOT_YOURS, thread_id=order.thread_id)
+            if is_words:
+                kept = await self.parts.database.read(lambda c: journal.size_of_words(c, order.thread_id))
+                await self.check_size(person, check_thread, kept, thread_id=order.thread_id)
         except DatabaseUnavailable as exc:
             raise Auth.exceptions.HTTPException(status_code=503, detail="The database does not answer.") from exc
         if not order.takes_filters:
@@ -121,6 +139,30 @@ class Wall:
             # For a thread that this run makes; where there is one these are the run's own metadata, and say nothing.
             value["metadata"].update(owner=person.id, graph_id=GRAPH)
         return self.own_threads(person) if is_words else self.threads_of(person)
+
+    async def check_size(
+        self, person: Principal, check: Callable[[Any, Settings], None], given: Any, **about: Any
+    ) -> None:
+        """Refuse what is larger than may be sent.
+
+        Raises:
+            Auth.exceptions.HTTPException: 413 or 422.
+        """
+        try:
+            check(given, self.parts.settings)
+        except TooMuchError as exc:
+            await self.refuse(person, "size", str(exc), status=exc.status, **about)
+
+    async def _count_run(self, person: Principal, order: Order) -> Callable[[], None]:
+        """Count a run as one of somebody's; give what takes it back."""
+        # Where nobody signs in all are one: a bound of one person would be everybody's.
+        if person.kind == "local":
+            return lambda: None
+        take_back = await self.unfinished.take(person.id, order.thread_id, order.run_id)
+        if take_back is None:
+            said = f"You have {self.unfinished.most} runs that have not ended; wait for one of them, or cancel it."
+            await self.refuse(person, "runs", said, status=429, thread_id=order.thread_id)
+        return take_back
 
     async def _take_answers(self, person: Principal, order: Order) -> bool:
         """Take the answers of a run; tell whether one of them is words to the agent instead."""
@@ -255,4 +297,9 @@ def build_wall(parts: Wiring) -> Wall:
     settings = parts.settings
     is_signed_here = settings.auth == "on" and not settings.auth_jwks_url
     secret = wiring.auth_secret(settings) if is_signed_here else None
-    return Wall(parts, TokenReader(settings, secret), Floods(lambda: datetime.now(UTC)))
+    return Wall(
+        parts,
+        TokenReader(settings, secret),
+        Floods(lambda: datetime.now(UTC)),
+        Unfinished(settings.max_unfinished_runs),
+    )
