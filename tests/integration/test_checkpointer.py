@@ -85,3 +85,8 @@ async def test_pruning_all_deletes_the_thread(graph: Any, saver: SqliteCheckpoin
     await saver.aprune(["thread"], strategy="delete_all")
 
     assert await count(graph, "thread") == 0
+
+
+async def test_a_thread_is_deleted_before_any_checkpoint_was_stored(saver: SqliteCheckpointer) -> None:
+    """The server answered 500 then: there were no tables yet."""
+    await saver.adelete_thread(str(uuid4()))

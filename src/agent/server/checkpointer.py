@@ -18,6 +18,11 @@ _TABLES = ("writes", "checkpoints")
 class SqliteCheckpointer(AsyncSqliteSaver):
     """A SQLite saver with all that the server asks of one."""
 
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete a thread's checkpoints; without tables, before the first one was stored, there are none."""
+        await self.setup()
+        await super().adelete_thread(thread_id)
+
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that runs made, and their writes."""
         await self.setup()
