@@ -23,7 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from agent.clearance import audit, journal
+from agent.clearance import audit, binding, journal
 from agent.clearance.canonical import key
 from agent.clearance.journal import Request
 from agent.clearance.transitions import note, salted
@@ -55,7 +55,7 @@ def fill(database: Database, rows: int) -> None:
     """Write a log of `rows` rows, and the journal that it tells of."""
     database.write_now(_open_plan)
     collected = Collected()
-    log = audit.Log(collected, START, False, None, None, 0, KEY, 0, "")  # type: ignore[arg-type]  # only inserts
+    log = audit.Log(collected, START, START, False, None, None, 0, KEY, 0, "", 1, binding.Written())  # type: ignore[arg-type]  # only inserts
     while log.requests * EACH < rows:
         collected.rows.clear()
         many = min(BATCH, rows // EACH + 1 - log.requests)

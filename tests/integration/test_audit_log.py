@@ -32,7 +32,7 @@ async def test_the_log_tells_the_whole_story(world: World) -> None:
         "requested", "requested", "answer_refused", "approved", "edited", "executed", "executed", "frozen", "unfrozen",
     ]  # fmt: skip
     rows = world.audit()
-    assert [row["seq"] for row in rows] == list(range(1, 10))
+    assert [row["seq"] for row in world.whole_log()] == list(range(1, 17))
     assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
     assert [row["actor"] for row in rows] == ["olga"] * 2 + ["ana"] * 3 + ["system"] * 2 + ["ops"] * 2
     assert {row["thread_id"] for row in rows[:7]} == {"thread"}
@@ -88,10 +88,10 @@ TAMPERINGS: dict[str, tuple[list[str], str]] = {
         ["DELETE FROM audit WHERE seq = 3", "UPDATE audit SET seq = 3 WHERE seq = 4"],
         "row 3 is not what was written",
     ),
-    "insert": ([f"{ROW} (6, '2026', 'executed', 'x', '{{}}', 'y')"], "row 6 is not what was written"),
+    "insert": ([f"{ROW} (13, '2026', 'executed', 'x', '{{}}', 'y')"], "row 13 is not what was written"),
     "insert below": ([f"{ROW} (0, '2026', 'executed', 'x', '{{}}', 'y')"], "row 0 was put in before the first"),
     "insert far below": ([f"{ROW} (-7, '2026', 'executed', 'x', '{{}}', 'y')"], "row -7 was put in before the first"),
-    "insert above a gap": ([f"{ROW} (9, '2026', 'executed', 'x', '{{}}', 'y')"], "row 6 is missing"),
+    "insert above a gap": ([f"{ROW} (19, '2026', 'executed', 'x', '{{}}', 'y')"], "row 13 is missing"),
     "reorder": (
         [
             "UPDATE audit SET seq = 100 WHERE seq = 3",
@@ -100,14 +100,14 @@ TAMPERINGS: dict[str, tuple[list[str], str]] = {
         ],
         "row 3 is not what was written",
     ),
-    "cut tail": (["DELETE FROM audit WHERE seq = 5"], "the log ends at row 4, its head says 5"),
-    "head moved": (["UPDATE audit_head SET seq = 4"], "the log ends at row 5, its head says 4"),
-    "everything": (["DELETE FROM audit"], "the log ends at row 0, its head says 5"),
+    "cut tail": (["DELETE FROM audit WHERE seq = 12"], "the log ends at row 11, its head says 12"),
+    "head moved": (["UPDATE audit_head SET seq = 11"], "the log ends at row 12, its head says 11"),
+    "everything": (["DELETE FROM audit"], "the log ends at row 0, its head says 12"),
 }
 
 
 async def test_tampering_is_found_and_named(world: World) -> None:
-    await _five_rows(world)
+    await _twelve_rows(world)
     disarm(world.database)
 
     for tampering, (statements, reason) in TAMPERINGS.items():
@@ -119,35 +119,43 @@ async def test_tampering_is_found_and_named(world: World) -> None:
 
 
 async def test_a_tail_cut_together_with_its_head_shows_against_a_head_noted_before(world: World) -> None:
-    await _five_rows(world)
+    await _twelve_rows(world)
     noted = world.read(audit.read_head)
     disarm(world.database)
-    last = world.audit()[3]
-    world.execute("DELETE FROM audit WHERE seq = 5")
-    world.execute(f"UPDATE audit_head SET seq = 4, mac = '{last['mac']}', at = '{last['at']}'")
+    *_, before, rejected, _, _ = world.whole_log()
+    cut, last = before["seq"], before
+    world.execute(f"DELETE FROM audit WHERE seq > {cut}")
+    world.execute(f"UPDATE audit_head SET seq = {cut}, mac = '{last['mac']}', at = '{last['at']}'")
 
-    alone = f"the log tells of 1 (nothing of request {world.request('call-1').request_id})"
+    assert rejected["event"] == "rejected"
+    request = world.request("call-1")
+    alone = f"the log tells of 1 (nothing of request {request.request_id})"
     assert _verify(world).reason == f"the journal holds 2 decisions, {alone}; the journal holds 2 receipts, {alone}"
+    # Everything that the tail told of has to go with it, to the last version of each row.
     for table in ("decisions", "receipts"):
-        world.execute(f"DELETE FROM {table} WHERE request_id = '{world.request('call-1').request_id}'")
+        world.execute(f"DELETE FROM {table} WHERE request_id = '{request.request_id}'")
+    world.execute("UPDATE requests SET state = 'asked', finished_at = NULL, version = version - 1"
+                  f" WHERE request_id = '{request.request_id}'")  # fmt: skip
+    world.execute("DELETE FROM plans WHERE position = 1")
+    world.execute("UPDATE turns SET state = 'open', closed_at = NULL, version = version - 1")
     assert _verify(world).is_whole
     verification = _verify(world, noted)
-    assert verification.reason == "the log ends at row 4; row 5 was noted before"
+    assert verification.reason == f"the log ends at row {cut}; row {cut + 3} was noted before"
     world.model.will_say(calls(PAY))
     await world.say("pay", thread="later")
     verification = _verify(world, noted)
-    assert verification.reason == "row 5 differs from the head noted before"
+    assert verification.reason == f"row {noted.seq} differs from the head noted before"
 
 
 BENT: dict[str, tuple[str, str]] = {
     "outcome": ("UPDATE receipts SET outcome = 'failed' WHERE outcome = 'executed'",
-                "row 5 says executed of request {executed}, its receipt says failed"),
+                "receipts.outcome of {executed} is not what was written (row 9)"),
     "sentence": ("UPDATE receipts SET sentence = 'Transferred $9.' WHERE outcome = 'executed'",
-                 "row 5 says executed of request {executed}, its receipt has another sentence"),
+                 "receipts.sentence of {executed} is not what was written (row 9)"),
     "time": ("UPDATE receipts SET finished_at = '2026-01-01T00:00:00.000000Z' WHERE outcome = 'rejected'",
-             "row 3 says rejected of request {rejected} at "),
+             "receipts.finished_at of {rejected} is not what was written (row 8)"),
     "receipt gone": ("DELETE FROM receipts WHERE outcome = 'executed'",
-                     "row 5 says executed of request {executed}, which has no receipt"),
+                     "receipts {executed} is not there (row 9)"),
     "receipt made up": ("INSERT INTO receipts (request_id, outcome, revision, sentence, finished_at)"
                         " SELECT request_id, 'executed', 1, 'Done.', opened_at FROM requests WHERE state = 'asked'",
                         "the journal holds 3 receipts, the log tells of 2 (nothing of request {asked})"),
@@ -156,7 +164,7 @@ BENT: dict[str, tuple[str, str]] = {
                          " 'approve', 'ana', 'person', '[]', TRUE, opened_at FROM requests WHERE state = 'asked'",
                          "the log tells of 2 (nothing of request {asked})"),
     "request gone": ("DELETE FROM requests WHERE state = 'asked'",
-                     "the journal holds 2 requests, the log tells of 3 (row 6 of request {asked}, which has none)"),
+                     "requests {asked} is not there (row 14)"),
     "counter": ("UPDATE audit_head SET requests = 2", "the head counts 2 requests, the log 3"),
     "freeze lifted": ("UPDATE audit_head SET frozen = FALSE, frozen_by = NULL",
                       "the freeze switch is off, the log says on, by ops"),
@@ -182,9 +190,11 @@ async def test_a_journal_bent_past_the_gate_is_found_though_every_row_is_whole(w
 
     free = [f"DELETE FROM {table} WHERE request_id = '{ids['asked']}'" for table in ("questions", "request_subjects")]
     for bent, (statement, reason) in BENT.items():
-        verification = _after(world, [*free, statement])
+        verification = _after(
+            world, [*(free if "FROM requests" in statement and "DELETE" in statement else []), statement]
+        )
         assert reason.format(**ids) in str(verification.reason), bent
-        assert (verification.rows, verification.broken_at) == (len(world.audit()), None), bent
+        assert (verification.rows, verification.broken_at) == (len(world.whole_log()), None), bent
 
 
 async def test_a_freeze_flipped_on_past_the_gate_is_found(world: World) -> None:
@@ -200,7 +210,7 @@ async def test_a_receipt_that_is_not_even_text_is_found(world: World, column: st
     """SQLite takes any bytes for text; they looked like a database that does not answer."""
     if not world.database.is_sqlite:
         pytest.skip("PostgreSQL refuses them")
-    await _five_rows(world)
+    await _twelve_rows(world)
     disarm(world.database)
     world.execute("PRAGMA ignore_check_constraints = ON")
     world.execute(f"UPDATE receipts SET {column} = CAST(x'ff' AS TEXT)")
@@ -209,7 +219,7 @@ async def test_a_receipt_that_is_not_even_text_is_found(world: World, column: st
 
 
 async def test_another_key_verifies_nothing(world: World) -> None:
-    await _five_rows(world)
+    await _twelve_rows(world)
 
     verification = world.read(lambda c: audit.verify(c, b"another key"))
 
@@ -217,7 +227,7 @@ async def test_another_key_verifies_nothing(world: World) -> None:
 
 
 async def test_triggers_keep_ordinary_writers_out(world: World) -> None:
-    await _five_rows(world)
+    await _twelve_rows(world)
 
     for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit", "DELETE FROM receipts"):
         with pytest.raises(sa.exc.DBAPIError):
@@ -297,13 +307,13 @@ async def test_forbidden_answers_are_counted_by_person(world: World) -> None:
     assert world.audit()[-1]["details"] == {"cause": "role"}
 
 
-async def _five_rows(world: World) -> None:
+async def _twelve_rows(world: World) -> None:
     world.model.will_say(calls(PAY, PAY), AIMessage("Done."))
     await world.say("pay")
     await world.answer(False)
     await world.answer("hm", by=ANA)
     await world.answer(False)
-    assert len(world.audit()) == 5
+    assert len(world.whole_log()) == 12
 
 
 def _verify(world: World, noted: audit.Head | None = None) -> Verification:

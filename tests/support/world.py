@@ -99,6 +99,10 @@ class Clock:
         self._ahead += timedelta(**by)
 
 
+#: Events that frame what happens to requests.
+FRAME = {"turn_opened", "model_said", "question_put", "turn_ended"}
+
+
 @dataclass
 class World:
     """A bank, a gate, a graph. People ask and answer in threads."""
@@ -211,10 +215,20 @@ class World:
         """Check that the ledger balances."""
         return bool(self.read(check_ledger) == [])
 
-    def audit(self) -> list[dict[str, Any]]:
+    def whole_log(self) -> list[dict[str, Any]]:
         """Audit rows in order, details read."""
         rows = self.read(lambda c: list(audit.rows(c)))
         return [{**row, "details": json.loads(row["details"])} for row in rows]
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Audit rows of what was asked, answered, done and tried; details without the digests of rows.
+
+        Without what frames it: a turn that opened and ended, the model that spoke, the question that was put.
+        """
+        rows = [row for row in self.whole_log() if row["event"] not in FRAME]
+        for row in rows:
+            row["details"].pop("rows", None)
+        return rows
 
     def model_message_id(self) -> str:
         """Id of the newest message of the model that the journal holds."""
@@ -239,8 +253,8 @@ class World:
         return [request.state for request in self.requests()]
 
     def events(self) -> list[str]:
-        """Audit events in order."""
-        return [row["event"] for row in self.read(lambda c: list(audit.rows(c)))]
+        """Events of `audit()` in order."""
+        return [row["event"] for row in self.audit()]
 
     def audit_is_whole(self) -> bool:
         """Verify the audit log."""

@@ -1,5 +1,6 @@
 """The three actions of the bank. The gate runs them, and nothing else does: see `clearance/gate.py`."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from agent.bank.ledger import (
     sent_by_account,
     sent_by_day,
     sent_by_requester,
+    traces_of,
 )
 from agent.bank.money import Amount, Minor, usd
 from agent.bank.wording import has_control_characters, named, quoted
@@ -132,6 +134,10 @@ class TransferFunds(Action[TransferFacts]):
         )
         return f"Transferred {usd(self.amount)} from {self.from_account} to {self.to_account} ({transfer_id})."
 
+    @classmethod
+    def traces(cls, connection: Connection, request_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        return traces_of(connection, request_ids)
+
     def sentence(self, facts: TransferFacts) -> str:
         payer = f"{self.from_account} ({facts.from_owner}, {facts.from_customer})"
         return f"Transfer {usd(self.amount)} from {payer} to {self.to_account} ({facts.to_owner}, {facts.to_customer})"
@@ -239,6 +245,10 @@ class ReverseTransfer(Action[ReversalFacts]):
         amount = usd(original.amount_minor)
         back = f"{amount} went back from {payer.account_id} to {receiver.account_id}"
         return f"Reversed {original.transfer_id}: {back} ({reversal_id})."
+
+    @classmethod
+    def traces(cls, connection: Connection, request_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        return traces_of(connection, request_ids)
 
     def sentence(self, facts: ReversalFacts) -> str:
         payer = f"{facts.from_account} ({facts.from_owner}, {facts.from_customer})"

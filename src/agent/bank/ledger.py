@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -11,6 +12,7 @@ from agent.bank.customers import Customer
 from agent.bank.money import usd
 from agent.db.bank_tables import HOUSE as HOUSE
 from agent.db.bank_tables import accounts, customers, entries, transfers
+from agent.db.types import to_text
 
 #: Sentences of each kind that `check_ledger` gives at most.
 _COMPLAINTS = 20
@@ -123,6 +125,32 @@ def find_transfer(connection: Connection, transfer_id: str) -> Transfer | None:
 def find_reversal(connection: Connection, transfer_id: str) -> Transfer | None:
     """Give the transfer that reversed this one, or None."""
     return _transfer(connection, transfers.c.reverses == transfer_id)
+
+
+def traces_of(connection: Connection, request_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Read the transfers that requests made, with their entries, by request; without what erasure takes."""
+    made = sa.select(transfers).where(transfers.c.request_id.in_(request_ids)).order_by(transfers.c.number)
+    traces = {
+        row.transfer_id: {
+            "transfer_id": row.transfer_id,
+            "from_account": row.from_account,
+            "to_account": row.to_account,
+            "amount_minor": row.amount_minor,
+            "made_at": to_text(row.made_at),
+            "requested_by": row.requested_by,
+            "reverses": row.reverses,
+            "entries": [],
+            "of": row.request_id,
+        }
+        for row in connection.execute(made)
+    }
+    booked = sa.select(entries).where(entries.c.transfer_id.in_(list(traces)))
+    for row in connection.execute(booked.order_by(entries.c.account_id)):
+        traces[row.transfer_id]["entries"].append([row.account_id, row.amount_minor])
+    found: dict[str, list[dict[str, Any]]] = {}
+    for trace in traces.values():
+        found.setdefault(trace.pop("of"), []).append(trace)
+    return found
 
 
 def has_paid(connection: Connection, from_account: str, to_account: str) -> bool:

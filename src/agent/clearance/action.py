@@ -150,6 +150,15 @@ class Action(BaseModel, Generic[FactsT]):
         Runs after clearance only, in a savepoint of the executing transaction, once with success; does no network.
         """
 
+    @classmethod
+    def traces(cls, connection: Connection, request_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]] | None:
+        """Read back what `perform` left in our database, by request; None: the audit log binds none of it.
+
+        JSON that stays as it is for good, also when somebody is erased: ids, amounts, times. It is digested when the
+        action is carried out, and compared by `audit verify`.
+        """
+        return None
+
     def sentence(self, facts: FactsT) -> str:
         """Say in one line what will happen, verb first: the heading a reviewer reads."""
         arguments = ", ".join(f"{name} {value}" for name, value in self.model_dump(mode="json").items())

@@ -6,14 +6,14 @@ from typing import Any, assert_never
 from agent.clearance import journal
 from agent.clearance.action import ActionError, read_action
 from agent.clearance.answers import Answer, Approve, Edit, Reject, Unclear
-from agent.clearance.audit import Log
+from agent.clearance.audit import Log, ahead_in_words
 from agent.clearance.canonical import key
 from agent.clearance.journal import Decision, Request
 from agent.clearance.judging import Judge, Judged, requester_of
 from agent.clearance.losses import reconsider
 from agent.clearance.principal import STUDIO_ID, Principal
 from agent.clearance.rendering import unshown
-from agent.clearance.transitions import finish, note, salted
+from agent.clearance.transitions import asked, finish, note, salted
 
 #: The cause of a refusal whose request is not asked any more.
 CLOSED = "closed"
@@ -152,8 +152,8 @@ def _approve(
     is_own = principal.id in _makers(request, made)
     if is_own and not principal.may_approve_own:
         return Refusal("own", f"{principal.id} asked for this or edited it; somebody else has to approve it.")
-    if log.frozen:
-        return _frozen(log)
+    if log.frozen or log.ahead:
+        return _stopped(log)
     given = [other for other in made if other.counts]
     if any(other.decided_by == principal.id for other in given):
         return Refusal(
@@ -182,8 +182,8 @@ def check_edit(log: Log, judge: Judge, request: Request, answer: Edit, principal
     """Tell what an edit would come to, or why it cannot be made. Writes nothing."""
     if principal.id == request.requested_by and not principal.may_approve_own:
         return Refusal("own", f"{principal.id} asked for this; somebody else has to decide.")
-    if log.frozen:
-        return _frozen(log)
+    if log.frozen or log.ahead:
+        return _stopped(log)
     if answer.action not in (None, request.action):
         return Refusal("other action", f"an edit cannot make {request.action} into {str(answer.action)[:40]!r}.")
     turn = journal.turn(log.connection, request.turn_id)
@@ -244,8 +244,10 @@ def _edit(
         log.connection, replace(decision, edited=judged.arguments, counts=counts, digest=judged.digest,
                               revision=request.revision + 1)
     )  # fmt: skip
+    after = {"digest": judged.digest, "revision": request.revision + 1, **checked.demand}
     _noted(log, "edited", request, decision, principal.id in _makers(request, made),
-           edited=salted(request, judged.arguments), narrows=checked.narrows, counts=counts)  # fmt: skip
+           edited=salted(request, judged.arguments), narrows=checked.narrows, counts=counts,
+           becomes=asked(replace(request, **after)))  # fmt: skip
     return None
 
 
@@ -270,7 +272,9 @@ def _cleared_if_enough(log: Log, request: Request, given: int) -> None:
         journal.change_request(log.connection, request.request_id, notice=None)
 
 
-def _frozen(log: Log) -> Refusal:
+def _stopped(log: Log) -> Refusal:
+    if log.ahead:
+        return Refusal("clock", f"{ahead_in_words(log.ahead)}; rejecting is possible.")
     return Refusal("frozen", f"all effects are frozen by {log.frozen_by} ({log.frozen_reason}); rejecting is possible.")
 
 

@@ -4,34 +4,56 @@ Rows hold ids, salted digests and words of ours; nothing personal, since nothing
 The key is not in the database: whoever can write the database can still not write a row that verifies.
 """
 
-import hmac
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from json.encoder import encode_basestring_ascii as _text
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from agent.clearance import binding
+from agent.clearance.action import Actions
 from agent.clearance.canonical import canonical
 from agent.clearance.counterparts import Counterparts
+from agent.clearance.errors import AuditKeyError
+from agent.clearance.rendering import span
+from agent.clearance.signing import Chain, Keys, checker, fingerprint, seal, signer
 from agent.db.streaming import UnreadableRow, stream
 from agent.db.tables import audit, audit_head
 from agent.db.types import from_text, to_text
 
 _CHUNK = 5_000
+#: A log that is further ahead of the clock than this: one of them jumped. Less is two machines that differ.
+TOLERANCE = timedelta(minutes=2)
+
+
+@dataclass
+class _Event:
+    event: str
+    actor: str
+    thread_id: str | None
+    turn_id: str | None
+    request_id: str | None
+    details: dict[str, Any]
+    #: Mentions of rows, by table and id.
+    rows: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
 class Log:
-    """The locked head of the audit log: the right to write in this transaction, and its clock."""
+    """The locked head of the audit log: the right to write in this transaction, and its clock.
+
+    Events are kept until the transaction ends, and written together then with the digests of the rows it wrote.
+    """
 
     connection: Connection
-    #: Aware UTC, read after the lock; never earlier than any row before.
+    #: Aware UTC, read after the lock; never earlier than any row before. What is written is stamped with it.
     now: datetime
+    #: What the clock says. Deadlines and leases are judged by `judged_at`.
+    clock: datetime
     #: Whether the freeze switch is on, by whom and why.
     frozen: bool
     frozen_by: str | None
@@ -41,6 +63,20 @@ class Log:
     _key: bytes
     _seq: int
     _mac: str
+    #: Row from which on the log binds the journal; None when no row said so yet.
+    _bound_from: int | None
+    _written: binding.Written
+    _events: list[_Event] = field(default_factory=list)
+
+    @property
+    def ahead(self) -> timedelta | None:
+        """Tell how far the log is ahead of the clock; None while that is within what machines differ."""
+        return self.now - self.clock if self.now - self.clock > TOLERANCE else None
+
+    @property
+    def judged_at(self) -> datetime:
+        """The moment that deadlines are judged by: a clock that jumped makes nothing last longer."""
+        return self.clock if self.ahead else self.now
 
     def append(
         self,
@@ -53,34 +89,114 @@ class Log:
         **details: Any,
     ) -> None:
         """Append one row. `details` must hold nothing personal: it can never be erased."""
+        self._events.append(_Event(event, actor, thread_id, turn_id, request_id, details))
+
+    def sealed(self, text: str) -> str:
+        """Digest under the log's key what has no salt of its own, such as the reason of a freeze."""
+        return seal(self._key, text)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what the block wrote and noted when it raises."""
+        events, written = len(self._events), self._written.copy()
+        with self.connection.begin_nested():
+            try:
+                yield
+            except BaseException:
+                del self._events[events:]
+                self._written.become(written)
+                raise
+
+    def settle_clock(self, actor: str) -> None:
+        """Say on the record that the clock is right and the log is ahead; from here on time is the clock's."""
+        ahead = self.now - self.clock
+        self.now = self.clock
+        self.append("clock_settled", actor, ahead_s=int(ahead.total_seconds()))
+
+    def rotate_key(self, actor: str, new: bytes, **details: Any) -> None:
+        """Change the key on the record: a row under the old one names the new, and what follows is under that."""
+        self.append("key_rotated", actor, key=fingerprint(self._key), new_key=fingerprint(new), **details,
+                    proof=seal(new, f"{self._seq}:{self._mac}"))  # fmt: skip
+        self.flush()
+        self._key = new
+
+    def flush(self) -> None:
+        """Write the events, and with them what the rows are now that this transaction wrote."""
+        self._bind()
+        if self._bound_from is None:
+            self._begin_binding()
+        rows = [self._signed(event) for event in self._events]
+        self._events.clear()
+        self._written.become(binding.Written())
+        if rows:
+            self.connection.execute(_INSERT, rows)
+
+    def _bind(self) -> None:
+        """Put each row that was written into the last event about its request, or else its turn, or into its own."""
+        of_request = {event.request_id: event for event in self._events if event.request_id}
+        of_turn = {event.turn_id: event for event in self._events if event.turn_id}
+        for table, row, mention in self._written.mentions():
+            event = of_request.get(row.request_id or "") or of_turn.get(row.turn_id or "")
+            if event is None:
+                event = _Event("recorded", "system", row.thread_id, row.turn_id, row.request_id, {})
+                self._events.append(event)
+                of_turn[row.turn_id or ""] = event
+            event.rows.setdefault(table, {})[row.id] = mention
+
+    def _begin_binding(self) -> None:
+        """Say from which row on the journal is bound, and how many rows of it are not."""
+        self._bound_from = self._seq + 1
+        unbound = {
+            bound.name: self.connection.scalar(
+                sa.select(sa.func.count()).select_from(bound.table).where(bound.table.c.version.is_(None))
+            )
+            for bound in binding.BOUND.values()
+        }
+        self._events.insert(0, _Event("binding_began", "system", None, None, None, {"unbound": unbound}))
+
+    def _signed(self, event: _Event) -> dict[str, Any]:
         self._seq += 1
+        details = {**event.details, "rows": event.rows} if event.rows else event.details
         row = {  # in the order of the table's columns: that is what is signed
             "seq": self._seq,
             "at": to_text(self.now),
-            "event": event,
-            "actor": actor,
-            "thread_id": thread_id,
-            "turn_id": turn_id,
-            "request_id": request_id,
+            "event": event.event,
+            "actor": event.actor,
+            "thread_id": event.thread_id,
+            "turn_id": event.turn_id,
+            "request_id": event.request_id,
             "details": canonical(details).decode(),
         }
-        self._mac = _signer(self._key)(tuple(row.values()), self._mac)
-        self.connection.execute(_INSERT, {**row, "mac": self._mac})
+        self._mac = signer(self._key)(tuple(row.values()), self._mac)
+        return {**row, "mac": self._mac}
 
 
 _INSERT = sa.insert(audit)
 _HEAD = sa.select(audit_head).with_for_update()
+_MOVE_HEAD = sa.update(audit_head).values(
+    {name: sa.bindparam(f"new_{name}") for name in ("seq", "mac", "at", "requests", "key_id", "bound_from")}
+)
 
 
 @contextmanager
 def locked(connection: Connection, key: bytes, clock: Callable[[], datetime]) -> Iterator[Log]:
-    """Lock the head for the rest of the transaction; every gate write begins here, so they happen one after another."""
+    """Lock the head for the rest of the transaction; every gate write begins here, so they happen one after another.
+
+    Raises:
+        AuditKeyError: the log is under another key; a row under this one would break it.
+    """
     row = connection.execute(_HEAD).one()
-    before = from_text(row.at)
+    key_id = fingerprint(key)
+    if row.key_id is None:
+        check_key(connection, key)
+    elif row.key_id != key_id:
+        raise AuditKeyError(row.key_id, key_id)
+    before, read = from_text(row.at), clock()
     log = Log(
         connection=connection,
         # Strictly later, so that the order of rows is the order of times.
-        now=max(clock(), before + timedelta(microseconds=1)),
+        now=max(read, before + timedelta(microseconds=1)),
+        clock=read,
         frozen=row.frozen,
         frozen_by=row.frozen_by,
         frozen_reason=row.frozen_reason,
@@ -88,12 +204,57 @@ def locked(connection: Connection, key: bytes, clock: Callable[[], datetime]) ->
         _key=key,
         _seq=row.seq,
         _mac=row.mac,
+        _bound_from=row.bound_from,
+        _written=binding.begin(connection),
     )
-    yield log
+    try:
+        yield log
+        if log._events or log._written.rows:
+            log.flush()
+    finally:
+        binding.end(connection)
     if log._seq != row.seq or log.requests != row.requests:
         connection.execute(
-            sa.update(audit_head).values(seq=log._seq, mac=log._mac, at=to_text(log.now), requests=log.requests)
+            _MOVE_HEAD,
+            {
+                "new_seq": log._seq,
+                "new_mac": log._mac,
+                "new_at": to_text(log.now),
+                "new_requests": log.requests,
+                "new_key_id": fingerprint(log._key),
+                "new_bound_from": log._bound_from,
+            },
         )
+
+
+def check_key(connection: Connection, key: bytes) -> None:
+    """Check that the log's last row is under this key; a log without rows takes any.
+
+    Raises:
+        AuditKeyError: it is not.
+    """
+    last = connection.execute(_LAST).all()
+    before = last[1].mac if len(last) > 1 else ""
+    if last and not checker(key)(tuple(last[0]), before):
+        named = connection.scalar(sa.select(audit_head.c.key_id))
+        raise AuditKeyError(named if named != fingerprint(key) else None, fingerprint(key))
+
+
+_LAST = sa.select(audit).order_by(audit.c.seq.desc()).limit(2)
+
+
+def ahead_in_words(ahead: timedelta) -> str:
+    """Say that the log is ahead of the clock, and what to do."""
+    return (
+        f"all effects are stopped, because the audit log is {span(ahead)} ahead of this machine's clock: one of them"
+        " jumped. Set the clock right, then `clearance audit settle-clock`"
+    )
+
+
+def read_ahead(connection: Connection, now: datetime) -> timedelta | None:
+    """Tell how far the log is ahead of the clock, which stops effects; None while it is not."""
+    ahead = from_text(connection.execute(sa.select(audit_head.c.at)).scalar_one()) - now
+    return ahead if ahead > TOLERANCE else None
 
 
 @dataclass(frozen=True)
@@ -102,23 +263,6 @@ class Head:
 
     seq: int
     mac: str
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Whether the log is whole, and the journal beside it says the same."""
-
-    #: Good rows before the first bad one.
-    rows: int
-    head: Head
-    #: Number of the first bad row; None when all rows are good, also if `reason` names something beside them.
-    broken_at: int | None = None
-    reason: str | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Tell whether nothing was changed, removed, inserted or reordered."""
-        return self.reason is None
 
 
 def read_head(connection: Connection) -> Head:
@@ -168,71 +312,80 @@ def some_rows(
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def verify(connection: Connection, key: bytes, noted: Head | None = None) -> Verification:
+@dataclass(frozen=True)
+class Verification:
+    """Whether the log is whole, and the journal beside it says the same."""
+
+    #: Good rows before the first bad one.
+    rows: int
+    head: Head
+    #: Number of the first bad row; None when all rows are good.
+    broken_at: int | None
+    #: What is wrong, naming the row; None when nothing is.
+    reason: str | None
+    #: Row from which on the log binds the rows of the journal; None when it is empty.
+    bound_from: int | None = None
+    #: How far the log is ahead of the clock, which stops effects; None while it is not.
+    ahead: timedelta | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether nothing was changed, removed, inserted or reordered."""
+        return self.reason is None
+
+
+def verify(
+    connection: Connection,
+    key: bytes | Keys,
+    noted: Head | None = None,
+    *,
+    actions: Actions | None = None,
+    now: datetime | None = None,
+) -> Verification:
     """Check every row, the head, `noted` (a head that was written down before), and the journal against the log.
 
-    Reads each row once, in constant memory.
+    Reads each row once, in constant memory. With `actions` what they left behind is compared, too.
     """
-    seq, mac = 0, ""
-    head, is_signed, journal = read_head(connection), _checker(key), Counterparts(connection)
+    head, journal = read_head(connection), Counterparts(connection, actions)
+    seq, broken_at, reason = _check_rows(connection, key if isinstance(key, Keys) else Keys(key), head, noted, journal)
+    if broken_at is None and reason is None:
+        reason = journal.disagreement()
+    ahead = read_ahead(connection, now or datetime.now(UTC))
+    return Verification(seq, head, broken_at, reason, journal.bound_from, ahead)
+
+
+def _check_rows(
+    connection: Connection, keys: Keys, head: Head, noted: Head | None, journal: Counterparts
+) -> tuple[int, int | None, str | None]:
+    """Check the chain and let the journal hear it: the last good row, the first bad one, what is wrong."""
+    seq, mac, chain = 0, "", Chain(keys)
     try:
         for row in stream(connection, _ROWS):
             number = row[0]
             if number != seq + 1:
                 if number <= seq:
-                    return Verification(seq, head, number, f"row {number} was put in before the first")
-                return Verification(seq, head, seq + 1, f"row {seq + 1} is missing")
-            if not is_signed(row, mac):
-                reason = f"row {number} is not what was written (event {row[2]!r})"
-                return Verification(seq, head, number, reason)
+                    return seq, number, f"row {number} was put in before the first"
+                return seq, seq + 1, f"row {seq + 1} is missing"
+            wrong = chain.check(row, mac)
+            if wrong:
+                return seq, number, wrong
             seq, mac = number, row[8]
             if noted and noted.seq == seq and noted.mac != mac:
-                return Verification(seq, head, seq, f"row {seq} differs from the head noted before")
-            journal.hear(row)
+                return seq, seq, f"row {seq} differs from the head noted before"
+            journal.hear(row, chain.key)
     except UnreadableRow:
-        return Verification(seq, head, seq + 1, f"row {seq + 1} is not what was written (not even text)")
+        return seq, seq + 1, f"row {seq + 1} is not what was written (not even text)"
     if seq < head.seq:
-        return Verification(seq, head, seq + 1, f"the log ends at row {seq}, its head says {head.seq}")
+        return seq, seq + 1, f"the log ends at row {seq}, its head says {head.seq}"
     if noted and noted.seq > seq:
-        return Verification(seq, head, seq + 1, f"the log ends at row {seq}; row {noted.seq} was noted before")
+        return seq, seq + 1, f"the log ends at row {seq}; row {noted.seq} was noted before"
     if seq > head.seq:
-        return Verification(seq, head, None, f"the log ends at row {seq}, its head says {head.seq}")
+        return seq, None, f"the log ends at row {seq}, its head says {head.seq}"
     if mac != head.mac:
-        return Verification(seq, head, None, f"the head is not that of row {seq}")
-    return Verification(seq, head, None, journal.disagreement())
+        return seq, None, f"the head is not that of row {seq}"
+    if seq and chain.key != keys.now:
+        return seq, None, f"the log ends under the key {fingerprint(chain.key)}, not under {fingerprint(keys.now)}"
+    return seq, None, None
 
 
 _ROWS = sa.select(audit).order_by(audit.c.seq)
-
-
-def _signer(key: bytes) -> Callable[[tuple[Any, ...], str], str]:
-    """Make the function that signs a row, given its columns in the table's order and the mac of the row before."""
-    keyed = hmac.new(key, digestmod="sha256")
-
-    def sign(row: tuple[Any, ...], before: str) -> str:
-        # The bytes of json.dumps([*columns, before], separators=(",", ":")), in less than half of its time.
-        seq, at, event, actor, thread_id, turn_id, request_id, details = row
-        mac = keyed.copy()
-        mac.update(
-            f"[{seq},{_text(at)},{_text(event)},{_text(actor)},"
-            f"{'null' if thread_id is None else _text(thread_id)},"
-            f"{'null' if turn_id is None else _text(turn_id)},"
-            f"{'null' if request_id is None else _text(request_id)},"
-            f"{_text(details)},{_text(before)}]".encode()
-        )
-        return mac.hexdigest()
-
-    return sign
-
-
-def _checker(key: bytes) -> Callable[[tuple[Any, ...], str], bool]:
-    """Make the function that tells whether a row as the table has it, mac included, was signed after the mac before."""
-    sign = _signer(key)
-
-    def is_signed(row: tuple[Any, ...], before: str) -> bool:
-        try:
-            return bool(sign(row[:-1], before) == row[-1])
-        except TypeError:  # neither text nor null, such as bytes, which SQLite takes for text: nobody signed that
-            return False
-
-    return is_signed

@@ -1,14 +1,19 @@
 """What the journal's tables must hold, given what the audit log tells: the tables are not signed."""
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from agent.clearance.action import Actions
+from agent.clearance.binding import BOUND
+from agent.clearance.bound_rows import REFUSALS, BoundRows, RefusedRows, Traces
 from agent.clearance.canonical import canonical
+from agent.clearance.signing import seal
 from agent.db.streaming import UnreadableRow, stream
 from agent.db.tables import OUTCOMES, audit, audit_head, decisions, receipts, requests
 from agent.db.types import to_text
@@ -22,6 +27,8 @@ _COUNTED: dict[str, tuple[sa.Table, ...]] = {
     "rejected": (decisions, receipts),
 }
 _OUTCOMES = frozenset(OUTCOMES)
+#: Events whose details are read though they tell of no row.
+_READ = {"binding_began", "frozen", "executed"}
 #: Outcomes that are compared at a time.
 _CHUNK = 2_000
 
@@ -29,30 +36,66 @@ _CHUNK = 2_000
 class Counterparts:
     """Hears the log's rows in order and compares what they tell with the journal, a chunk of them at a time."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, actions: Actions | None = None) -> None:
         self._connection = connection
+        self._actions = actions
         self._heard: dict[str, int] = {}
         self._chunk: list[tuple[Any, ...]] = []
         self._first: str | None = None
         self._frozen: tuple[str, str] | None = None
+        self._reason: Callable[[str], bool] | None = None
         self._at: str | None = None
+        self._bound = {name: BoundRows(connection, bound) for name, bound in BOUND.items()}
+        self._refused = RefusedRows(connection)
+        self._traces = Traces(connection, actions) if actions is not None else None
+        #: Row from which on rows of the journal are bound; None when the log has none.
+        self.bound_from: int | None = None
 
-    def hear(self, row: tuple[Any, ...]) -> None:
-        """Take the next row of the log, as its table has it; it has to be verified."""
-        _, self._at, event, actor, *_ = row
+    def hear(self, row: tuple[Any, ...], key: bytes) -> None:
+        """Take the next row of the log, as its table has it; it has to be verified, under this key."""
+        seq, self._at, event, actor, _, _, request_id, details, _ = row
         self._heard[event] = self._heard.get(event, 0) + 1
-        if event in _OUTCOMES and row[6] is not None:
-            self._chunk.append(row)
-            if len(self._chunk) >= _CHUNK:
-                self._compare()
+        if self.bound_from is None:
+            self.bound_from = seq
+        told = json.loads(details) if '"rows":' in details or event in _READ else {}
+        rows = told.get("rows", {})
+        for table, mentions in rows.items():
+            self._hear_rows(seq, table, mentions)
+        if event in _OUTCOMES and request_id is not None:
+            if "receipts" not in rows:
+                self._chunk.append(row)
+                if len(self._chunk) >= _CHUNK:
+                    self._compare()
+            if "traces" in told and self._traces:
+                self._note(self._traces.hear(seq, request_id, told["traces"]))
+        elif event == "binding_began":
+            self.bound_from = seq
+            for table, bound in self._bound.items():
+                bound.unbound = told["unbound"].get(table, 0)
         elif event == "frozen":
             self._frozen = actor, row[1]
+            sealed = told.get("reason")
+            self._reason = (lambda reason: seal(key, reason) == sealed) if sealed else None
         elif event == "unfrozen":
             self._frozen = None
+
+    def _hear_rows(self, seq: int, table: str, mentions: dict[str, str]) -> None:
+        for row_id, mention in mentions.items():
+            if table == REFUSALS:
+                self._note(self._refused.hear(seq, row_id, mention))
+            elif table in self._bound:
+                self._note(self._bound[table].hear(seq, row_id, mention))
+
+    def _note(self, found: str | None) -> None:
+        self._first = self._first or found
 
     def disagreement(self) -> str | None:
         """Say, after the last row, what the log and the journal disagree about; None when they agree."""
         self._compare()
+        for bound in self._bound.values():
+            self._note(bound.compare())
+        if self._traces:
+            self._note(self._traces.compare())
         try:
             found = [*self._head(), *([self._first] if self._first else self._untold())]
         except UnreadableRow as exc:
@@ -61,12 +104,14 @@ class Counterparts:
 
     def _head(self) -> Iterator[str]:
         (head,) = stream(self._connection, _HEAD)
-        at, opened, frozen, frozen_by, frozen_at = head
+        at, opened, frozen, frozen_by, frozen_at, reason = head
         told = self._frozen and self._frozen[0]
         if frozen_by != told or bool(frozen) != bool(told):
             yield f"the freeze switch is {_switch(frozen_by)}, the log says {_switch(told)}"
         elif self._frozen and _moment(frozen_at) != self._frozen[1]:
             yield f"the freeze switch is on since {frozen_at}, the log says since {self._frozen[1]}"
+        elif self._frozen and self._reason and not self._reason(str(reason)):
+            yield "the reason of the freeze (audit_head.frozen_reason) is not the one that was given"
         if self._at and at != self._at:
             yield f"the head's time is {at}, its row is of {self._at}"
         if opened != self._told(requests):
@@ -86,12 +131,20 @@ class Counterparts:
 
     def _untold(self) -> Iterator[str]:
         """Say what the journal holds and the log does not tell of."""
+        is_told = True
         for table, name in ((requests, "requests"), (decisions, "decisions"), (receipts, "receipts")):
             ((held,),) = stream(self._connection, sa.select(sa.func.count()).select_from(table))
             if held != self._told(table):
                 events = [event for event, tables in _COUNTED.items() if table in tables]
                 about = ", ".join(_alone(self._connection, table, events))
                 yield f"the journal holds {held} {name}, the log tells of {self._told(table)}{about and f' ({about})'}"
+                is_told = False
+        if not is_told:
+            return
+        untold = (rows.untold() for rows in self._bound.values())
+        found = next(filter(None, untold), None) or self._refused.untold()
+        if found:
+            yield found
 
 
 def _alone(connection: Connection, table: sa.Table, events: list[str]) -> Iterator[str]:
@@ -110,6 +163,7 @@ _HEAD = sa.select(
     audit_head.c.frozen,
     audit_head.c.frozen_by,
     sa.cast(audit_head.c.frozen_at, sa.Text),
+    audit_head.c.frozen_reason,
 )
 # Times as text: what somebody put there need not be a time.
 _RECEIPTS = (

@@ -29,7 +29,7 @@ _DUE = (
 
 def expire(log: Log, most: int = 50) -> list[str]:
     """Expire what is past its deadline in up to `most` plans, and give the turns these are of."""
-    due = log.connection.execute(_DUE, {"now": log.now, "most": most}).all()
+    due = log.connection.execute(_DUE, {"now": log.judged_at, "most": most}).all()
     for row in due:
         expire_due(log, journal.requests_of_plan(log.connection, row.plan_id))
     return [row.turn_id for row in due]

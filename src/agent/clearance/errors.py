@@ -3,6 +3,7 @@
 ClearanceError
 ├── PolicyError        policy.toml is missing, does not parse, or says something that cannot be
 ├── NotOursError       a pointer to a turn or call that the journal does not have for this thread
+├── AuditKeyError      the audit log is under another key than the one given
 └── ActionError        an action says, in a sentence for people, why it cannot be done
 """
 
@@ -26,3 +27,16 @@ class NotOursError(ClearanceError):
 
 class ActionError(ClearanceError):
     """Raised by an action: its text is one plain sentence for the model, the reviewer and the receipt."""
+
+
+class AuditKeyError(ClearanceError):
+    """The audit log is under another key: a row under this one would end in a log that verifies under neither."""
+
+    def __init__(self, expected: str | None, given: str) -> None:
+        self.expected = expected
+        self.given = given
+        under = f"is under the key {expected}" if expected else "was not signed with it"
+        super().__init__(
+            f"AUDIT_KEY: the audit log {under}; the key given is {given}. Give the key that signed its last row, or"
+            " change it with `clearance audit rotate-key`. Nothing was written."
+        )

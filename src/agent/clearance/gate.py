@@ -23,6 +23,7 @@ from agent.clearance.answers import Answer, NewMessage, Unclear, parse
 from agent.clearance.approval import Question
 from agent.clearance.arrival import Arrived, Arriving, arrive
 from agent.clearance.audit import Log
+from agent.clearance.bound_rows import traces_digest
 from agent.clearance.canonical import clean, key
 from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Plan, PutQuestion, Receipt, Request, Turn
@@ -32,11 +33,14 @@ from agent.clearance.policy import Verdict
 from agent.clearance.principal import Principal
 from agent.clearance.records import Records, Truth, plan_and_turn, read_truth
 from agent.clearance.refusals import note_attempt
+from agent.clearance.signing import Keys
 from agent.clearance.transitions import (
     SYSTEM_ACTOR,
     ask_again,
     expire_due,
     finish,
+    note,
+    note_erased,
     salted,
     withdraw_turn,
 )
@@ -81,7 +85,7 @@ class Gate:
         self,
         database: Database,
         judge: Judge,
-        audit_key: bytes,
+        audit_key: bytes | Keys,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
         finish_reasons: frozenset[str] = frozenset(),
@@ -89,7 +93,7 @@ class Gate:
         self.database = database
         self.judge = judge
         self.records = Records(database, judge, clock)
-        self._key = audit_key
+        self.keys = audit_key if isinstance(audit_key, Keys) else Keys(audit_key)
         self._clock = clock
         #: Further reasons by which an answer of the model is finished: see `finished`.
         self._finish_reasons = finish_reasons
@@ -137,7 +141,13 @@ class Gate:
         put = PutQuestion(
             request.thread_id, interrupt_id, request.request_id, request.revision, checkpoint_id, asked_ms
         )
-        await self.database.write(lambda connection: journal.put_question(connection, put))
+
+        def work(log: Log) -> None:
+            if not journal.has_question(log.connection, put.thread_id, put.interrupt_id):
+                journal.put_question(log.connection, put)
+                note(log, "question_put", request, SYSTEM_ACTOR, revision=put.revision, asked_ms=put.asked_ms)
+
+        await self.write(work)
 
     async def arrive(self, arriving: Arriving, principal: Principal) -> Arrived:
         """Take an answer before its run, see `arrival.arrive`."""
@@ -153,7 +163,7 @@ class Gate:
 
     def _locked(self, work: Callable[[Log], T]) -> Callable[[Connection], T]:
         def run(connection: Connection) -> T:
-            with audit.locked(connection, self._key, self._clock) as log:
+            with audit.locked(connection, self.keys.now, self._clock) as log:
                 return work(log)
 
         return run
@@ -284,7 +294,10 @@ class Gate:
 
     async def take_lease(self, name: str, holder: str, time: timedelta) -> bool:
         """Take or renew a lease for `time`; False while somebody else has it."""
-        return await self.write(lambda log: journal.take_lease(log.connection, name, holder, log.now, log.now + time))
+        # By the clock itself: one that jumped must not keep others out.
+        return await self.write(
+            lambda log: journal.take_lease(log.connection, name, holder, log.clock, log.clock + time)
+        )
 
     async def drop_lease(self, name: str, holder: str) -> None:
         """Give a lease back, if `holder` has it."""
@@ -383,6 +396,8 @@ class Gate:
             return None
         if reconsider(log, self.judge.policy, plan_id):
             return None
+        if log.ahead:
+            return self._fail(log, request, "refused", f"Refused: {audit.ahead_in_words(log.ahead)}.", cause="clock")
         if log.frozen:
             sentence = f"Refused: all effects are frozen since {log.frozen_by} stopped them ({log.frozen_reason})."
             return self._fail(log, request, "refused", sentence, cause="frozen")
@@ -432,36 +447,51 @@ class Gate:
         connection = log.connection
 
         def erase(subject: str) -> None:
-            journal.erase_subject(connection, subject, request.request_id, log.now)
+            note_erased(log, journal.erase_subject(connection, subject, request.request_id, log.now))
 
         effect = Effect(connection, log.now, request.requested_by, request.request_id, erase)
-        savepoint = connection.begin_nested()
         try:
-            with self.database.doing(f"{request.action} of request {request.request_id}"):
+            with log.savepoint(), self.database.doing(f"{request.action} of request {request.request_id}"):
                 sentence = judged.action.perform(effect)
-            savepoint.commit()
         except ActionError as exc:
-            savepoint.rollback()
             return self._fail(log, request, "failed", f"Not done: {exc}", cause="action")
         except Exception as exc:  # whatever an action raises is its failure, with a receipt
             if isinstance(exc, sa.exc.DBAPIError) and is_lost(exc):
                 raise  # the transaction is gone: nothing happened, and it is tried again as a whole
-            savepoint.rollback()
             error_id = secrets.token_hex(4)
             logger.exception("action %s failed, error id %s", request.action, error_id)
             sentence = f"Not done: {request.action} failed unexpectedly (error id {error_id})."
             return self._fail(log, request, "failed", sentence, cause="error", error_id=error_id)
-        return finish(log, request, "executed", sentence, actor="system",
-                      arguments=salted(request, judged.arguments), subjects=judged.subjects)  # fmt: skip
+        traces = type(judged.action).traces(connection, [request.request_id])
+        left = {} if traces is None else {"traces": traces_digest(traces.get(request.request_id, []))}
+        return finish(log, request, "executed", sentence, actor="system", arguments=salted(request, judged.arguments),
+                      subjects=judged.subjects, **left)  # fmt: skip
 
     def _fail(self, log: Log, request: Request, outcome: str, sentence: str, **details: Any) -> Receipt:
         receipt = finish(log, request, outcome, sentence, actor="system", **details)
         reconsider(log, self.judge.policy, request.plan_id)
         return receipt
 
+    def check_log(self) -> None:
+        """Check, at start, that the log is under this gate's key, and say when it is ahead of the clock. Blocks.
+
+        Raises:
+            AuditKeyError: it is under another.
+        """
+
+        def work(connection: Connection) -> timedelta | None:
+            audit.check_key(connection, self.keys.now)
+            return audit.read_ahead(connection, self._clock())
+
+        ahead = self.database.read_now(work)
+        if ahead:
+            logger.error("THE CLOCK JUMPED: %s", audit.ahead_in_words(ahead))
+
     async def verify(self) -> audit.Verification:
         """Check the whole audit log under this gate's key."""
-        return await self.database.read(lambda connection: audit.verify(connection, self._key))
+        return await self.database.read(
+            lambda c: audit.verify(c, self.keys, actions=self.judge.actions, now=self._clock())
+        )
 
     # Freeze
 
@@ -469,7 +499,7 @@ class Gate:
         """Stop every effect. The lock this holds is the one effects run under, so none is in flight when it commits."""
         if not log.frozen:
             journal.set_freeze(log.connection, by=by, reason=reason, at=log.now)
-            log.append("frozen", by, **details)
+            log.append("frozen", by, reason=log.sealed(reason), **details)
 
     def unfreeze(self, log: Log, *, by: str, **details: Any) -> None:
         """Let effects run again. Nothing runs by itself."""

@@ -1,7 +1,6 @@
 """What enters the journal: a person's turn, the model's messages, a request for every action of a plan."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +14,7 @@ from agent.clearance.judging import Judge, Judged, requester_of
 from agent.clearance.losses import after_no
 from agent.clearance.principal import Principal
 from agent.clearance.rendering import line
-from agent.clearance.transitions import answer_turn, finish, new_salt, note, salted, withdraw_turn
+from agent.clearance.transitions import SYSTEM_ACTOR, answer_turn, asked, finish, new_salt, note, salted, withdraw_turn
 from agent.clearance.unread import unparsed_call
 
 
@@ -59,6 +58,7 @@ def open_turn(
         closed_at=None,
     )
     journal.add_turn(log.connection, turn)
+    log.append("turn_opened", turn.requested_by, thread_id=thread_id, turn_id=turn_id, number=turn.number)
     return turn
 
 
@@ -107,6 +107,7 @@ def store_message(
         stored_at=log.now,
     )
     journal.add_plan(log.connection, plan)
+    log.append("model_said", SYSTEM_ACTOR, thread_id=plan.thread_id, turn_id=plan.turn_id, position=position)
     if not message.get("tool_calls"):
         answer_turn(log, turn, has_requests=bool(plans))
     return plan
@@ -122,21 +123,37 @@ def open_plan(log: Log, judge: Judge, turn: Turn, plan: Plan) -> None:
 
     Arguments that do not fit, and actions that cannot be, are refused at once, with a receipt.
     """
-    opened: list[Request] = []
+    opened: list[tuple[Request, _Refusal | None]] = []
     for position, call in enumerate((plan.message or {}).get("tool_calls", [])):
         if call["name"] not in judge.actions:
             continue
         opened.append(_open_request(log, judge, turn, plan, position, call))
     # The plan is due at its earliest deadline: what one of its requests may wait, all may.
-    held = [request for request in opened if request.is_open]
+    held = [request for request, refusal in opened if refusal is None]
     due = min((request.expires_at for request in held), default=None)
     for request in held:
         if due and request.expires_at != due:
             journal.change_request(log.connection, request.request_id, expires_at=due)
+    for request, refusal in opened:
+        asked_until = replace(request, expires_at=due) if due and request.is_open else request
+        note(log, "requested", request, turn.requested_by, **_noted(asked_until))
+        if refusal:
+            finish(log, request, "refused", refusal.sentence, actor=refusal.actor, cause=refusal.cause)
     journal.mark_opened(log.connection, plan.plan_id)
 
 
-def _open_request(log: Log, judge: Judge, turn: Turn, plan: Plan, position: int, call: dict[str, Any]) -> Request:
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a call is refused at once."""
+
+    sentence: str
+    actor: str
+    cause: str
+
+
+def _open_request(
+    log: Log, judge: Judge, turn: Turn, plan: Plan, position: int, call: dict[str, Any]
+) -> tuple[Request, _Refusal | None]:
     log.requests += 1
     blank = Request(
         request_id=request_id(plan, call["id"]),
@@ -161,8 +178,8 @@ def _open_request(log: Log, judge: Judge, turn: Turn, plan: Plan, position: int,
         state="refused",
         revision=1,
         notice=None,
-        opened_at=log.now,
-        expires_at=log.now,
+        opened_at=log.judged_at,
+        expires_at=log.judged_at,
         asked_ms=None,
         refused_answers=0,
     )  # fmt: skip
@@ -173,9 +190,11 @@ def _open_request(log: Log, judge: Judge, turn: Turn, plan: Plan, position: int,
         judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),
                              number=blank.number, plan_id=plan.plan_id)  # fmt: skip
     except ActionError as exc:
-        return _refused(log, blank, f"Not done: {exc}", cause="impossible")
+        journal.add_request(log.connection, blank, [])
+        return blank, _Refusal(f"Not done: {exc}", SYSTEM_ACTOR, "impossible")
     judged = replace(judged, verdict=after_no(log, judge.policy, judged.verdict, turn))
-    request = replace(blank, **_judged_columns(judged, log.now))
+    request = replace(blank, **_judged_columns(judged, log.judged_at))
+    journal.add_request(log.connection, request, judged.subjects)
     before = journal.rejected_before(log.connection, turn, plan.plan_id, judged.digest)
     if before is not None:
         made = journal.decisions_on(log.connection, [before.request_id])
@@ -184,22 +203,10 @@ def _open_request(log: Log, judge: Judge, turn: Turn, plan: Plan, position: int,
             f"Not done: {by} rejected exactly this in this turn, so nobody is asked for it again. "
             "Tell the person; they can ask for it in a new message."
         )
-        return _refused(log, request, sentence, cause="rejected before", subjects=judged.subjects)
+        return request, _Refusal(sentence, SYSTEM_ACTOR, "rejected before")
     if judged.verdict.word == "deny":
-        journal.add_request(log.connection, request, judged.subjects)
-        note(log, "requested", request, turn.requested_by, **_noted(request))
-        finish(log, request, "refused", f"Refused by policy: {judged.verdict.rule}.", actor="policy", cause="policy")
-        return request
-    journal.add_request(log.connection, request, judged.subjects)
-    note(log, "requested", request, turn.requested_by, **_noted(request))
-    return request
-
-
-def _refused(log: Log, request: Request, sentence: str, *, cause: str, subjects: Sequence[str] = ()) -> Request:
-    journal.add_request(log.connection, request, subjects)
-    note(log, "requested", request, request.requested_by, **_noted(request))
-    finish(log, request, "refused", sentence, actor="system", cause=cause)
-    return request
+        return request, _Refusal(f"Refused by policy: {judged.verdict.rule}.", "policy", "policy")
+    return request, None
 
 
 def _judged_columns(judged: Judged, now: datetime) -> dict[str, Any]:
@@ -226,4 +233,5 @@ def _noted(request: Request) -> dict[str, Any]:
         "arguments": salted(request, request.arguments),
         "verdict": request.verdict,
         "rule": request.rule,
+        **asked(request),
     }

@@ -1,13 +1,16 @@
 """The journal in SQL: turns, plans, requests, decisions, receipts. Statements only; what they mean stands in `gate`."""
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from agent.clearance.binding import BOUND, next_version, note_written
 from agent.db.tables import (
     OPEN_STATES,
     audit_head,
@@ -46,6 +49,9 @@ class Turn:
     state: str
     opened_at: datetime
     closed_at: datetime | None
+    #: Of the digests in the audit log; made when it is stored, None when its words are erased.
+    salt: str | None = None
+    version: int | None = 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Plan:
     digest: str
     opened: bool
     stored_at: datetime
+    version: int | None = 1
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ class Request:
     #: `approvers` as one text, names with spaces between; empty unless asked. Set by `add_request`, `change_request`.
     needs: str = ""
     finished_at: datetime | None = None
+    version: int | None = 1
 
     @property
     def is_open(self) -> bool:
@@ -122,6 +130,7 @@ class Decision:
     counts: bool
     lapsed: str | None
     decided_at: datetime
+    version: int | None = 1
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,7 @@ class Receipt:
     #: What the model and people are told; None when erased.
     sentence: str | None
     finished_at: datetime
+    version: int | None = 1
 
     @property
     def artifact(self) -> dict[str, Any]:
@@ -152,6 +162,7 @@ class PutQuestion:
     revision: int
     checkpoint_id: str | None
     asked_ms: int
+    version: int | None = 1
 
 
 @dataclass(frozen=True)
@@ -185,17 +196,30 @@ def _one(connection: Connection, query: sa.Select[Any], into: Callable[..., T], 
     return into(*row) if row else None
 
 
+def _insert(table: sa.Table) -> sa.Insert:
+    return sa.insert(table).returning(*BOUND[table.name].shown)
+
+
+def _update(table: sa.Table, **values: Any) -> sa.Update:
+    return sa.update(table).values(version=next_version(table), **values).returning(*BOUND[table.name].shown)
+
+
+def _write(connection: Connection, statement: sa.Insert | sa.Update, **given: Any) -> None:
+    """Write rows that the audit log binds, and note them for it as they are now."""
+    table = statement.table
+    assert isinstance(table, sa.Table)
+    note_written(connection, table, connection.execute(statement, given), are_new=isinstance(statement, sa.Insert))
+
+
 # Turns
 
 _TURN = sa.select(turns).where(turns.c.turn_id == _param("turn_id"))
 _TURNS_OF = sa.select(turns).where(turns.c.thread_id == _param("thread_id")).order_by(turns.c.number)
 _OPEN_TURN_OF = sa.select(turns).where(turns.c.thread_id == _param("thread_id"), turns.c.state == "open")
 _OPEN_TURNS = sa.select(turns).where(turns.c.state == "open", turns.c.is_durable).order_by(turns.c.opened_at)
-_ADD_TURN = sa.insert(turns)
-_CLOSE_TURN = (
-    sa.update(turns)
-    .where(turns.c.turn_id == _param("of_turn"), turns.c.state == "open")
-    .values(state=_param("new_state"), closed_at=_param("now"))
+_ADD_TURN = _insert(turns)
+_CLOSE_TURN = _update(turns, state=_param("new_state"), closed_at=_param("now")).where(
+    turns.c.turn_id == _param("of_turn"), turns.c.state == "open"
 )
 
 
@@ -227,12 +251,12 @@ def turns_of(connection: Connection, thread_id: str) -> list[Turn]:
 
 def add_turn(connection: Connection, added: Turn) -> None:
     """Insert a turn."""
-    connection.execute(_ADD_TURN, vars(added))
+    _write(connection, _ADD_TURN, **{**vars(added), "salt": added.salt or secrets.token_hex(16)})
 
 
 def close_turn(connection: Connection, turn_id: str, state: str, now: datetime) -> None:
     """Close an open turn as `answered` or `withdrawn`."""
-    connection.execute(_CLOSE_TURN, {"of_turn": turn_id, "new_state": state, "now": now})
+    _write(connection, _CLOSE_TURN, of_turn=turn_id, new_state=state, now=now)
 
 
 # Plans
@@ -247,7 +271,7 @@ _PLANS_OF_TURNS = (
 _PLANS_BY_MESSAGES = sa.select(plans).where(
     plans.c.thread_id == _param("thread_id"), plans.c.message_id.in_(_among("message_ids"))
 )
-_ADD_PLAN = sa.insert(plans)
+_ADD_PLAN = _insert(plans)
 _MARK_OPENED = sa.update(plans).where(plans.c.plan_id == _param("of_plan")).values(opened=True)
 
 
@@ -280,7 +304,7 @@ def known_messages(connection: Connection, message_ids: Sequence[str]) -> set[st
 
 def add_plan(connection: Connection, added: Plan) -> None:
     """Insert a plan."""
-    connection.execute(_ADD_PLAN, vars(added))
+    _write(connection, _ADD_PLAN, **vars(added))
 
 
 def mark_opened(connection: Connection, plan_id: str) -> None:
@@ -345,7 +369,7 @@ _REJECTED_BEFORE = (
     )
     .order_by(requests.c.number)
 )
-_ADD_REQUEST = sa.insert(requests)
+_ADD_REQUEST = _insert(requests)
 _SUBJECTS = sa.select(request_subjects.c.subject).where(request_subjects.c.request_id == _param("request_id"))
 _ADD_SUBJECTS = sa.insert(request_subjects)
 
@@ -398,7 +422,7 @@ def rejected_before(connection: Connection, turn: Turn, plan_id: str, digest: st
 
 def add_request(connection: Connection, added: Request, subjects: Sequence[str]) -> None:
     """Insert a request and whom it concerns."""
-    connection.execute(_ADD_REQUEST, {**vars(added), "needs": " ".join(added.approvers or [])})
+    _write(connection, _ADD_REQUEST, **{**vars(added), "needs": " ".join(added.approvers or [])})
     _add_subjects(connection, added.request_id, set(subjects))
 
 
@@ -419,7 +443,14 @@ def change_request(connection: Connection, request_id: str, **values: Any) -> No
     """Set columns of a request."""
     if "approvers" in values:
         values["needs"] = " ".join(values["approvers"] or [])
-    connection.execute(sa.update(requests).where(requests.c.request_id == request_id).values(**values))
+    changed = {f"new_{name}": value for name, value in values.items()}
+    _write(connection, _changing(frozenset(values)), of_request=request_id, **changed)
+
+
+@lru_cache(maxsize=100)
+def _changing(names: frozenset[str]) -> sa.Update:
+    changed = {name: sa.bindparam(f"new_{name}", type_=requests.c[name].type) for name in sorted(names)}
+    return _update(requests, **changed).where(requests.c.request_id == _param("of_request"))
 
 
 # Questions
@@ -432,10 +463,7 @@ _QUESTIONS_OF = (
     .where(questions.c.thread_id == _param("thread_id"))
     .order_by(questions.c.asked_ms, questions.c.interrupt_id)
 )
-_ADD_QUESTION = sa.insert(questions)
-_MARK_ASKED = (
-    sa.update(requests).where(requests.c.request_id == _param("of_request")).values(asked_ms=_param("new_asked_ms"))
-)
+_ADD_QUESTION = _insert(questions)
 
 
 def questions_of(connection: Connection, thread_id: str) -> list[PutQuestion]:
@@ -443,12 +471,16 @@ def questions_of(connection: Connection, thread_id: str) -> list[PutQuestion]:
     return _all(connection, _QUESTIONS_OF, PutQuestion, thread_id=thread_id)
 
 
+def has_question(connection: Connection, thread_id: str, interrupt_id: str) -> bool:
+    """Tell whether a question was put."""
+    given = {"thread_id": thread_id, "interrupt_id": interrupt_id}
+    return connection.execute(_QUESTION, given).one_or_none() is not None
+
+
 def put_question(connection: Connection, put: PutQuestion) -> None:
-    """Note that a question was put, once; its request is asked from then on."""
-    given = {"thread_id": put.thread_id, "interrupt_id": put.interrupt_id}
-    if connection.execute(_QUESTION, given).one_or_none() is None:
-        connection.execute(_ADD_QUESTION, vars(put))
-        connection.execute(_MARK_ASKED, {"of_request": put.request_id, "new_asked_ms": put.asked_ms})
+    """Note that a question was put; its request is asked from then on."""
+    _write(connection, _ADD_QUESTION, **vars(put))
+    change_request(connection, put.request_id, asked_ms=put.asked_ms)
 
 
 # Decisions and receipts
@@ -458,7 +490,10 @@ _DECISIONS_ON = (
     .where(decisions.c.request_id.in_(_among("request_ids")))
     .order_by(decisions.c.request_id, decisions.c.number)
 )
-_ADD_DECISION = sa.insert(decisions)
+_ADD_DECISION = _insert(decisions)
+_LAPSE = _update(decisions, counts=False, lapsed=_param("why")).where(
+    decisions.c.request_id == _param("of_request"), decisions.c.counts
+)
 _RECEIPT = sa.select(receipts).where(receipts.c.request_id == _param("request_id"))
 _RECEIPTS_OF = sa.select(receipts).where(receipts.c.request_id.in_(_among("request_ids")))
 _OUTCOMES = (
@@ -466,7 +501,7 @@ _OUTCOMES = (
     .select_from(requests.outerjoin(receipts, receipts.c.request_id == requests.c.request_id))
     .where(requests.c.turn_id == _param("turn_id"))
 )
-_ADD_RECEIPT = sa.insert(receipts)
+_ADD_RECEIPT = _insert(receipts)
 
 
 def decisions_on(connection: Connection, request_ids: Sequence[str]) -> list[Decision]:
@@ -476,16 +511,12 @@ def decisions_on(connection: Connection, request_ids: Sequence[str]) -> list[Dec
 
 def add_decision(connection: Connection, added: Decision) -> None:
     """Insert a decision."""
-    connection.execute(_ADD_DECISION, vars(added))
+    _write(connection, _ADD_DECISION, **vars(added))
 
 
 def lapse_approvals(connection: Connection, request_id: str, why: str) -> None:
     """Make the approvals of a request count no more."""
-    connection.execute(
-        sa.update(decisions)
-        .where(decisions.c.request_id == request_id, decisions.c.counts)
-        .values(counts=False, lapsed=why)
-    )
+    _write(connection, _LAPSE, of_request=request_id, why=why)
 
 
 def receipt(connection: Connection, request_id: str) -> Receipt | None:
@@ -513,7 +544,7 @@ def receipts_of(connection: Connection, request_ids: Sequence[str]) -> dict[str,
 
 def add_receipt(connection: Connection, added: Receipt) -> None:
     """Insert a receipt; the database refuses a second one of the same request."""
-    connection.execute(_ADD_RECEIPT, vars(added))
+    _write(connection, _ADD_RECEIPT, **vars(added))
 
 
 # Freeze
@@ -541,6 +572,9 @@ def set_freeze(connection: Connection, *, by: str | None, reason: str | None, at
 
 # Leases
 
+#: Nobody takes a lease for longer.
+LONGEST_LEASE = timedelta(hours=1)
+
 
 def take_lease(connection: Connection, name: str, holder: str, now: datetime, until: datetime) -> bool:
     """Take or renew a lease; False while somebody else holds it."""
@@ -548,7 +582,8 @@ def take_lease(connection: Connection, name: str, holder: str, now: datetime, un
     if held is None:
         connection.execute(sa.insert(leases), {"name": name, "holder": holder, "until": until})
         return True
-    if held.holder != holder and held.until > now:
+    # One that ends later than any is taken for was taken by a clock that had jumped.
+    if held.holder != holder and now < held.until <= now + LONGEST_LEASE:
         return False
     connection.execute(sa.update(leases).where(leases.c.name == name).values(holder=holder, until=until))
     return True
@@ -562,48 +597,57 @@ def drop_lease(connection: Connection, name: str, holder: str) -> None:
 # Erasure
 
 
-def erase_subject(connection: Connection, subject: str, request_id: str, now: datetime) -> None:
+@dataclass(frozen=True)
+class Erased:
+    """A request whose personal columns were erased, for the audit log."""
+
+    request_id: str
+    turn_id: str
+    thread_id: str
+
+
+def erase_subject(connection: Connection, subject: str, request_id: str, now: datetime) -> list[Erased]:
     """Erase what is personal in requests about `subject`: at once in closed turns, in open ones when they close.
 
-    An open turn still needs its calls, to be carried out or refused.
+    An open turn still needs its calls, to be carried out or refused. Gives the requests that were erased.
     """
-    connection.execute(sa.insert(erasures), {"subject": subject, "request_id": request_id, "erased_at": now})
+    _write(connection, _ADD_ERASURE, subject=subject, request_id=request_id, erased_at=now, version=1)
     about = sa.select(request_subjects.c.request_id).where(request_subjects.c.subject == subject)
     closed = sa.select(turns.c.turn_id).where(turns.c.state != "open")
-    _erase(connection, requests.c.request_id.in_(about) & requests.c.turn_id.in_(closed))
+    return _erase(connection, requests.c.request_id.in_(about) & requests.c.turn_id.in_(closed))
 
 
-def erase_closed_turn(connection: Connection, turn_id: str) -> None:
-    """Erase what the erasures made while this turn was open could not."""
+def erase_closed_turn(connection: Connection, turn_id: str) -> list[Erased]:
+    """Erase what the erasures made while this turn was open could not; give the requests that were erased."""
     erased = sa.select(request_subjects.c.request_id).join(erasures, erasures.c.subject == request_subjects.c.subject)
-    _erase(connection, requests.c.request_id.in_(erased) & (requests.c.turn_id == turn_id))
+    return _erase(connection, requests.c.request_id.in_(erased) & (requests.c.turn_id == turn_id))
 
 
-def _erase(connection: Connection, of_requests: sa.ColumnElement[bool]) -> None:
-    rows = connection.execute(sa.select(requests.c.request_id, requests.c.turn_id).where(of_requests)).all()
-    if not rows:
-        return
-    ids = [row.request_id for row in rows]
-    turn_ids = {row.turn_id for row in rows}
-    connection.execute(
-        sa.update(requests)
-        .where(requests.c.request_id.in_(ids))
-        .values(arguments=None, digest=None, salt=None, facts=None, sentence=None, notice=None)
-    )
+_ADD_ERASURE = _insert(erasures)
+
+
+def _erase(connection: Connection, of_requests: sa.ColumnElement[bool]) -> list[Erased]:
+    query = sa.select(requests.c.request_id, requests.c.turn_id, requests.c.thread_id).where(of_requests)
+    erased = [Erased(*row) for row in connection.execute(query.order_by(requests.c.number))]
+    if not erased:
+        return []
+    ids = [one.request_id for one in erased]
+    turn_ids = {one.turn_id for one in erased}
+    # Where the salt stands first: the log binds the other rows anew by what they read there.
+    contents = dict.fromkeys(("arguments", "digest", "salt", "facts", "sentence", "notice"))
+    _write(connection, _update(requests, **contents).where(requests.c.request_id.in_(ids)))
     # The request that erased keeps its receipt: by contract that says ids only.
     eraser = sa.select(erasures.c.request_id)
-    connection.execute(
-        sa.update(receipts)
-        .where(receipts.c.request_id.in_(ids), receipts.c.request_id.not_in(eraser))
-        .values(sentence=None)
+    _write(
+        connection,
+        _update(receipts, sentence=None).where(receipts.c.request_id.in_(ids), receipts.c.request_id.not_in(eraser)),
     )
-    connection.execute(
-        sa.update(decisions).where(decisions.c.request_id.in_(ids)).values(reason=None, edited=None, digest=None)
-    )
-    connection.execute(sa.update(plans).where(plans.c.turn_id.in_(turn_ids)).values(message=None))
-    for row in connection.execute(
-        sa.select(turns.c.turn_id, turns.c.messages).where(turns.c.turn_id.in_(turn_ids))
-    ).all():
+    contents = dict.fromkeys(("reason", "edited", "digest"))
+    _write(connection, _update(decisions, **contents).where(decisions.c.request_id.in_(ids)))
+    of_turns = sa.select(turns.c.turn_id, turns.c.messages).where(turns.c.turn_id.in_(turn_ids))
+    for row in connection.execute(of_turns).all():
         # The ids stay: a message that the journal does not know would be heard as a new one.
-        erased = [{"id": message["id"], "content": ERASED} for message in row.messages]
-        connection.execute(sa.update(turns).where(turns.c.turn_id == row.turn_id).values(messages=erased))
+        messages = [{"id": message["id"], "content": ERASED} for message in row.messages]
+        _write(connection, _update(turns, messages=messages, salt=None).where(turns.c.turn_id == row.turn_id))
+    _write(connection, _update(plans, message=None).where(plans.c.turn_id.in_(turn_ids)))
+    return erased

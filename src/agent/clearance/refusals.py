@@ -4,6 +4,7 @@ A flood of forbidden calls costs a counter, not a link of the chain each. Rows a
 person are chained once a minute, so that taking rows away shows.
 """
 
+import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,14 +13,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from agent.clearance.audit import Log
+from agent.clearance.binding import mention
+from agent.clearance.bound_rows import REFUSALS, read_refused
 from agent.clearance.canonical import clean
 from agent.db.tables import refusal_totals, refusals
+from agent.db.types import to_text
 
 #: Rows that are kept of one person in one minute.
 ROWS_A_MINUTE = 10
 #: Refusals of one person in one minute from which on they are only counted: no more events, no look at their calls.
 FLOOD = 60
 _MAX_ATTEMPT = 300
+#: A minute is told when it is over for so long: what was refused in it and is still being written has come in.
+_OVER = timedelta(seconds=30)
 #: Who was refused when nobody was signed in.
 NOBODY = "nobody"
 
@@ -79,22 +85,38 @@ def note_attempt(
 
 
 def chain_totals(log: Log) -> None:
-    """Write the totals of minutes that are over into the audit log: one event for each person and minute."""
+    """Write the totals of minutes that are over into the audit log: one event for each person and minute.
+
+    With them it binds the totals and the rows of that minute.
+    """
     query = (
         sa.select(refusal_totals)
-        .where(refusal_totals.c.chained < refusal_totals.c.count, refusal_totals.c.minute < _minute(log.now))
+        .where(refusal_totals.c.chained < refusal_totals.c.count, refusal_totals.c.minute < _minute(log.now - _OVER))
         .order_by(refusal_totals.c.minute, refusal_totals.c.person, refusal_totals.c.cause)
     )
     totals: dict[tuple[datetime, str], dict[str, int]] = {}
     for row in log.connection.execute(query):
         totals.setdefault((row.minute, row.person), {})[row.cause] = row.count - row.chained
     for (minute, person), causes in totals.items():
-        log.append("refusals", person, minute=minute.isoformat(), causes=causes)
-        log.connection.execute(
-            sa.update(refusal_totals)
-            .where(refusal_totals.c.minute == minute, refusal_totals.c.person == person)
-            .values(chained=refusal_totals.c.count)
-        )
+        rows = _bind(log.connection, minute, person)
+        log.append("refusals", person, minute=minute.isoformat(), causes=causes, rows=rows)
+
+
+def _bind(connection: Connection, minute: datetime, person: str) -> dict[str, dict[str, str]]:
+    """Take all totals of a person's minute as told; give what the log says of them and of the rows."""
+    of = (refusal_totals.c.minute == minute, refusal_totals.c.person == person)
+    told = connection.execute(
+        sa.select(sa.func.max(refusal_totals.c.version), sa.func.max(refusal_totals.c.salt)).where(*of)
+    ).one()
+    connection.execute(
+        sa.update(refusal_totals)
+        .where(*of)
+        .values(chained=refusal_totals.c.count, version=(told[0] or 0) + 1, salt=told[1] or secrets.token_hex(16))
+    )
+    upto = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(refusals.c.refusal_id), 0)))
+    row = read_refused(connection, to_text(minute), int(upto or 0), person)
+    assert row is not None
+    return {REFUSALS: {row.id: mention(REFUSALS, row, is_new=not told[0])}}
 
 
 class Floods:

@@ -2,14 +2,16 @@
 
 import hashlib
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from agent.clearance import journal
 from agent.clearance.audit import Log
 from agent.clearance.canonical import canonical
-from agent.clearance.journal import Receipt, Request, Turn
+from agent.clearance.journal import Erased, Receipt, Request, Turn
 from agent.clearance.judging import Judged
 from agent.clearance.policy import Verdict
+from agent.db.types import to_text
 
 SYSTEM_ACTOR = "system"
 
@@ -31,7 +33,8 @@ def finish(log: Log, request: Request, outcome: str, sentence: str, *, actor: st
     receipt = Receipt(request.request_id, outcome, request.revision, sentence, log.now)
     journal.add_receipt(log.connection, receipt)
     journal.change_request(log.connection, request.request_id, state=outcome, finished_at=log.now)
-    note(log, outcome, request, actor, receipt=salted(request, sentence), **details)
+    note(log, outcome, request, actor, receipt=salted(request, sentence), digest=salted(request, request.digest),
+         revision=request.revision, **details)  # fmt: skip
     return receipt
 
 
@@ -62,12 +65,23 @@ def ask_again(
     }
     if judged:
         values |= {"facts": judged.facts.model_dump(mode="json"), "sentence": judged.sentence}
-        values["expires_at"] = log.now + judged.verdict.expires
+        values["expires_at"] = log.judged_at + judged.verdict.expires
     else:
-        values["expires_at"] = log.now + (request.expires_at - request.opened_at)
+        values["expires_at"] = log.judged_at + (request.expires_at - request.opened_at)
     journal.change_request(log.connection, request.request_id, **values)
     journal.lapse_approvals(log.connection, request.request_id, why)
-    note(log, "asked_again", request, actor, cause=cause, revision=request.revision + 1)
+    note(log, "asked_again", request, actor, cause=cause, **asked(replace(request, **values)))
+
+
+def asked(request: Request) -> dict[str, Any]:
+    """Give what the log tells of a request as it is asked, so that its export alone shows what was cleared."""
+    return {
+        "digest": salted(request, request.digest),
+        "revision": request.revision,
+        "deadline": to_text(request.expires_at),
+        "approvers": request.approvers or [],
+        "approvals": request.approvals,
+    }
 
 
 def _demand(request: Request, verdict: Verdict | None) -> dict[str, Any]:
@@ -88,7 +102,7 @@ _RISKS = ["low", "medium", "high", "critical"]
 
 def expire_due(log: Log, requests: list[Request]) -> bool:
     """Expire what is past its deadline among the open ones of a plan; tell whether anything did."""
-    due = [request for request in requests if request.is_open and request.expires_at <= log.now]
+    due = [request for request in requests if request.is_open and request.expires_at <= log.judged_at]
     for request in due:
         deadline = f"{request.expires_at:%Y-%m-%d %H:%M} UTC"
         finish(log, request, "expired", f"Not done: it was not cleared in time; the deadline was {deadline}.",
@@ -111,18 +125,25 @@ def withdraw_turn(
     details = {} if cause is None else {"cause": cause}
     for request in journal.open_requests_of_turn(log.connection, turn.turn_id):
         finish(log, request, "withdrawn", f"Not done: withdrawn, because {because}.", actor=actor, **details)
-    _close_turn(log, turn, "withdrawn")
+    _close_turn(log, turn, "withdrawn", actor=actor)
 
 
 def answer_turn(log: Log, turn: Turn, *, has_requests: bool) -> None:
     """Close a turn that the model answered. Nothing of it is open then: the model does not speak before."""
-    _close_turn(log, turn, "answered", has_requests=has_requests)
+    _close_turn(log, turn, "answered", actor=SYSTEM_ACTOR, has_requests=has_requests)
 
 
-def _close_turn(log: Log, turn: Turn, state: str, *, has_requests: bool = True) -> None:
+def _close_turn(log: Log, turn: Turn, state: str, *, actor: str, has_requests: bool = True) -> None:
     journal.close_turn(log.connection, turn.turn_id, state, log.now)
     if has_requests:  # the erasures that waited for it
-        journal.erase_closed_turn(log.connection, turn.turn_id)
+        note_erased(log, journal.erase_closed_turn(log.connection, turn.turn_id))
+    log.append("turn_ended", actor, thread_id=turn.thread_id, turn_id=turn.turn_id, state=state)
+
+
+def note_erased(log: Log, erased: list[Erased]) -> None:
+    """Append an audit event for each request whose personal columns are gone."""
+    for one in erased:
+        log.append("erased", SYSTEM_ACTOR, thread_id=one.thread_id, turn_id=one.turn_id, request_id=one.request_id)
 
 
 def note(log: Log, event: str, request: Request, actor: str, **details: Any) -> None:

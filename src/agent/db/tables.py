@@ -47,6 +47,13 @@ turns = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("opened_at", UtcTime, nullable=False),
     sa.Column("closed_at", UtcTime, nullable=True),
+    sa.Column("salt", sa.Text, nullable=True, doc="of its and its plans' digests in the audit log; erased with words"),
+    sa.Column(
+        "version",
+        sa.Integer,
+        nullable=True,
+        doc="grows with each change, the audit log tells the last; None: unchanged since before the log bound rows",
+    ),
     sa.CheckConstraint(_one_of("state", ("open", "answered", "withdrawn")), name="state"),
     sa.CheckConstraint(_one_of("requester_kind", ("person", "local", "system")), name="requester_kind"),
     sa.CheckConstraint("(state = 'open') = (closed_at IS NULL)", name="closed"),
@@ -78,6 +85,7 @@ plans = sa.Table(
     sa.Column("digest", sa.Text, nullable=False, doc="of text and calls, to see tampering without loading them"),
     sa.Column("opened", sa.Boolean, nullable=False, doc="whether its requests have been opened"),
     sa.Column("stored_at", UtcTime, nullable=False),
+    sa.Column("version", sa.Integer, nullable=True, doc="as in `turns`"),
     sa.UniqueConstraint("turn_id", "position"),
     sa.UniqueConstraint("thread_id", "message_id"),
 )
@@ -125,6 +133,7 @@ requests = sa.Table(
     sa.Column("refused_answers", sa.Integer, nullable=False, server_default="0"),
     sa.Column("needs", sa.Text, nullable=False, server_default="", doc="`approvers` as text, to be looked up by"),
     sa.Column("finished_at", UtcTime, nullable=True, doc="when its receipt was written; None while it is open"),
+    sa.Column("version", sa.Integer, nullable=True, doc="as in `turns`"),
     sa.CheckConstraint(_one_of("state", OPEN_STATES + OUTCOMES), name="state"),
     sa.CheckConstraint(_one_of("verdict", ("allow", "ask", "deny")), name="verdict"),
     sa.CheckConstraint(_one_of("risk", ("low", "medium", "high", "critical")), name="risk"),
@@ -190,6 +199,7 @@ erasures = sa.Table(
     sa.Column("subject", sa.Text, primary_key=True),
     sa.Column("request_id", sa.ForeignKey("requests.request_id"), nullable=False, doc="the request that erased"),
     sa.Column("erased_at", UtcTime, nullable=False),
+    sa.Column("version", sa.Integer, nullable=True, doc="as in `turns`"),
 )
 
 decisions = sa.Table(
@@ -214,6 +224,7 @@ decisions = sa.Table(
     sa.Column("counts", sa.Boolean, nullable=False, doc="whether it counts as an approval of the current revision"),
     sa.Column("lapsed", sa.Text, nullable=True, doc="why it counts no more; None while it does"),
     sa.Column("decided_at", UtcTime, nullable=False),
+    sa.Column("version", sa.Integer, nullable=True, doc="as in `turns`"),
     sa.CheckConstraint(_one_of("decision", ("approve", "edit", "reject")), name="decision"),
     sa.CheckConstraint(_one_of("decider_kind", ("person", "local")), name="decider_kind"),
     sa.CheckConstraint("NOT (counts AND lapsed IS NOT NULL)", name="lapsed"),
@@ -239,6 +250,7 @@ receipts = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("sentence", sa.Text, nullable=True, doc="what the model and people are told; None when erased"),
     sa.Column("finished_at", UtcTime, nullable=False),
+    sa.Column("version", sa.Integer, nullable=True, doc="as in `turns`"),
     sa.CheckConstraint(_one_of("outcome", OUTCOMES), name="outcome"),
 )
 
@@ -257,6 +269,7 @@ audit = sa.Table(
 )
 # The newest rows of a kind, of somebody, of both, or about one request: a page costs the same however long the log is.
 sa.Index("ix_audit_request", audit.c.request_id, audit.c.seq)
+sa.Index("ix_audit_turn", audit.c.turn_id, audit.c.seq)
 sa.Index("ix_audit_event", audit.c.event, audit.c.seq)
 sa.Index("ix_audit_actor", audit.c.actor, audit.c.seq)
 sa.Index("ix_audit_actor_event", audit.c.actor, audit.c.event, audit.c.seq)
@@ -269,6 +282,8 @@ audit_head = sa.Table(
     sa.Column("mac", sa.Text, nullable=False),
     sa.Column("at", sa.Text, nullable=False),
     sa.Column("requests", sa.BigInteger, nullable=False, doc="how many requests were ever opened"),
+    sa.Column("key_id", sa.Text, nullable=True, doc="fingerprint of the key that signs; None until the next row"),
+    sa.Column("bound_from", sa.BigInteger, nullable=True, doc="row from which on the log binds; None until the next"),
     sa.Column("frozen", sa.Boolean, nullable=False),
     sa.Column("frozen_at", UtcTime, nullable=True),
     sa.Column("frozen_by", sa.Text, nullable=True),
@@ -294,9 +309,11 @@ questions = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False, doc="the revision that it shows"),
     sa.Column("checkpoint_id", sa.Text, nullable=True, doc="where the thread waits with it; None where nobody tells"),
     sa.Column("asked_ms", sa.BigInteger, nullable=False, doc="wall clock when it was put, ms since 1970"),
+    sa.Column("version", sa.Integer, nullable=True, doc="as in `turns`"),
 )
 sa.Index("ix_questions_thread", questions.c.thread_id, questions.c.asked_ms)
 sa.Index("ix_questions_request", questions.c.request_id)
+sa.Index("ix_questions_interrupt", questions.c.interrupt_id)
 
 refusals = sa.Table(
     "refusals",
@@ -319,6 +336,8 @@ refusal_totals = sa.Table(
     sa.Column("cause", sa.Text, primary_key=True),
     sa.Column("count", sa.BigInteger, nullable=False),
     sa.Column("chained", sa.BigInteger, nullable=False, doc="how many of them the audit log tells of"),
+    sa.Column("salt", sa.Text, nullable=True, doc="of the digest in the audit log; one for each person and minute"),
+    sa.Column("version", sa.Integer, nullable=True, doc="how often it was told; as in `turns`"),
     sa.CheckConstraint("chained <= count", name="chained"),
 )
 sa.Index(
