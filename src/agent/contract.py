@@ -264,6 +264,10 @@ class Whole(BaseModel):
     head: str
     broken_at: int | None
     reason: str | None
+    bound_from: int | None = Field(description="row from which on the log binds what people read")
+    ahead_s: int | None = Field(
+        description="how far the log is ahead of the clock, which stops effects; null: it is not"
+    )
 
 
 class Reviewer(BaseModel):

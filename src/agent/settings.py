@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -26,6 +26,10 @@ class Settings(BaseSettings):
     policy_file: Path = Path("policy.toml")
     #: Key of the audit log's HMAC. With SQLite it may be empty: a key file is made beside the database.
     audit_key: SecretStr = SecretStr("")
+    #: A file that holds it instead, where the database's owner cannot write. Empty: beside the SQLite file.
+    audit_key_file: Path | None = None
+    #: Keys that signed before, spaces between them. `audit rotate-key` notes them beside a key file by itself.
+    audit_old_keys: SecretStr = SecretStr("")
     #: `on`: who acts comes from the server's authentication. `off`: one local principal with all roles.
     auth: Literal["on", "off"] = "on"
 
@@ -81,6 +85,11 @@ class Settings(BaseSettings):
     #: Rows of one chunk of `analyze_transactions`.
     analysis_chunk: int = Field(default=2_000, ge=1)
 
+    @field_validator("audit_key_file", mode="before")
+    @classmethod
+    def _read_empty(cls, given: object) -> object:
+        return given or None
+
     @model_validator(mode="after")
     def _check_pairs(self) -> "Settings":
         if self.auth_jwks_url and not self.auth_issuer:
@@ -88,6 +97,8 @@ class Settings(BaseSettings):
         secret = self.auth_secret.get_secret_value()
         if secret and len(secret) < 32:
             raise ValueError("AUTH_SECRET: needs at least 32 characters, for example from `openssl rand -hex 32`")
+        if self.audit_key.get_secret_value() and self.audit_key_file:
+            raise ValueError("AUDIT_KEY_FILE: the key is in AUDIT_KEY already; give one of them")
         jwks = urlsplit(self.auth_jwks_url)
         if self.auth_jwks_url and jwks.scheme != "https" and jwks.hostname not in ("127.0.0.1", "::1", "localhost"):
             raise ValueError("AUTH_JWKS_URL: must begin with https://, else anybody on the way can put in a key")

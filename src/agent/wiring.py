@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from agent.clearance.action import Actions
 from agent.clearance.gate import Gate
 from agent.clearance.judging import Judge
 from agent.clearance.policy import Policy, load_policy
+from agent.clearance.signing import Keys
 from agent.db.engine import Database
 from agent.db.migrate import migrate
 from agent.settings import Settings, SettingsError, settings
@@ -59,12 +61,14 @@ def wire(settings: Settings) -> Wiring:
     Raises:
         SettingsError: a setting is missing or cannot be.
         PolicyError: the policy is missing or invalid; says where.
+        AuditKeyError: the audit log is under another key.
     """
     actions = Actions(ACTIONS)
     policy = read_policy(settings, actions)
     database = open_database(settings)
     migrate(database)
-    gate = Gate(database, Judge(actions, policy), audit_key(settings), finish_reasons=settings.finish_reasons)
+    gate = Gate(database, Judge(actions, policy), audit_keys(settings), finish_reasons=settings.finish_reasons)
+    gate.check_log()
     lookups = [*lookup_tools(database), analysis_tool(database, settings.analysis_chunk)]
     return Wiring(settings, database, gate, Toolbox(lookups, gate))
 
@@ -90,18 +94,39 @@ def open_database(settings: Settings) -> Database:
         raise SettingsError(f"DATABASE_URL: {exc}") from exc
 
 
-def audit_key(settings: Settings, *, may_make: bool = True) -> bytes:
-    """Give the audit log's key: AUDIT_KEY, or for SQLite a key file beside the database, made at first if it may be.
+def audit_keys(settings: Settings, *, may_make: bool = True) -> Keys:
+    """Give the audit log's key, and those that signed before it was changed.
+
+    The key is AUDIT_KEY, or in AUDIT_KEY_FILE, or with SQLite in a file beside the database, made at first if it may.
 
     Raises:
-        SettingsError: PostgreSQL without AUDIT_KEY, a key that is too short, or no key file where none may be made.
+        SettingsError: no key, one that is too short, or no key file where none may be made.
     """
+    before = settings.audit_old_keys.get_secret_value().split()
     given = settings.audit_key.get_secret_value()
-    if given:
-        if len(given) < 32:
+    if not given:
+        file = audit_key_file(settings)
+        given = _read_or_make(file, "AUDIT_KEY", may_make=may_make and settings.audit_key_file is None)
+        with suppress(FileNotFoundError):
+            before += old_keys_file(file).read_text().split()
+    for key in (given, *before):
+        if len(key) < 32:
             raise SettingsError("AUDIT_KEY: needs at least 32 characters, for example from `openssl rand -hex 32`")
-        return given.encode()
-    return _key_beside(settings, "AUDIT_KEY", ".audit-key", may_make)
+    return Keys(given.encode(), tuple(key.encode() for key in dict.fromkeys(before)))
+
+
+def audit_key_file(settings: Settings) -> Path:
+    """Give the file that holds the audit log's key when AUDIT_KEY does not.
+
+    Raises:
+        SettingsError: none is named, and there is no SQLite file that it could lie beside.
+    """
+    return settings.audit_key_file or _beside(settings, "AUDIT_KEY", ".audit-key")
+
+
+def old_keys_file(file: Path) -> Path:
+    """Give the file beside a key file that notes the keys before, one a line."""
+    return file.with_name(f"{file.name}.old")
 
 
 def auth_secret(settings: Settings, *, may_make: bool = True) -> bytes:
@@ -111,14 +136,19 @@ def auth_secret(settings: Settings, *, may_make: bool = True) -> bytes:
         SettingsError: PostgreSQL without AUTH_JWKS_URL and AUTH_SECRET, or no file where none may be made.
     """
     given = settings.auth_secret.get_secret_value()
-    return given.encode() if given else _key_beside(settings, "AUTH_SECRET", ".auth-secret", may_make)
+    if not given:
+        given = _read_or_make(_beside(settings, "AUTH_SECRET", ".auth-secret"), "AUTH_SECRET", may_make=may_make)
+    return given.encode()
 
 
-def _key_beside(settings: Settings, name: str, suffix: str, may_make: bool) -> bytes:
+def _beside(settings: Settings, name: str, suffix: str) -> Path:
     path = sa.make_url(settings.database_url).database
     if not settings.database_url.startswith("sqlite") or not path or path == ":memory:":
         raise SettingsError(f"{name}: missing; only with a SQLite file a key file is made beside it")
-    file = Path(path).with_suffix(suffix)
+    return Path(path).with_suffix(suffix)
+
+
+def _read_or_make(file: Path, name: str, *, may_make: bool) -> str:
     if not file.exists():
         if not may_make:
             raise SettingsError(f"{name}: missing, and there is no key file {str(file)!r}")
@@ -134,7 +164,10 @@ def _key_beside(settings: Settings, name: str, suffix: str, may_make: bool) -> b
             pass
         finally:
             draft.unlink()
-    return file.read_text().strip().encode()
+    try:
+        return file.read_text().strip()
+    except OSError as exc:
+        raise SettingsError(f"{name}: the key file {str(file)!r} cannot be read: {exc.strerror}") from exc
 
 
 _made: list[Wiring] = []

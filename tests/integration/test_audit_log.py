@@ -153,7 +153,7 @@ BENT: dict[str, tuple[str, str]] = {
     "sentence": ("UPDATE receipts SET sentence = 'Transferred $9.' WHERE outcome = 'executed'",
                  "receipts.sentence of {executed} is not what was written (row 9)"),
     "time": ("UPDATE receipts SET finished_at = '2026-01-01T00:00:00.000000Z' WHERE outcome = 'rejected'",
-             "receipts.finished_at of {rejected} is not what was written (row 8)"),
+             "receipts.finished_at of {rejected} is not what was written (row 6)"),
     "receipt gone": ("DELETE FROM receipts WHERE outcome = 'executed'",
                      "receipts {executed} is not there (row 9)"),
     "receipt made up": ("INSERT INTO receipts (request_id, outcome, revision, sentence, finished_at)"

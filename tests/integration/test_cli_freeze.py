@@ -11,6 +11,7 @@ import pytest
 
 from agent.clearance.audit import Log
 from agent.db import engine
+from agent.clearance.signing import seal
 from tests.support.command import run
 from tests.support.scripted_model import calls
 from tests.support.world import AUDIT_KEY, World, results
@@ -33,7 +34,9 @@ async def test_freeze_stops_effects_and_records_who_and_how(world: World) -> Non
     assert f"Frozen by {ME} since {datetime.now(UTC):%Y-%m-%d}" in ran.out
     assert "fraud in progress" in ran.out
     assert "No effect is in flight" in ran.out
-    assert (row["event"], row["actor"], row["details"]) == ("frozen", ME, {"via": "command line"})
+    sealed = seal(AUDIT_KEY, "fraud in progress")
+    assert (row["event"], row["actor"]) == ("frozen", ME)
+    assert row["details"] == {"via": "command line", "sealed_reason": sealed}
     assert run("audit", "verify").code == 0
 
 

@@ -88,7 +88,7 @@ def test_a_flood_is_told_without_the_database() -> None:
     assert not floods.is_flood("olga")
 
 
-async def test_a_row_taken_away_shows_against_the_chained_total(world: World) -> None:
+async def test_a_row_taken_away_shows_against_what_the_log_binds(world: World) -> None:
     refuse(world, 3, now=datetime.now(UTC))
     world.clock.advance(minutes=1)
     await world.gate.write(chain_totals)
@@ -97,4 +97,5 @@ async def test_a_row_taken_away_shows_against_the_chained_total(world: World) ->
     (total,) = world.audit()
 
     assert total["details"]["causes"] == {"goto": 3}
-    assert world.read(lambda c: audit.verify(c, b"a key for tests, not a secret at all")).is_whole
+    found = world.read(lambda c: audit.verify(c, b"a key for tests, not a secret at all"))
+    assert str(found.reason).startswith("refusals of olga at ")

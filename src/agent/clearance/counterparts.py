@@ -74,7 +74,7 @@ class Counterparts:
                 bound.unbound = told["unbound"].get(table, 0)
         elif event == "frozen":
             self._frozen = actor, row[1]
-            sealed = told.get("reason")
+            sealed = told.get("sealed_reason")
             self._reason = (lambda reason: seal(key, reason) == sealed) if sealed else None
         elif event == "unfrozen":
             self._frozen = None

@@ -499,7 +499,7 @@ class Gate:
         """Stop every effect. The lock this holds is the one effects run under, so none is in flight when it commits."""
         if not log.frozen:
             journal.set_freeze(log.connection, by=by, reason=reason, at=log.now)
-            log.append("frozen", by, reason=log.sealed(reason), **details)
+            log.append("frozen", by, sealed_reason=log.sealed(reason), **details)
 
     def unfreeze(self, log: Log, *, by: str, **details: Any) -> None:
         """Let effects run again. Nothing runs by itself."""

@@ -184,7 +184,8 @@ def _open_request(
         refused_answers=0,
     )  # fmt: skip
     if (unread := unparsed_call(call)) is not None:
-        return _refused(log, blank, unread, cause="impossible")
+        journal.add_request(log.connection, blank, [])
+        return blank, _Refusal(unread, SYSTEM_ACTOR, "impossible")
     try:
         action = read_action(judge.actions[call["name"]], call["args"])
         judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),

@@ -24,8 +24,6 @@ ROWS_A_MINUTE = 10
 #: Refusals of one person in one minute from which on they are only counted: no more events, no look at their calls.
 FLOOD = 60
 _MAX_ATTEMPT = 300
-#: A minute is told when it is over for so long: what was refused in it and is still being written has come in.
-_OVER = timedelta(seconds=30)
 #: Who was refused when nobody was signed in.
 NOBODY = "nobody"
 
@@ -91,12 +89,15 @@ def chain_totals(log: Log) -> None:
     """
     query = (
         sa.select(refusal_totals)
-        .where(refusal_totals.c.chained < refusal_totals.c.count, refusal_totals.c.minute < _minute(log.now - _OVER))
+        .where(refusal_totals.c.chained < refusal_totals.c.count, refusal_totals.c.minute < _minute(log.now))
         .order_by(refusal_totals.c.minute, refusal_totals.c.person, refusal_totals.c.cause)
     )
     totals: dict[tuple[datetime, str], dict[str, int]] = {}
     for row in log.connection.execute(query):
         totals.setdefault((row.minute, row.person), {})[row.cause] = row.count - row.chained
+    if totals and log.connection.dialect.name == "postgresql":
+        # Rows are numbered before they are committed: one still on its way would come in below those that are bound.
+        log.connection.exec_driver_sql("LOCK TABLE refusals IN SHARE MODE")
     for (minute, person), causes in totals.items():
         rows = _bind(log.connection, minute, person)
         log.append("refusals", person, minute=minute.isoformat(), causes=causes, rows=rows)

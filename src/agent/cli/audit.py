@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from agent.cli.database import audit_key, current_settings, existing_database
-from agent.cli.terminal import Code, Failed, line, out, say, say_json
+from agent.cli.database import audit_keys, current_settings, existing_database
+from agent.cli.terminal import Code, Failed, line, out, say, say_json, warn
 
 if TYPE_CHECKING:
     from agent.clearance.audit import Head
@@ -31,17 +31,22 @@ def verify(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Check every row of the log, and name the first bad one; then the head, the freeze switch and the receipts.
+    """Check every row of the log, and name the first bad one; then the head, and the journal against the log.
+
+    What people are shown as asked, answered and done is compared with what the log tells: the row and the column that
+    differ are named.
 
     A log that was cut at its end, head and journal with it, shows only against a head noted elsewhere.
     """
     from agent.clearance import audit
+    from agent.clearance.action import Actions
+    from agent.wiring import ACTIONS
 
     settings = current_settings()
     noted = _read_head(head) if head is not None else None
     with existing_database(settings) as database:
-        key = audit_key(settings)
-        found = database.read_now(lambda connection: audit.verify(connection, key, noted))
+        keys, actions = audit_keys(settings), Actions(ACTIONS)
+        found = database.read_now(lambda connection: audit.verify(connection, keys, noted, actions=actions))
     text = _head_text(found.head)
     if as_json:
         say_json(
@@ -51,17 +56,23 @@ def verify(
                 "head": text,
                 "broken_at": found.broken_at,
                 "reason": found.reason,
+                "bound_from": found.bound_from,
+                "ahead_s": int(found.ahead.total_seconds()) if found.ahead else None,
             }
         )
     elif found.is_whole:
         say(f"Whole: {found.rows:,} rows.", "green")
         say(f"Head {text}")
+        if found.bound_from and found.bound_from > 1:
+            say(f"The journal is bound from row {found.bound_from} on; older rows of it are not.", "yellow")
     elif found.broken_at is None:
         say(f"Broken: {found.reason}.", "bold red")
         say(f"All {found.rows:,} rows are whole; what is beside them was changed.")
     else:
         say(f"Broken at row {found.broken_at}: {found.reason}.", "bold red")
         say(f"{found.rows:,} rows before it are whole.")
+    if found.ahead and not as_json:
+        warn(f"{audit.ahead_in_words(found.ahead).capitalize()}.")
     raise typer.Exit(Code.DONE if found.is_whole else Code.LOG_BROKEN)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agent.cli.terminal import Failed
 
 if TYPE_CHECKING:
+    from agent.clearance.signing import Keys
     from agent.db.engine import Database
     from agent.settings import Settings
 
@@ -53,6 +54,7 @@ def opened_database(settings: "Settings") -> "Iterator[Database]":
     """
     import sqlalchemy as sa
 
+    from agent.clearance.errors import AuditKeyError
     from agent.db.engine import DatabaseUnavailable
     from agent.settings import SettingsError
     from agent.wiring import open_database
@@ -63,14 +65,14 @@ def opened_database(settings: "Settings") -> "Iterator[Database]":
             yield database
         finally:
             database.close()
-    except (SettingsError, DatabaseUnavailable) as exc:
+    except (SettingsError, DatabaseUnavailable, AuditKeyError) as exc:
         raise Failed(_first_line(exc)) from exc
     except sa.exc.DBAPIError as exc:
         raise Failed(f"The database refused it: {_first_line(exc.orig)}") from exc
 
 
-def audit_key(settings: "Settings") -> bytes:
-    """Give the key of a log that exists: a new one would fit nothing in it.
+def audit_keys(settings: "Settings") -> "Keys":
+    """Give the key of a log that exists, and those before it: a new one would fit nothing in it.
 
     Raises:
         Failed: there is none.
@@ -79,7 +81,7 @@ def audit_key(settings: "Settings") -> bytes:
     from agent.settings import SettingsError
 
     try:
-        return wiring.audit_key(settings, may_make=False)
+        return wiring.audit_keys(settings, may_make=False)
     except SettingsError as exc:
         raise Failed(str(exc)) from exc
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.cards import moment
-from agent.cli.database import audit_key, current_settings, existing_database
+from agent.cli.database import audit_keys, current_settings, existing_database
 from agent.cli.terminal import Failed, say, say_json, warn
 
 if TYPE_CHECKING:
     from agent.clearance.audit import Log
     from agent.clearance.gate import Gate
     from agent.clearance.journal import Switch
+    from agent.clearance.signing import Keys
     from agent.db.engine import Database
 
 
@@ -53,7 +54,7 @@ def freeze(
         raise typer.BadParameter(str(exc).removeprefix("reason: "), param_hint="--reason") from exc
     settings = current_settings()
     with existing_database(settings) as database:
-        gate = _gate(database, audit_key(settings))
+        gate = _gate(database, audit_keys(settings))
 
         def work(log: "Log") -> "tuple[bool, Switch, dict[str, int]]":
             gate.freeze(log, by=_person(), reason=said, via=_VIA)
@@ -75,7 +76,7 @@ def unfreeze() -> None:
 
     settings = current_settings()
     with existing_database(settings) as database:
-        gate = _gate(database, audit_key(settings))
+        gate = _gate(database, audit_keys(settings))
 
         def work(log: "Log") -> tuple[bool, dict[str, int]]:
             gate.unfreeze(log, by=_person(), via=_VIA)
@@ -102,7 +103,7 @@ def _saying_that_it_waits() -> Iterator[None]:
         timer.cancel()
 
 
-def _gate(database: "Database", key: bytes) -> "Gate":
+def _gate(database: "Database", keys: "Keys") -> "Gate":
     """Make a gate that can only switch: it has to work also while the policy does not load."""
     from datetime import timedelta
 
@@ -112,7 +113,7 @@ def _gate(database: "Database", key: bytes) -> "Gate":
     from agent.clearance.policy import Policy, Verdict
 
     deny = Verdict("deny", "no policy was loaded", "critical", None, 0, timedelta(0))
-    return Gate(database, Judge(Actions([]), Policy("", {}, [], deny)), key)
+    return Gate(database, Judge(Actions([]), Policy("", {}, [], deny)), keys)
 
 
 def _person() -> str:

@@ -200,6 +200,8 @@ async def verify(person: Decider, desk: OfDesk) -> Whole:
         head=f"{found.head.seq}:{found.head.mac}",
         broken_at=found.broken_at,
         reason=found.reason,
+        bound_from=found.bound_from,
+        ahead_s=int(found.ahead.total_seconds()) if found.ahead else None,
     )
 
 

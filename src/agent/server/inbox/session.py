@@ -230,6 +230,6 @@ async def _csrf(here: Wall, token: str) -> str:
     settings = here.parts.settings
     if settings not in _keys:
         # The same in every process of a deployment; derived, so that no form says anything about the log's key.
-        key = await asyncio.to_thread(wiring.audit_key, settings, may_make=False)
-        _keys[settings] = hmac.digest(key, b"clearance inbox: forms", "sha256")
+        keys = await asyncio.to_thread(wiring.audit_keys, settings, may_make=False)
+        _keys[settings] = hmac.digest(keys.now, b"clearance inbox: forms", "sha256")
     return hmac.new(_keys[settings], hashlib.sha256(token.encode()).digest(), "sha256").hexdigest()

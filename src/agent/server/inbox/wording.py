@@ -48,6 +48,8 @@ EVENTS = {
     "expired": ("Expired", "late"),
     "frozen": ("Frozen", "freeze"),
     "unfrozen": ("Unfrozen", "freeze"),
+    "erased": ("Erased", "late"),
+    "question_put": ("Question put", ""),
     "answer_refused": ("Answer refused", "refused"),
 }
 
