@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent.clearance.audit import Log
-from agent.db import engine
 from agent.clearance.signing import seal
+from agent.db import engine
 from tests.support.command import run
 from tests.support.scripted_model import calls
 from tests.support.world import AUDIT_KEY, World, results
