@@ -6,7 +6,7 @@ PYTHON312 ?= $(firstword $(shell python3.12 -c "import sys; print(sys.executable
 	$(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python) python3.12)
 AEGRA := .venv-aegra/bin
 
-.PHONY: install demo test aegra dev lint attacks crash bench bench-audit screenshots terminal lock clean help
+.PHONY: install demo test aegra dev lint attacks crash bench bench-deciding bench-audit screenshots terminal lock clean help
 
 install: .venv/installed
 
@@ -55,6 +55,9 @@ crash: install         ## kill -9 the server a hundred times
 
 bench: install         ## pause, approve, effect: ours beside bare LangGraph and LangChain's middleware
 	$(BIN)/python -m bench.gate
+
+bench-deciding: install ## decision to committed effect through the API of the real server, alone and beside a full queue
+	$(BIN)/python -m bench.deciding
 
 bench-audit: install   ## `audit verify` over a million rows: rows a second, and memory
 	$(BIN)/python -m bench.audit --postgres

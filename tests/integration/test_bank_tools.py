@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -229,24 +231,25 @@ async def test_an_empty_ledger_and_an_unknown_account_are_told(database: Databas
 async def test_a_cancelled_analysis_stops_reading(bank: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(20):
         pay(bank, "A-1", "A-3", 1_00 + n)
-    reads, under_way, read = 0, asyncio.Event(), bank.read
+    reads, under_way, read = 0, threading.Event(), bank.read_now
 
-    async def counted(work: Any) -> Any:
+    def counted(work: Any) -> Any:
         nonlocal reads
         reads += 1
         if reads == 5:
             under_way.set()
-        await asyncio.sleep(0.01)
-        return await read(work)
+        time.sleep(0.01)
+        return read(work)
 
-    monkeypatch.setattr(bank, "read", counted)
+    monkeypatch.setattr(bank, "read_now", counted)
     analysis = Analysis(bank, chunk=1)
     run = asyncio.create_task(analysis.run())
-    await asyncio.wait_for(under_way.wait(), timeout=10)
+    assert await asyncio.to_thread(under_way.wait, 10)
 
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
+    await asyncio.sleep(0.05)  # the chunk that is being read ends
     stopped_at = reads
     await asyncio.sleep(0.1)
 

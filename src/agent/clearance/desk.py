@@ -75,6 +75,8 @@ class Decided:
     waits_for: list[Request]
     #: People who still have to approve this one.
     approvals_missing: int
+    #: Who approved it, as far as it counts.
+    approved_by: list[str]
 
 
 Word = Literal["approve", "edit", "reject"]
@@ -184,6 +186,21 @@ class Desk:
             events = audit.rows_about(connection, request_id)
             return Detail(question, receipts.get(request_id), receipts, of_turn, events, turns, plans,
                           journal.read_switch(connection))  # fmt: skip
+
+        return await self._gate.database.read(work)
+
+    async def turn_of(self, viewer: Principal, request_id: str) -> tuple[Request, Turn]:
+        """Read a request and its turn.
+
+        Raises:
+            NotOursError: there is no such request, or this person may not see it.
+        """
+
+        def work(connection: Connection) -> tuple[Request, Turn]:
+            request = self._found(connection, viewer, request_id)
+            turn = journal.turn(connection, request.turn_id)
+            assert turn is not None
+            return request, turn
 
         return await self._gate.database.read(work)
 
@@ -338,10 +355,11 @@ def _standing(connection: Connection, request_id: str) -> Decided:
     request = journal.request(connection, request_id)
     assert request is not None
     plan = journal.requests_of_plan(connection, request.plan_id)
-    given = sum(decision.counts for decision in journal.decisions_on(connection, [request_id]))
+    given = [made.decided_by for made in journal.decisions_on(connection, [request_id]) if made.counts]
     return Decided(
         request,
         journal.receipt(connection, request_id),
         [one for one in plan if one.state == "asked" and one.request_id != request_id] if request.is_open else [],
-        max(request.approvals - given, 0) if request.state == "asked" else 0,
+        max(request.approvals - len(given), 0) if request.state == "asked" else 0,
+        given,
     )

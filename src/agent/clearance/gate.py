@@ -368,7 +368,8 @@ class Gate:
         following = _next(plan)
         if following is None or following.state == "asked":
             return False
-        return self._carry_out(log, plan_id, following.request_id) is not None
+        is_done = self._carry_out(log, plan_id, following.request_id) is not None
+        return is_done and any(other.is_open and other is not following for other in plan)
 
     async def carry_out_turn(self, turn_id: str) -> None:
         """Carry out what of a turn's open plan may be, see `carry_out_plan`. Ends in its thread whoever is cancelled.

@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import StreamingResponse
 
 from agent.clearance.answering import Refusal
-from agent.clearance.desk import Decided, Desk, Seen, WrongInputError, not_frozen, read_decision
+from agent.clearance.desk import Desk, Seen, WrongInputError, not_frozen, read_decision
 from agent.clearance.listing import CursorError, Wanted
 from agent.clearance.reviewing import show
 from agent.contract import (
@@ -126,7 +126,7 @@ async def decide(person: Person, desk: OfDesk, request_id: str, body: Decision) 
         answer = read_decision(body.decision, seen, body.reason, body.arguments)
     except WrongInputError as exc:
         raise HTTPException(422, str(exc)) from exc
-    return await _standing(desk, await decide_and_wake(desk, person, request_id, answer, seen))
+    return shapes.standing(await decide_and_wake(desk, person, request_id, answer, seen))
 
 
 @router.post("/requests/{request_id}/check", responses=_REFUSED)
@@ -146,12 +146,7 @@ async def check(person: Person, desk: OfDesk, request_id: str, body: Edit) -> Ch
 async def close(person: Decider, desk: OfDesk, request_id: str) -> Standing:
     """Close a request whose thread was deleted or lost: it and its turn are withdrawn."""
     await close_lost(desk, person, request_id)
-    return await _standing(desk, await desk.standing(request_id))
-
-
-async def _standing(desk: Desk, decided: Decided) -> Standing:
-    request_id = decided.request.request_id
-    return shapes.standing(decided, (await desk.approvals([request_id])).get(request_id, []))
+    return shapes.standing(await desk.standing(request_id))
 
 
 @router.get("/freeze")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -26,6 +27,8 @@ from agent.wiring import wired
 
 logger = logging.getLogger(__name__)
 
+_SWITCH_S = 0.0005
+
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -37,6 +40,9 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     parts = await wired()
     # A model that cannot be made stops the server, too, and not the first conversation.
     await asyncio.to_thread(lambda: (parts.model, parts.prompt))
+    # A decision is some dozens of statements, and after each its thread has to get the interpreter back from whatever
+    # computes: that is this long each time. By default 5 ms.
+    sys.setswitchinterval(_SWITCH_S)
     if parts.settings.auth == "off":
         logger.warning(
             "NO AUTHENTICATION: everybody who reaches this server is the principal 'local', holds every role and may"

@@ -1,7 +1,7 @@
 """A decision by whoever is signed in, wherever they sit: the desk records it and carries it out, the thread is told."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import HTTPException
@@ -14,6 +14,7 @@ from agent.clearance.principal import Principal
 from agent.server.waking import is_thread_there, wake
 from agent.server.wall import wall
 
+_T = TypeVar("_T")
 #: Seconds for which a thread is told of a decision at short intervals; the timekeeper's follow.
 _WAKE_S = 20
 #: By the cause of a refusal; what is not here is 409.
@@ -26,8 +27,12 @@ async def found(desk: Desk, person: Principal, request_id: str) -> Detail:
     Raises:
         HTTPException: 404 where there is none, or none that this person may see.
     """
+    return await _found(desk.detail(person, request_id))
+
+
+async def _found(looking: Awaitable[_T]) -> _T:
     try:
-        return await desk.detail(person, request_id)
+        return await looking
     except NotOursError as exc:
         raise HTTPException(404, "There is no such request, or none that you may see.") from exc
 
@@ -43,9 +48,9 @@ async def decide_and_wake(desk: Desk, person: Principal, request_id: str, answer
     Raises:
         HTTPException: 404, 403, 409 or 422 with the reason; nothing was recorded but the refusal.
     """
-    detail = await found(desk, person, request_id)
-    turn, parts = detail.question.turn, (await wall()).parts
-    if detail.request.is_open and await is_thread_there(parts, turn) is False:
+    request, turn = await _found(desk.turn_of(person, request_id))
+    parts = (await wall()).parts
+    if request.is_open and await is_thread_there(parts, turn) is False:
         raise HTTPException(409, "The thread of this request is gone: nothing can be carried out there. Close it.")
 
     async def decide() -> Decided | Refusal:
@@ -61,7 +66,6 @@ async def decide_and_wake(desk: Desk, person: Principal, request_id: str, answer
     return became
 
 
-_T = TypeVar("_T")
 _running: set["asyncio.Task[Any]"] = set()
 
 
@@ -79,7 +83,7 @@ async def close_lost(desk: Desk, person: Principal, request_id: str) -> None:
     Raises:
         HTTPException: 404 where there is no such request, 409 where its thread is there.
     """
-    detail = await found(desk, person, request_id)
-    if detail.request.is_open and await is_thread_there((await wall()).parts, detail.question.turn) is not False:
+    request, turn = await _found(desk.turn_of(person, request_id))
+    if request.is_open and await is_thread_there((await wall()).parts, turn) is not False:
         raise HTTPException(409, "The thread of this request is there: decide it, or withdraw it by a new message.")
     await desk.close_lost(person, request_id)

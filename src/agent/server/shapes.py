@@ -107,10 +107,10 @@ def checked(found: Checked, changed: ShownFacts, now: datetime) -> CheckedShape:
     )
 
 
-def standing(decided: Decided, given: Sequence[str]) -> Standing:
+def standing(decided: Decided) -> Standing:
     """Write how a request stands."""
     return Standing(
-        request=entry(decided.request, given),
+        request=entry(decided.request, decided.approved_by),
         receipt=outcome(decided.receipt),
         waits_for=[one.request_id for one in decided.waits_for],
         approvals_missing=decided.approvals_missing,

@@ -1,11 +1,12 @@
 """The long job: read the ledger in chunks, tell how far it is, report what is odd."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from langchain_core.tools import BaseTool
 from langgraph.config import get_stream_writer
@@ -20,6 +21,8 @@ from agent.bank.wording import quoted
 from agent.clearance.errors import ActionError
 from agent.db.engine import Database
 from agent.tools.errors import telling_tool
+
+T = TypeVar("T")
 
 _KINDS: dict[Kind, str] = {
     "outlier": "unusually large amounts",
@@ -76,12 +79,10 @@ def analysis_tool(database: Database, chunk: int) -> BaseTool:
         found = detectors(lambda finding: _concerns(finding, account, span.since))
         after = span.first - 1
         report(_progress("running", 0, span.total, "Reading the ledger"))
-        while page := await database.read(partial(read_ledger, after=after, until=span.last, limit=chunk)):
-            # In a thread: a chunk is some 50 ms of arithmetic, and other runs share this event loop.
-            await asyncio.to_thread(_feed, found, page)
+        while page := await _in_turn(partial(_read_and_feed, database, found, after, span.last, chunk)):
             after = page[-1].number
             report(_progress("running", after - span.first + 1, span.total, f"Read up to {page[-1].made_at:%Y-%m-%d}"))
-        text, rows = _result(found, account, span)
+        text, rows = await _in_turn(partial(_result, found, account, span))
         report(_progress("done", span.total, span.total, text.partition("\n")[0]))
         return text, rows
 
@@ -101,6 +102,23 @@ def _span(connection: Connection, account: str, days: int) -> _Span | None:
 
 def _concerns(finding: Finding, account: str, since: datetime | None) -> bool:
     return (not account or account in finding.accounts) and (since is None or finding.last_at >= since)
+
+
+#: One for all: a chunk is some 50 ms of arithmetic, and several threads that compute at once would make every other
+#: thread of the process, those of decisions too, wait for the interpreter behind all of them.
+_computing = ThreadPoolExecutor(1, thread_name_prefix="analysis")
+
+
+async def _in_turn(work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_computing, work)
+
+
+def _read_and_feed(
+    database: Database, found: Sequence[Detector], after: int, until: int, limit: int
+) -> Sequence[Transfer]:
+    page = database.read_now(partial(read_ledger, after=after, until=until, limit=limit))
+    _feed(found, page)
+    return page
 
 
 def _feed(found: Sequence[Detector], page: Sequence[Transfer]) -> None:
