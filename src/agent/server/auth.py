@@ -11,8 +11,8 @@ from langgraph_sdk.auth.types import StudioUser
 from agent.clearance.principal import LOCAL, STUDIO_ID, Principal
 from agent.server.cancelling import note_person
 from agent.server.closed import studio_may_enter
-from agent.server.wall import GRAPH, SIGN_IN, Wall, wall
 from agent.server.sizes import check_metadata
+from agent.server.wall import GRAPH, SIGN_IN, Wall, wall
 
 auth = Auth()
 Result = Auth.types.HandlerResult

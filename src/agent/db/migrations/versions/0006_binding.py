@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0005"
+down_revision = "0012"
 
 _BOUND = ("turns", "plans", "requests", "decisions", "receipts", "questions", "erasures", "refusal_totals")
 
