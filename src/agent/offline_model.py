@@ -131,7 +131,9 @@ def _answer(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) ->
         tool_call(name=wish.tool, args=wish.arguments, id=_call_id(messages, position))
         for position, wish in enumerate(wishes)
     ]
-    return AIMessage(content=text, tool_calls=calls)
+    # Why it ended, streamed or not: calls of an answer that does not say it was finished are not carried out.
+    ended = {"finish_reason": "tool_calls" if calls else "stop"}
+    return AIMessage(content=text, tool_calls=calls, response_metadata=ended)
 
 
 def _reply(messages: Sequence[BaseMessage], tools: set[str]) -> tuple[str, list[Wish]]:
@@ -175,8 +177,7 @@ def _chunks(answer: AIMessage) -> Iterator[AIMessageChunk]:
         arguments = json.dumps(call["args"])
         for at in range(0, len(arguments), 16):
             yield _call_chunk(index, None, None, arguments[at : at + 16])
-    reason = "tool_calls" if answer.tool_calls else "stop"
-    yield AIMessageChunk(content="", response_metadata={"finish_reason": reason}, chunk_position="last")
+    yield AIMessageChunk(content="", response_metadata=answer.response_metadata, chunk_position="last")
 
 
 def _call_chunk(index: int, name: str | None, call_id: str | None, arguments: str) -> AIMessageChunk:

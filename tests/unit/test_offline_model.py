@@ -245,6 +245,9 @@ async def test_what_it_streams_in_pieces_is_what_it_answers_whole(example: str) 
         merged = sum(streamed[1:], streamed[0])
         assert isinstance(merged, AIMessageChunk)
         assert len(streamed) > 3
+        # Without it the calls are not carried out.
+        assert merged.response_metadata == whole.response_metadata
+        assert merged.response_metadata == {"finish_reason": "tool_calls" if whole.tool_calls else "stop"}
         assert merged.text == whole.text
         assert merged.tool_calls == whole.tool_calls
 
