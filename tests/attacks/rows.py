@@ -37,6 +37,8 @@ ROWS = {
     33: "arguments that let the action raise, overflow or time out",
     35: "headers of Studio, of a proxy, of another scheme, and no token",
     36: "an answer on a connection that was opened before its token ended",
+    41: "the run is cancelled between two cleared effects",
+    42: "a part is rejected; the model asks for the same in smaller parts, or the rest goes out",
 }
 
 #: Tests that try the same in one process, without any server: what the gate holds when there is nothing before it.
@@ -127,5 +129,10 @@ IN_PROCESS: dict[int, tuple[str, ...]] = {
         "test_an_effect_that_fails_leaves_a_receipt_and_nothing_half_done",
         "test_arguments_that_do_not_fit_are_told_to_the_model_and_asked_of_nobody",
         "test_numbers_that_json_holds_only_roughly_do_not_stop_the_run",
+    ),
+    42: (
+        "test_nothing_more_of_a_turn_is_allowed_by_policy_alone_once_a_part_was_rejected",
+        "test_what_policy_allowed_is_asked_of_the_default_approvers_after_a_rejection",
+        "test_twenty_calls_with_some_rejected_are_asked_about_twice_at_most",
     ),
 }

@@ -1,10 +1,14 @@
 """A cancel by a thread's owner withdraws what is not carried out; whatever else ends a run, it is carried on."""
 
 import asyncio
+import os
 import shutil
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from tests.attacks.stock import SLOW
 from tests.attacks.targets import Attacker, Case, Effect, SlowServer, Target
 from tests.support.conversation import GRAPH
 from tests.support.server import ROOT
+from tests.support.tokens import token
 
 #: Timekeeping goes on with a turn that nothing runs on after 10 s, and looks every 5.
 CARRIED_ON_S = 40
@@ -221,3 +226,27 @@ async def test_deleting_the_run_that_asked_withdraws_its_question(case: Case) ->
 
     assert met.status == 204
     assert [outcome for outcome, _ in ends(case, held.thread_id)] == ["withdrawn"]
+
+
+async def test_ctrl_c_in_chat_withdraws_what_its_message_asked_for_and_says_so(case: Case) -> None:
+    source, target, other = case.account(), case.account(0), case.account(0)
+    memo = f"{SLOW} {source}"
+    sentence = f"transfer 900 from {source} to {target} for {memo} and 800 from {source} to {other}"
+    first = Effect("transfer_funds", source, target, 90_000, memo)
+    assert case.olga.person is not None
+    environment = {**os.environ, "LANGGRAPH_URL": case.target.url, "CLEARANCE_TOKEN": token(case.olga.person)}
+    # Programs in the background of a shell ignore Ctrl-C, and hand that down.
+    chat = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("clearance"), "chat", sentence, env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+    await _until(lambda: first in case.effects())
+    chat.send_signal(signal.SIGINT)
+    said, _ = await asyncio.wait_for(chat.communicate(), 30)
+
+    assert "Stopped. What this message asked for and was not done is withdrawn." in " ".join(said.decode().split())
+    assert case.effects() == [first]
+    query = sa.select(audit.c.event).where(audit.c.actor == case.olga.name, audit.c.event == "withdrawn")
+    assert case.target.read(lambda c: c.scalars(query).all()) == ["withdrawn"]

@@ -31,7 +31,7 @@ def chat(
 ) -> None:
     """Talk to the agent. What it holds is shown with all that a reviewer must know, and you decide what you may.
 
-    Ctrl-C stops the agent, Ctrl-D leaves.
+    Ctrl-C stops the agent and withdraws what this message asked for and is not done; Ctrl-D leaves, and it goes on.
     An empty line shows what happened in the thread since.
     A new message withdraws what the last one asked for and is not done.
     """
@@ -109,12 +109,23 @@ class _Talk:
                     run_id = part.data["run_id"]
                 shown.part(part.event, part.data)
         except KeyboardInterrupt:
-            if run_id:
-                self._client.runs.cancel(self._thread_id, run_id, wait=True)
-            say("\nStopped.", "yellow")
+            self._stop(run_id)
         finally:
             shown.close()
         return self.catch_up()
+
+    def _stop(self, run_id: str | None) -> None:
+        """Cancel a run, and say what that means."""
+        from langgraph_sdk.errors import NotFoundError
+
+        try:
+            if run_id:
+                self._client.runs.cancel(self._thread_id, run_id, wait=True)
+                say("\nStopped. What this message asked for and was not done is withdrawn.", "yellow")
+            else:
+                say("\nStopped listening before the agent had begun; what you said may still be heard.", "yellow")
+        except NotFoundError:
+            say("\nThe agent had stopped already; what it asked for stays open. A new message withdraws it.", "yellow")
 
     def catch_up(self, *, is_start: bool = False, without: Collection[str] = ()) -> list[Held]:
         """Print what the agent said that is not printed yet (at the start only the last of it); give what is held.

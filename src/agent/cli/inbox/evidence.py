@@ -47,7 +47,10 @@ class Evidence(VerticalScroll):
         self._show_changes(review)
         called = [(visible(one.label), visible(one.text, keep="\n") or "empty") for one in review.arguments]
         self._fill("#arguments", _section(f"Exactly this: {visible(entry.action)}", grid(called)) if called else None)
-        self._fill("#turn", _section("The whole turn", _turn(payload["turn"]["requests"])))
+        turn = _turn(payload["turn"]["requests"])
+        if shown.receipt is None:
+            turn = joined(turn, "\n", text(_CALLED_OFF.format(entry.requested_by), "dim"))
+        self._fill("#turn", _section("The whole turn", turn))
         await self.query_one(Conversation).show(shown.talk, shown.earlier)
         self.query_one(ActivityChart).show(shown.activity)
         history = Content("\n").join([event_line(event) for event in shown.history])
@@ -123,6 +126,12 @@ def _heading(review: Review) -> Content:
 
 def _section(title: str, body: Content) -> Content:
     return joined(text(title, "bold $primary"), "\n", body)
+
+
+_CALLED_OFF = (
+    "What is cleared is carried out, whatever becomes of this screen, or of the page or run that asked for it. {} calls"
+    " it off: by cancelling the run while it goes on, or with a new message."
+)
 
 
 def _turn(requests: Sequence[dict[str, Any]]) -> Content:
