@@ -1,7 +1,6 @@
 """Rows 41 and 42 of the list: a stop that does not stop, and a no that is asked around."""
 
 import asyncio
-import time
 
 import sqlalchemy as sa
 
@@ -42,8 +41,9 @@ async def test_row_41_a_cancel_between_two_cleared_effects_stops_the_second(case
                 break
             await asyncio.sleep(0.1)
         outcome.note(await case.olga.post(f"/threads/{thread_id}/runs/{run.body['run_id']}/cancel?action={action}"))
-        until = time.monotonic() + CARRIED_ON_S
-        while case.target.is_ours and not _is_over(case, thread_id) and time.monotonic() < until:
+        for _ in range(CARRIED_ON_S * 5 if case.target.is_ours else 0):
+            if _is_over(case, thread_id):
+                break
             await asyncio.sleep(0.2)
 
     # Together within what one person may move in a day unasked.
@@ -72,6 +72,7 @@ async def test_row_42_what_is_left_of_a_rejected_plan_does_not_go_out_unasked(ca
     asked = await case.olga.say(
         thread_id, f"transfer 1,500 from {source} to {target} {joined} 900 from {source} to {target}"
     )
+    assert asked.how == "asked", asked
     (interrupt,) = asked.body["__interrupt__"]
 
     outcome.note(await case.ana.answer(thread_id, {interrupt["id"]: NO}))

@@ -17,7 +17,9 @@ from tests.support.world import ANA, World, question, results
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000"})
 How = Literal[
     "action error", "value error", "arithmetic", "constraint", "recursion", "bad sql",
-    "facts", "facts sql", "overflow", "ok",
+    "facts", "facts sql", "overflow", "other facts", "one subject", "ok",
+    "returns nothing", "returns a number", "returns no words", "returns too many words", "returns no text",
+    "returns a coroutine", "commits", "rolls back", "fails at length",
 ]  # fmt: skip
 
 
@@ -49,9 +51,14 @@ class MakeTrouble(Action[TroubleFacts]):
                 reading.connection.execute(sa.text("SELECT * FROM nothing"))
             case "overflow":
                 return TroubleFacts(size=2**70)
+            case "other facts":
+                return {"size": 1}  # type: ignore[return-value]  # what an author may get wrong
             case _:
                 pass
         return TroubleFacts(size=1)
+
+    def subjects(self, facts: TroubleFacts) -> list[str]:
+        return "customer:C-1" if self.how == "one subject" else []  # type: ignore[return-value]  # the same
 
     def perform(self, effect: Effect) -> str:
         half_done = customers.update().values(name="half done").where(customers.c.customer_id == "C-1001")
@@ -69,9 +76,31 @@ class MakeTrouble(Action[TroubleFacts]):
                 return self.perform(effect)
             case "bad sql":
                 effect.connection.execute(sa.text("SELECT * FROM nothing"))
+            case "commits":
+                effect.connection.commit()
+            case "rolls back":
+                effect.connection.rollback()
+            case "fails at length":
+                raise ActionError("no \0" + "o" * 100_000)
+            case _ if self.how in RETURNED:
+                return RETURNED[self.how]()  # type: ignore[no-any-return]  # what an author may get wrong
             case _:
                 pass
         return "Done without trouble."
+
+
+async def _words() -> str:
+    return "Done."
+
+
+RETURNED: dict[str, Any] = {
+    "returns nothing": lambda: None,
+    "returns a number": lambda: 7,
+    "returns no words": lambda: " \n",
+    "returns too many words": lambda: "x" * 100_000,
+    "returns no text": lambda: "half \ud800 and nothing \0",
+    "returns a coroutine": _words,
+}
 
 
 POLICY = """
@@ -97,7 +126,9 @@ def trouble(how: str) -> tuple[str, dict[str, Any]]:
 
 
 async def test_an_effect_that_fails_leaves_a_receipt_and_nothing_half_done(troubled: World) -> None:
-    ways = ("action error", "value error", "arithmetic", "constraint", "recursion", "bad sql")
+    ways: tuple[str, ...] = ("action error", "value error", "arithmetic", "constraint", "recursion", "bad sql")
+    # What these return left the request approved: carried out at each start again, or told as "(erased)".
+    ways += (*RETURNED, "commits", "rolls back", "fails at length")
     for how in ways:
         troubled.model.will_say(calls(trouble(how)), AIMessage("Did not work."))
 
@@ -105,6 +136,7 @@ async def test_an_effect_that_fails_leaves_a_receipt_and_nothing_half_done(troub
 
         (said,) = results(done)
         assert said.startswith("Not done: "), how
+        assert len(said) < 5_000
         assert "secret" not in said
         assert "SELECT" not in said
         assert done["messages"][-1].content == "Did not work."
@@ -117,7 +149,7 @@ async def test_an_effect_that_fails_leaves_a_receipt_and_nothing_half_done(troub
 
 async def test_facts_that_cannot_be_read_refuse_the_action_and_the_thread_goes_on(troubled: World) -> None:
     """The run failed, at each attempt again, and the thread was stuck in it."""
-    for how in ("facts", "facts sql", "overflow"):
+    for how in ("facts", "facts sql", "overflow", "other facts", "one subject"):
         troubled.model.will_say(calls(trouble(how)), AIMessage("Did not work."))
 
         done = await troubled.say("go", thread=how)

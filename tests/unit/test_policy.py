@@ -230,17 +230,16 @@ def test_facts_must_be_declared_material_or_volatile() -> None:
 
 
 def test_an_action_must_name_its_facts() -> None:
-    class Vague(Action):  # type: ignore[type-arg]  # that it has no facts is what is tested
-        """No facts."""
-
-        def facts(self, reading: Reading) -> Facts:
-            raise NotImplementedError
-
-        def perform(self, effect: Effect) -> str:
-            raise NotImplementedError
-
     with pytest.raises(TypeError, match="must be written as Action"):
-        Vague.facts_type()
+
+        class Vague(Action):  # type: ignore[type-arg]  # that it has no facts is what is tested
+            """No facts."""
+
+            def facts(self, reading: Reading) -> Facts:
+                raise NotImplementedError
+
+            def perform(self, effect: Effect) -> str:
+                raise NotImplementedError
 
 
 def test_explain_lists_the_rules_in_order_and_the_default() -> None:

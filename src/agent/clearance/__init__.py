@@ -8,7 +8,8 @@ What passes the gate
     arrival       an answer before its run           answering     whether that person may decide
     transitions   how a request changes state        deadlines     what time does
     losses        what a part that is lost does to the rest of its plan, and a no to its turn
-    action        what an action is                  principal     who acts
+    action        what an action is                  soundness     what cannot be one
+    principal     who acts
 
 What is kept
     journal       the tables as values               records       what the graph reads of them

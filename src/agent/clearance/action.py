@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from agent.clearance.canonical import clean
 from agent.clearance.errors import ActionError as ActionError
 from agent.clearance.review import Activity, Review
+from agent.clearance.soundness import check_class, check_whole
 
 T = TypeVar("T")
 FactsT = TypeVar("FactsT", bound="Facts")
@@ -113,13 +114,26 @@ class Effect:
         self._erase(subject)
 
 
+#: Of arguments in a sentence that nobody wrote.
+_MOST_LISTED = 1_000
+
+
 class Action(BaseModel, Generic[FactsT]):
     """A call with an effect. Fields are the tool's arguments; the docstring is what the model reads.
 
     Both methods raise `ActionError` with one sentence when it cannot be done.
+
+    Raises:
+        TypeError: when a class is defined that cannot work, see `soundness`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if not cls.__pydantic_generic_metadata__["origin"]:  # `Action[ItsFacts]`, which nobody wrote
+            check_class(cls, Action, Facts)
 
     @classmethod
     def tool_name(cls) -> str:
@@ -162,7 +176,9 @@ class Action(BaseModel, Generic[FactsT]):
     def sentence(self, facts: FactsT) -> str:
         """Say in one line what will happen, verb first: the heading a reviewer reads."""
         arguments = ", ".join(f"{name} {value}" for name, value in self.model_dump(mode="json").items())
-        return f"{self.tool_name().replace('_', ' ').capitalize()}: {arguments}"
+        said = f"{self.tool_name().replace('_', ' ').capitalize()}: {arguments}"
+        # Every argument stands beside it, whole.
+        return said if len(said) <= _MOST_LISTED else f"{said[:_MOST_LISTED]} …"
 
     def subjects(self, facts: FactsT) -> list[str]:
         """Name the persons it concerns (`customer:C-1`), so that erasing one finds this request. None by default."""
@@ -277,6 +293,8 @@ class Actions:
     """The actions of a deployment, by tool name."""
 
     def __init__(self, classes: Sequence[type[Action[Any]]]) -> None:
+        for cls in classes:
+            check_whole(cls, Facts)
         self._by_name = {cls.tool_name(): cls for cls in classes}
         if len(self._by_name) != len(classes):
             raise ValueError("two actions have the same name")

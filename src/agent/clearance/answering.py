@@ -1,10 +1,11 @@
 """May this person decide this, now, with this answer? Then it is recorded; otherwise it is refused with a reason."""
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from agent.clearance import journal
-from agent.clearance.action import ActionError, read_action
+from agent.clearance.action import Action, ActionError, read_action
 from agent.clearance.answers import Answer, Approve, Edit, Reject, Unclear
 from agent.clearance.audit import Log, ahead_in_words
 from agent.clearance.canonical import key
@@ -14,6 +15,8 @@ from agent.clearance.losses import reconsider
 from agent.clearance.principal import STUDIO_ID, Principal
 from agent.clearance.rendering import unshown
 from agent.clearance.transitions import asked, finish, note, salted
+
+logger = logging.getLogger(__name__)
 
 #: The cause of a refusal whose request is not asked any more.
 CLOSED = "closed"
@@ -201,13 +204,21 @@ def check_edit(log: Log, judge: Judge, request: Request, answer: Edit, principal
         return Refusal("edit", str(exc))
     if judged.verdict.word == "deny":
         return Refusal("policy", f"the policy refuses the changed call: {judged.verdict.rule}.")
-    try:
-        narrows = action.narrows(read_action(cls, request.arguments))
-    except ActionError:
-        narrows = False  # what was asked for fits the action no more, since the program changed
+    narrows = _narrows(action, cls, request.arguments)
     demand = _demand(request, judged, narrows=narrows)
     is_enough = demand["approvals"] <= 1 and all(principal.has_role(role) for role in demand["approvers"])
     return Checked(judged, narrows, is_enough and (narrows or principal.may_approve_own), demand)
+
+
+def _narrows(action: Action[Any], cls: type[Action[Any]], arguments: dict[str, Any]) -> bool:
+    """Tell whether an edit surely does less: whatever is no plain yes of the action's own is a no."""
+    try:
+        return action.narrows(read_action(cls, arguments)) is True
+    except ActionError:
+        return False  # what was asked for fits the action no more, since the program changed
+    except Exception:  # broken is no: somebody else decides
+        logger.exception("%s cannot say whether it narrows", action.tool_name())
+        return False
 
 
 def _edit(

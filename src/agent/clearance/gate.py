@@ -34,6 +34,7 @@ from agent.clearance.principal import Principal
 from agent.clearance.records import Records, Truth, plan_and_turn, read_truth
 from agent.clearance.refusals import note_attempt
 from agent.clearance.signing import Keys
+from agent.clearance.soundness import a_sentence
 from agent.clearance.transitions import (
     SYSTEM_ACTOR,
     ask_again,
@@ -44,7 +45,7 @@ from agent.clearance.transitions import (
     salted,
     withdraw_turn,
 )
-from agent.db.engine import Database, is_lost
+from agent.db.engine import Database, is_lost, kept_open
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -452,8 +453,9 @@ class Gate:
 
         effect = Effect(connection, log.now, request.requested_by, request.request_id, erase)
         try:
-            with log.savepoint(), self.database.doing(f"{request.action} of request {request.request_id}"):
-                sentence = judged.action.perform(effect)
+            what = f"{request.action} of request {request.request_id}"
+            with log.savepoint(), self.database.doing(what), kept_open(connection):
+                sentence = a_sentence(judged.action.perform(effect), f"{request.action}.perform")
         except ActionError as exc:
             return self._fail(log, request, "failed", f"Not done: {exc}", cause="action")
         except Exception as exc:  # whatever an action raises is its failure, with a receipt

@@ -14,6 +14,7 @@ from agent.clearance.action import Action, ActionError, Actions, Earlier, Facts,
 from agent.clearance.canonical import digest
 from agent.clearance.policy import Policy, Verdict
 from agent.clearance.principal import Principal
+from agent.clearance.soundness import a_sentence, an, some_subjects
 from agent.db.engine import is_lost, read_only
 
 logger = logging.getLogger(__name__)
@@ -63,15 +64,16 @@ class Judge:
 
         try:
             with read_only(connection):
-                facts = action.facts(Reading(connection, now, requester.id, earlier))
+                read = action.facts(Reading(connection, now, requester.id, earlier))
+            facts = an(action.facts_type(), read, f"{action.tool_name()}.facts")
             arguments = action.model_dump(mode="json")
             return Judged(
                 action=action,
                 arguments=arguments,
                 digest=digest(action.tool_name(), arguments),
                 facts=facts,
-                sentence=action.sentence(facts),
-                subjects=action.subjects(facts),
+                sentence=a_sentence(action.sentence(facts), f"{action.tool_name()}.sentence"),
+                subjects=some_subjects(action.subjects(facts), f"{action.tool_name()}.subjects"),
                 verdict=self.policy.judge(action, facts, requester),
             )
         except ActionError:

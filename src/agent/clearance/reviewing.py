@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from agent.clearance.action import (
     Action,
@@ -25,7 +26,8 @@ from agent.clearance.journal import Request, Turn
 from agent.clearance.judging import Judge, changed_material, requester_of
 from agent.clearance.rendering import SENTENCE, is_cut, line
 from agent.clearance.review import Activity, Change, Concern, Review, Words
-from agent.db.engine import read_only
+from agent.clearance.soundness import an
+from agent.db.engine import is_lost, read_only
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ def as_asked(actions: Actions, request: Request) -> Shown:
 def show(action: Action[Any], facts: Facts) -> Shown:
     """Show an action with these facts."""
     try:
-        review = action.review(facts)
+        review = an(Review, action.review(facts), f"{action.tool_name()}.review")
     except Exception:  # whatever it is, people must be able to see and reject it
         logger.exception("%s cannot say how reviewers see it", action.tool_name())
         review = Review((action.tool_name().replace("_", " "),))
@@ -110,8 +112,14 @@ def as_it_stands(connection: Connection, judge: Judge, request: Request, turn: T
 
 def _activity(action: Action[Any], reading: Reading) -> Activity | None:
     try:
-        return action.activity(reading)
+        went_on = action.activity(reading)
+        return None if went_on is None else an(Activity, went_on, f"{action.tool_name()}.activity")
     except ActionError:
+        return None
+    except Exception as exc:  # people must be able to see and reject it, without a chart
+        if isinstance(exc, DBAPIError) and is_lost(exc):
+            raise
+        logger.exception("%s cannot say what went on before", action.tool_name())
         return None
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from agent.clearance import journal
 from agent.clearance.audit import Log
-from agent.clearance.canonical import canonical
+from agent.clearance.canonical import canonical, clean
 from agent.clearance.journal import Erased, Receipt, Request, Turn
 from agent.clearance.judging import Judged
 from agent.clearance.policy import Verdict
+from agent.clearance.soundness import MOST_SENTENCE
 from agent.db.types import to_text
 
 SYSTEM_ACTOR = "system"
@@ -30,6 +31,10 @@ def salted(request: Request, value: Any) -> str | None:
 
 def finish(log: Log, request: Request, outcome: str, sentence: str, *, actor: str, **details: Any) -> Receipt:
     """End a request: receipt, state and audit event of the same name."""
+    # Words of an action's error may be anything; refused by the database, the request would end never.
+    sentence = str(clean(sentence))
+    if len(sentence) > MOST_SENTENCE:
+        sentence = f"{sentence[:MOST_SENTENCE]} … [{len(sentence):,} characters]"
     receipt = Receipt(request.request_id, outcome, request.revision, sentence, log.now)
     journal.add_receipt(log.connection, receipt)
     journal.change_request(log.connection, request.request_id, state=outcome, finished_at=log.now)

@@ -233,6 +233,28 @@ def read_only(connection: Connection) -> Iterator[None]:
             yield
 
 
+@contextmanager
+def kept_open(connection: Connection) -> Iterator[None]:
+    """Let nobody end the open transaction by this connection for the length of the block.
+
+    An effect that commits by itself would have happened without its receipt, and would happen again.
+    """
+
+    def refuse() -> None:
+        raise RuntimeError("an action does not end the transaction it runs in")
+
+    for name in _ENDS:
+        setattr(connection, name, refuse)
+    try:
+        yield
+    finally:
+        for name in _ENDS:
+            delattr(connection, name)
+
+
+_ENDS = ("commit", "rollback", "close", "invalidate")
+
+
 def normalise_url(url: str) -> str:
     """Give the SQLAlchemy URL with the driver this package ships for it.
 
