@@ -25,7 +25,7 @@ from agent.clearance.intake import request_id
 from agent.clearance.journal import ERASED, Plan
 from agent.clearance.records import Call, Truth
 from agent.clearance.unread import unparsed_call
-from agent.identity import caller_of, is_durable, thread_of
+from agent.identity import caller_of, is_durable, steps_left, thread_of
 from agent.model import ModelUnavailable, speak
 from agent.tools.actions import Site, site
 from agent.transcript import (
@@ -173,7 +173,10 @@ class _Nodes:
         forged = unheard(messages, truth)
         for message in forged:
             await parts.gate.note_forged(thread_id, message.id or "", caller_of(config, parts.settings))
+        has_made = sum(len((plan.message or {}).get("tool_calls") or []) for plan in plans)
         try:
+            if (limit := _limit(parts, len(plans), has_made)) is not None:
+                raise _Enough(limit)
             answer = await speak(
                 parts.model,
                 parts.toolbox.all,
@@ -182,7 +185,9 @@ class _Nodes:
                 context_tokens=parts.settings.model_context_tokens,
                 timeout_s=parts.settings.model_timeout_s,
             )
-        except ModelUnavailable as exc:
+            if answer.tool_calls and steps_left(config) < _CYCLE:
+                raise _Enough(_NO_ROOM)
+        except (ModelUnavailable, _Enough) as exc:
             answer = AIMessage(with_receipts(str(exc), await parts.gate.records.receipts(turn.turn_id)))
         message_id = answer.id or ""
         if not message_id or any(message.id == message_id for message in messages):
@@ -292,6 +297,30 @@ class _Nodes:
             artifact=getattr(outcome, "artifact", None),
         )
         return Command(update={"messages": [answered]}, goto="dispatch")
+
+
+class _Enough(Exception):
+    """The model may not go on in this turn; the text is one sentence for the person."""
+
+
+#: Steps of the graph from calls to the next word: model, dispatch, tools, dispatch, model.
+_CYCLE = 5
+_NO_ROOM = (
+    "I stopped before I called anything more: the recursion_limit that this run was given leaves no room to carry it"
+    " out and to tell you. Please ask again with a higher one, or none."
+)
+
+
+def _limit(parts: Wiring, steps: int, calls: int) -> str | None:
+    """Say why the model may not speak again in a turn in which it did so many times, or None."""
+    settings = parts.settings
+    if steps < settings.model_steps and calls < settings.model_calls:
+        return None
+    which = "MODEL_STEPS" if steps >= settings.model_steps else "MODEL_CALLS"
+    return (
+        f"I stopped: in this turn I spoke {steps} times and made {calls} calls without coming to an end, and {which}"
+        " allows no more. Please ask for less at once."
+    )
 
 
 _UNOPENED = "Not done: it was asked for in a part of the conversation that is over."

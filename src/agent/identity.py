@@ -1,5 +1,6 @@
 """Who runs this: read from what the server authenticated, in one place."""
 
+import sys
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -19,6 +20,8 @@ RECEIVED_MS = "clearance_received_ms"
 OF_SYSTEM = "clearance_system"
 # Where langgraph keeps its checkpointer. Source: langgraph._internal._constants.
 _CHECKPOINTER = "__pregel_checkpointer"
+# Where langgraph keeps the steps of a run. Source: the same, and langgraph._internal._scratchpad.
+_SCRATCHPAD = "__pregel_scratchpad"
 
 
 def caller_of(config: RunnableConfig, settings: Settings) -> Caller:
@@ -47,6 +50,12 @@ def thread_of(config: RunnableConfig) -> str:
 def is_durable(config: RunnableConfig) -> bool:
     """Tell whether this run keeps its thread; one that does not can neither hold a call nor be asked again."""
     return isinstance(config.get("configurable", {}).get(_CHECKPOINTER), BaseCheckpointSaver)
+
+
+def steps_left(config: RunnableConfig) -> int:
+    """Give how many steps of the graph this run may still make after this one, by the recursion limit it was given."""
+    scratchpad = config.get("configurable", {}).get(_SCRATCHPAD)
+    return sys.maxsize if scratchpad is None else int(scratchpad.stop - scratchpad.step)
 
 
 def principal_of(user: Any, settings: Settings) -> Principal:

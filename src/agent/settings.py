@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     model_retries: int = Field(default=2, ge=0, le=10)
     #: Tokens of history that the model is given; older turns are left out whole.
     model_context_tokens: int = Field(default=24_000, ge=1_000)
+    #: How often the model may speak in one turn: one that calls a look-up without end ends there, and says so.
+    model_steps: int = Field(default=50, ge=1, le=1_000)
+    #: How many calls the model may make in one turn, before it is ended in the same way.
+    model_calls: int = Field(default=200, ge=1, le=20_000)
 
     #: Runs of one person that may wait or run at a time; below the server's ten workers, so that some stay free.
     max_unfinished_runs: int = Field(default=8, ge=1)
