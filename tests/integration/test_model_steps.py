@@ -27,7 +27,7 @@ def turn_of(world: World) -> Any:
 async def test_a_model_that_calls_a_look_up_without_end_is_ended_and_says_so(world: World) -> None:
     """It made 400 calls and 214 MB of checkpoints."""
     limited(world, model_steps=6)
-    world.model.will_say(*[calls(LOOK)] * 20)
+    world.model.will_say(*[calls(LOOK)] * 6)
 
     done = await world.say("look at it for ever")
 
