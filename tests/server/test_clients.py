@@ -100,6 +100,8 @@ def test_chat_goes_on_in_a_thread_and_shows_what_is_held_there() -> None:
     assert "A-2004" in ran.out
     assert "→ transfer_funds(" not in ran.out  # an earlier call is not told as a new one
     assert run("approve", held["id"]).code == 3  # the message withdrew it
+    assert f"Withdrawn: {held['turn']['requests'][0]['sentence']}" in ran.out
+    assert "← get_account: " in ran.out  # what tools returned is printed
     assert "withdrawn, because a new message came" in run("show", held["id"]).out
 
 

@@ -154,10 +154,19 @@ async def test_in_chat_something_critical_takes_its_amount_typed(both_parts: Ser
 
 
 async def test_in_chat_what_is_no_decision_is_said_to_the_agent(both_parts: Server) -> None:
-    said = _chat(both_parts, ANA, "transfer 3,114 from A-2001 to A-2003", "what is the balance of A-2004?")
+    said = _chat(both_parts, ANA, "transfer 3,114 from A-2001 to A-2003", "what is the balance of A-2004?", "y")
 
-    assert "→ get_account" in said or "A-2004" in said.split("3,114")[-1]
+    assert "This withdraws: Transfer $3,114.00" in said
+    assert "← get_account: " in said
     assert "Transferred $3,114.00" not in said
+
+
+async def test_in_chat_words_that_would_withdraw_are_only_sent_when_they_are_meant(both_parts: Server) -> None:
+    said = _chat(both_parts, ANA, "transfer 3,117 from A-2001 to A-2003", "what is the balance of A-2004?", "", "a")
+
+    assert "Not sent; it waits as before." in said
+    assert "get_account" not in said
+    assert "← transfer_funds: Transferred $3,117.00" in said
 
 
 async def test_in_chat_who_may_not_decide_is_told_who_may(server: Server) -> None:

@@ -33,7 +33,7 @@ def chat(
 
     Ctrl-C stops the agent and withdraws what this message asked for and is not done; Ctrl-D leaves, and it goes on.
     An empty line shows what happened in the thread since.
-    A new message withdraws what the last one asked for and is not done.
+    A new message withdraws what the last one asked for and is not done: you are asked first, or told what it was.
     """
     with connected(context) as client:
         thread_id = thread or client.threads.create()["thread_id"]
@@ -45,7 +45,10 @@ def chat(
             say(f"Thread {thread_id}", "dim")
         if message is not None:
             _show(waiting)
-            _show(talk.say(message))
+            held = talk.say(message)
+            for sentence in _open_in(waiting):
+                say(f"Withdrawn: {sentence}", "yellow")
+            _show(held)
             return
         deciding = Deciding(str(context.obj), _listen)
         while True:
@@ -56,8 +59,30 @@ def chat(
                 deciding.decided.clear()
             if said is None or (not said and (said := _listen("\n› ")) is None):
                 return
+            if said.strip() and not _is_meant(waiting):
+                continue
             deciding.left.clear()
             waiting = talk.say(said) if said.strip() else talk.catch_up()
+
+
+def _is_meant(waiting: list[Held]) -> bool:
+    """Ask whether what is open may be withdrawn, which the next message does; True where nothing is."""
+    withdrawn = _open_in(waiting)
+    if not withdrawn:
+        return True
+    for sentence in withdrawn:
+        say(f"This withdraws: {sentence}", "yellow")
+    answer = _listen("Send it? y or Enter for no › ")
+    if answer is None or answer.strip().casefold() not in ("y", "yes"):
+        say("Not sent; it waits as before.", "dim")
+        return False
+    return True
+
+
+def _open_in(waiting: list[Held]) -> list[str]:
+    """List what is open in the turns that wait, one sentence each."""
+    requests = [one for held in waiting for one in held.payload["turn"]["requests"]]
+    return [one["sentence"] or one["action"] for one in requests if one["state"] in ("asked", "approved", "allowed")]
 
 
 def _listen(prompt: str) -> str | None:
@@ -140,9 +165,13 @@ class _Talk:
             if not is_busy and not any(one.request_id in without for one in waiting):
                 break
             time.sleep(0.3)
-        said = [message for message in messages if message.get("type") == "ai" and _text(message.get("content"))]
-        for message in said[-1:] if is_start else said:
-            if message.get("id") not in self._printed:
+        said = [message for message in messages if message.get("type") in ("ai", "tool") and _text(message["content"])]
+        for message in [one for one in said if one["type"] == "ai"][-1:] if is_start else said:
+            if message.get("id") in self._printed:
+                continue
+            if message["type"] == "tool":
+                _say_result(message)
+            else:
                 say(_text(message["content"]))
         self._printed.update(str(message.get("id")) for message in said)
         return waiting
@@ -171,6 +200,8 @@ class _Stream:
                 self._token(*data)
             case "updates":
                 self._calls(data.get("model"))  # others repeat what was called before
+                for node in ("tools", "dispatch"):
+                    self._results(data.get(node))
             case "custom" if isinstance(data, dict) and {"status", "done", "total"} <= data.keys():
                 self._progress(data)
             case "error":
@@ -203,6 +234,16 @@ class _Stream:
                 arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in call["args"].items())
                 say(line(f"→ {call['name']}({arguments})"), "dim")
 
+    def _results(self, update: Any) -> None:
+        """Print what tools returned, each once: dispatch tells receipts that the run did not write itself."""
+        updates = update if isinstance(update, list) else [update]
+        found = [message for one in updates if isinstance(one, dict) for message in one.get("messages") or []]
+        for message in found:
+            if message.get("type") == "tool" and message.get("id") not in self._printed:
+                self._printed.add(str(message.get("id")))
+                self.close()
+                _say_result(message)
+
     def _progress(self, data: dict[str, Any]) -> None:
         if self._bar is None:
             self.close()
@@ -215,6 +256,12 @@ class _Stream:
         )
         if data["status"] != "running":
             self.close()
+
+
+def _say_result(message: dict[str, Any]) -> None:
+    """Print what a tool returned, on one line."""
+    style = "red" if message.get("status") == "error" else "dim"
+    say(line(f"← {message.get('name')}: {' '.join(_text(message.get('content')).split())}"), style)
 
 
 def _text(content: Any) -> str:
