@@ -10,5 +10,6 @@
 The nodes stand in `graph.py`; `transcript.py` keeps what the model reads true; `identity.py` tells who runs this.
 `clearance/` is the gate and knows nothing of banks; `bank/` is the sample domain, replace it with yours; `db/` is the
 only place that knows two dialects; `server/` runs beside the graph on the server; `cli/` is the `clearance` command.
+`loglines.py` keeps what comes from outside from making up lines of the log.
 Importing does nothing: `wiring.py` reads the settings and puts the parts together, once, at the first use.
 """

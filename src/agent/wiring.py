@@ -1,7 +1,6 @@
 """Put the parts together, once: settings, database, policy, gate, tools, model."""
 
 import asyncio
-import logging
 import secrets
 import threading
 from contextlib import suppress
@@ -19,13 +18,15 @@ from agent.clearance.judging import Judge
 from agent.clearance.policy import Policy, load_policy
 from agent.clearance.signing import Keys
 from agent.db.engine import Database
+from agent.db.files import make_folder, open_private, tighten
 from agent.db.migrate import migrate
+from agent.loglines import logger_of
 from agent.settings import Settings, SettingsError, settings
 from agent.tools import Toolbox
 from agent.tools.analysis import analysis_tool
 from agent.tools.lookups import lookup_tools
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Your actions: a class here and a rule in policy.toml is all it takes.
 ACTIONS = (TransferFunds, ReverseTransfer, DeleteUser)
@@ -152,11 +153,11 @@ def _read_or_make(file: Path, name: str, *, may_make: bool) -> str:
     if not file.exists():
         if not may_make:
             raise SettingsError(f"{name}: missing, and there is no key file {str(file)!r}")
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         # Written whole, then named: two processes that start at once end with the same key.
         draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_hex(32))
+        with open_private(draft) as stream:
+            stream.write(secrets.token_hex(32))
         try:
             file.hardlink_to(draft)
             logger.warning("%s is not set: made %s", name, file)
@@ -164,6 +165,7 @@ def _read_or_make(file: Path, name: str, *, may_make: bool) -> str:
             pass
         finally:
             draft.unlink()
+    tighten(file)
     try:
         return file.read_text().strip()
     except OSError as exc:

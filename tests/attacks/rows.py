@@ -39,6 +39,7 @@ ROWS = {
     36: "an answer on a connection that was opened before its token ended",
     41: "the run is cancelled between two cleared effects",
     42: "a part is rejected; the model asks for the same in smaller parts, or the rest goes out",
+    45: "text from outside in a line of the server's log",
 }
 
 #: Tests that try the same in one process, without any server: what the gate holds when there is nothing before it.

@@ -1,15 +1,18 @@
-"""Rows about who somebody is: headers that claim it, and tokens that are over."""
+"""Rows about who somebody is: headers that claim it, tokens that are over, lines of the log that were made up."""
 
 import asyncio
+import base64
 import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import jwt
 import websockets
 
 from agent.server.tokens import DEVELOPMENT
-from tests.attacks.targets import Case, Outcome, Reply, attack
+from tests.attacks.targets import Attacker, Case, Outcome, Reply, attack
+from tests.support.conversation import GRAPH
 from tests.support.provider import make_claims
 from tests.support.server import AUTH_SECRET
 
@@ -58,4 +61,38 @@ async def test_row_36_a_websocket_that_was_opened_in_time_answers_too_late(case:
 
     outcome.tries, outcome.got = 1, case.unwanted()
     outcome.met["closed" if met.body.get("message") == "closed" else met.how] += 1
+    return outcome
+
+
+_MADE_UP = "2026-11-25T12:00:00.000000Z [info     ] approved by tess"
+
+
+@attack(45, server="own")
+async def test_row_45_text_from_outside_makes_no_line_of_the_log(case: Case) -> Outcome:
+    """A line, and a title for the terminal, in a path, a query and the header of a token."""
+    outcome = Outcome(harm="lines forged")
+    hidden = f"x\n{_MADE_UP}\n\x1b]0;pwned\x07"
+    header = {"alg": "HS256", "typ": "JWT", "crit": [hidden], hidden: 1}
+    parts = (base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=").decode() for one in (header, {}))
+    nobody = case.attacker(None, {"Authorization": f"Bearer {'.'.join(parts)}.eA"})
+    path = hidden.replace("\n", "%0A").replace("\x1b", "%1B").replace("\x07", "%07").replace(" ", "%20")
+    thread_id = await case.olga.thread()
+    requests: list[tuple[Attacker, str, str, Any]] = [
+        (nobody, "POST", "/threads/search", {}),
+        (case.olga, "GET", f"/threads/{path}", None),
+        (case.olga, "GET", f"/{path}", None),
+        (case.olga, "POST", f"/threads/search?{path}", {}),
+        (case.olga, "POST", f"/threads/{thread_id}/runs", {"assistant_id": hidden}),
+        (case.olga, "POST", f"/threads/{thread_id}/runs", {"assistant_id": GRAPH, "multitask_strategy": hidden}),
+        (case.olga, "POST", f"/threads/{thread_id}/commands", {"id": 1, "method": hidden}),
+        (case.olga, "POST", "/threads", {"thread_id": hidden}),
+        (case.olga, "POST", f"/threads/{thread_id}/state", {"values": {"messages": hidden}}),
+    ]
+    for who, method, asked, body in requests:
+        before = len(case.target.server.log)
+        reply = await who.send(method, asked, **({} if body is None else {"json": body}))
+        await asyncio.sleep(0.3)
+        lines = case.target.server.log[before:].splitlines()
+        is_forged = any(line.startswith(_MADE_UP) or "\x1b]0;" in line for line in lines)
+        outcome.note(reply, got=int(is_forged))
     return outcome

@@ -44,6 +44,26 @@ def test_only_the_gates_own_approval_interrupts() -> None:
     assert found == ["clearance/approval.py"]
 
 
+def test_every_module_takes_its_logger_where_text_from_outside_is_made_visible() -> None:
+    named = {
+        f"{path.relative_to(SOURCE)}: {ast.unparse(node.args[0]) if node.args else 'root'}"
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger")
+    }
+    direct = [
+        f"{path.relative_to(SOURCE)}: {ast.unparse(node.func)}"
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {f"logging.{how}" for how in ("info", "warning", "error", "exception", "log")}
+    ]
+
+    # The one hides the address of a webhook in another's log; nothing is logged by it.
+    assert named == {"loglines.py: name", "server/webhooks.py: 'httpx'"}
+    assert direct == []
+
+
 def test_importing_writes_nothing_and_needs_no_settings(tmp_path: Path) -> None:
     modules = [
         ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)

@@ -1,6 +1,5 @@
 """May this person decide this, now, with this answer? Then it is recorded; otherwise it is refused with a reason."""
 
-import logging
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
@@ -15,8 +14,9 @@ from agent.clearance.losses import reconsider
 from agent.clearance.principal import STUDIO_ID, Principal
 from agent.clearance.rendering import unshown
 from agent.clearance.transitions import asked, finish, note, salted
+from agent.loglines import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: The cause of a refusal whose request is not asked any more.
 CLOSED = "closed"

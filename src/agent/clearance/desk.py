@@ -1,6 +1,5 @@
 """A reviewer's desk: what the approvals API, the inbox and the terminal show and do, without any of their forms."""
 
-import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -20,8 +19,9 @@ from agent.clearance.principal import Principal
 from agent.clearance.statistics import Statistics, read_statistics
 from agent.clearance.transitions import withdraw_turn
 from agent.db.engine import DatabaseBusy
+from agent.loglines import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Longer reasons for a freeze are refused: the reason stands in every receipt that it causes.
 MAX_FREEZE_REASON = 500

@@ -6,7 +6,6 @@
 Recording the decision and carrying it out share that transaction when nothing else of the plan is left to decide.
 """
 
-import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -46,9 +45,10 @@ from agent.clearance.transitions import (
     withdraw_turn,
 )
 from agent.db.engine import Database, is_lost, kept_open
+from agent.loglines import logger_of
 
 T = TypeVar("T")
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 @dataclass(frozen=True)

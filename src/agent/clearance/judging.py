@@ -1,6 +1,5 @@
 """What is true about an action now, and what the policy says to it."""
 
-import logging
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,8 +15,9 @@ from agent.clearance.policy import Policy, Verdict
 from agent.clearance.principal import Principal
 from agent.clearance.soundness import a_sentence, an, some_subjects
 from agent.db.engine import is_lost, read_only
+from agent.loglines import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 @dataclass(frozen=True)

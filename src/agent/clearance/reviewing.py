@@ -1,6 +1,5 @@
 """What a reviewer is shown of a request: as it was asked, and as things stand now."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,8 +27,9 @@ from agent.clearance.rendering import SENTENCE, is_cut, line
 from agent.clearance.review import Activity, Change, Concern, Review, Words
 from agent.clearance.soundness import an
 from agent.db.engine import is_lost, read_only
+from agent.loglines import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: States of a request, as people read them.
 STATES = {

@@ -111,13 +111,15 @@ def export(
     file: Annotated[Path | None, typer.Argument(help="File to write; standard output if not given.")] = None,
 ) -> None:
     """Write the whole log as JSON Lines: one row a line, exactly as it was signed (docs/audit.md)."""
+    from agent.db.files import open_private
+
     with existing_database(current_settings()) as database:
         if file is None:
             for row in _all_rows(database):
                 typer.echo(json.dumps(row))
             return
         try:
-            with file.open("w", encoding="utf-8") as stream:
+            with open_private(file) as stream:
                 count = sum(1 for row in _all_rows(database) if stream.write(f"{json.dumps(row)}\n"))
         except OSError as exc:
             raise Failed(f"{file} cannot be written: {exc.strerror}.") from exc

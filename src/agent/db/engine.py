@@ -9,7 +9,6 @@ told what holds it and since when, and the log shows where it stands.
 """
 
 import asyncio
-import logging
 import sys
 import threading
 import time
@@ -18,16 +17,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from agent.db.files import make_database_private
+from agent.loglines import logger_of
+
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Seconds that a transaction waits to begin: for a thread, and for the lock that another one holds.
 _WAIT_S = 10
@@ -310,9 +313,21 @@ def _sqlite_engine(url: str, *, read_only: bool) -> Engine:
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
+    file = sqlite_file(url)
+    if file is not None:
+        # Before SQLite makes the file with whatever mode the umask leaves.
+        sa.event.listen(engine, "do_connect", lambda *_: make_database_private(file))
     sa.event.listen(engine, "connect", prepare)
     sa.event.listen(engine, "begin", begin)
     return engine
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Give the file of a SQLite URL; None for one in memory, or for another database."""
+    parsed = sa.make_url(url)
+    name = parsed.database
+    is_file = parsed.get_backend_name() == "sqlite" and name and name != ":memory:" and not name.startswith("file:")
+    return Path(name) if is_file and name else None
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Connection
 
-from agent.db.engine import Database
+from agent.db.engine import Database, sqlite_file
+from agent.db.files import make_folder
 
 #: Its own name: other software that shares the database (Aegra does) keeps an `alembic_version` there.
 VERSION_TABLE = "clearance_schema_version"
@@ -25,12 +26,7 @@ def migrate(database: Database) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
-    if database.is_sqlite:
-        _make_folder(database.url)
+    file = sqlite_file(database.url)
+    if file is not None:
+        make_folder(file.parent)
     database.write_now(upgrade, is_long=True)
-
-
-def _make_folder(url: str) -> None:
-    name = sa.make_url(url).database
-    if name and name != ":memory:":
-        Path(name).parent.mkdir(parents=True, exist_ok=True)

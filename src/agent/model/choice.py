@@ -1,7 +1,6 @@
 """Which model the settings name, made and wrapped. Does no network."""
 
 import hashlib
-import logging
 import os
 from typing import Any
 
@@ -9,12 +8,13 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
 from agent.clearance.finished import NONE
+from agent.loglines import logger_of
 from agent.model.endpoint import Endpoint
 from agent.model.whole import Whole
 from agent.offline_model import OfflineModel
 from agent.settings import Settings, SettingsError
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _OPENAI = "https://api.openai.com/v1"
 _DEFAULT = "gpt-5-mini"

@@ -1,7 +1,6 @@
 """What went wrong with the model, as one sentence for the person; the log has the cause, without any key."""
 
 import email.utils
-import logging
 import os
 import time
 import traceback
@@ -13,7 +12,9 @@ import httpx
 import openai
 from langchain_core.exceptions import ContextOverflowError, ModelConnectionError, ModelTimeoutError
 
-logger = logging.getLogger(__name__)
+from agent.loglines import logger_of
+
+logger = logger_of(__name__)
 
 
 class ModelUnavailable(Exception):

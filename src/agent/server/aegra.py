@@ -3,7 +3,6 @@
 Source: aegra_api 0.11.0, in the modules named at each import.
 """
 
-import logging
 import sys
 from collections.abc import Collection
 
@@ -13,9 +12,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.identity import OF_SYSTEM
+from agent.loglines import logger_of
 from agent.server.paths import parts_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _STATELESS = (["runs"], ["runs", "wait"], ["runs", "stream"])
 

@@ -1,13 +1,13 @@
 """The HTTP app that the server runs beside the graph. Its start is where a bad setting or policy stops the server."""
 
 import asyncio
-import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from agent.loglines import logger_of
 from agent.server import aegra, api
 from agent.server.cancelling import WithdrawCancelled
 from agent.server.closed import ClosedRoutes
@@ -25,7 +25,7 @@ from agent.server.webhooks import sender_of
 from agent.settings import SettingsError
 from agent.wiring import wired
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _SWITCH_S = 0.0005
 

@@ -6,7 +6,6 @@ and another run that takes the place of one (`multitask_strategy`) only end the 
 
 import asyncio
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.clearance.principal import Principal
 from agent.db.engine import DatabaseUnavailable
+from agent.loglines import logger_of
 from agent.server import aegra
 from agent.server.ids import canonical_id
 from agent.server.paths import is_inside, parts_of
@@ -30,7 +30,7 @@ from agent.server.people import person_of
 from agent.server.wall import wall
 from agent.wiring import wired
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _ACTIVE = ("pending", "running")
 #: Seconds after which it is looked once more: a run that had just begun may open its turn while it is being stopped.

@@ -4,12 +4,14 @@ The SQLite saver lacks what the server calls for `multitask_strategy="rollback"`
 busy), for copies of threads and for pruning; added here.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import aiosqlite
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from agent.db.files import make_database_private, make_folder
 from agent.settings import settings
 
 _TABLES = ("writes", "checkpoints")
@@ -74,8 +76,8 @@ class SqliteCheckpointer(AsyncSqliteSaver):
 async def create() -> AsyncIterator[SqliteCheckpointer]:
     """Open the checkpoint file that CHECKPOINT_FILE names."""
     file = settings().checkpoint_file
-    # mkdir blocks, shortly and once; sqlite3 itself works in aiosqlite's thread.
-    file.parent.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(make_folder, file.parent)
+    await asyncio.to_thread(make_database_private, file)
     connection = await aiosqlite.connect(file)
     try:
         # A checkpoint may be lost with the power, never torn: the journal, which is FULL, makes it again.

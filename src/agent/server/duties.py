@@ -1,7 +1,6 @@
 """Work that one server at a time does again and again, and that no failure ends."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -10,8 +9,9 @@ from uuid import uuid4
 
 from agent.clearance.gate import Gate
 from agent.db.engine import DatabaseUnavailable
+from agent.loglines import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Longer than steps take. After a crash another server, or this one started again, waits for it.
 _LEASE_TIME = timedelta(seconds=15)

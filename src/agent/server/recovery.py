@@ -5,7 +5,6 @@ the decisions in the journal, and the model's messages are the stored ones.
 """
 
 import asyncio
-import logging
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,11 +20,12 @@ from sqlalchemy.engine import Connection
 
 from agent.clearance import journal
 from agent.clearance.journal import Plan, Request, Turn
+from agent.loglines import logger_of
 from agent.server import aegra
 from agent.server.duties import Duty
 from agent.wiring import Wiring
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 GRAPH = "clearance"
 _LEASE = "recovery"

@@ -1,7 +1,6 @@
 """The conversation that led to a request: words from the journal, results of look-ups from the thread."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +13,11 @@ from agent.clearance.approval import spoken, written
 from agent.clearance.desk import Detail
 from agent.clearance.intake import request_id
 from agent.clearance.journal import ERASED, Plan, Receipt, Turn
+from agent.loglines import logger_of
 from agent.server.recovery import client_of
 from agent.transcript import result_id
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _TIMEOUT_S = 2
 _MOST_EARLIER = 50

@@ -1,7 +1,6 @@
 """What has to happen though nobody touches it: requests past their deadline end, and threads that stopped go on."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,11 +9,12 @@ from agent.clearance import deadlines, notifications
 from agent.clearance.gate import Gate
 from agent.clearance.journal import Turn
 from agent.clearance.refusals import chain_totals
+from agent.loglines import logger_of
 from agent.server.duties import Duty
 from agent.server.recovery import settle
 from agent.wiring import Wiring
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 LEASE = "timekeeping"
 #: Seconds between two looks at the clock: a deadline is noticed within these, and after a crash within the lease's too.

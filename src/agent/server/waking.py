@@ -1,16 +1,16 @@
 """Make a thread go on after something was recorded for it outside a run."""
 
 import asyncio
-import logging
 
 import httpx
 from langgraph_sdk.errors import NotFoundError
 
 from agent.clearance.journal import Turn
+from agent.loglines import logger_of
 from agent.server.recovery import client_of, settle
 from agent.wiring import Wiring
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _BETWEEN_S = 0.25
 

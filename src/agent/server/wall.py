@@ -4,7 +4,6 @@ What is refused here is counted, kept in a table of few rows a minute, and its t
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from agent.clearance.principal import Principal
 from agent.clearance.refusals import NOBODY, Floods, note_refused
 from agent.db.engine import DatabaseUnavailable
 from agent.identity import RECEIVED_MS, principal_of
+from agent.loglines import logger_of
 from agent.server.lifetimes import opened_with
 from agent.server.orders import ForbiddenError, Order, read_order
 from agent.server.received import received_ms
@@ -30,7 +30,7 @@ from agent.server.unfinished import Unfinished
 from agent.settings import Settings
 from agent.wiring import Wiring
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 GRAPH = "clearance"
 Filter = dict[str, Any]

@@ -22,10 +22,11 @@ from agent.clearance import notifications
 from agent.clearance.gate import Gate
 from agent.clearance.notifications import Notification
 from agent.db.types import to_text
+from agent.loglines import logger_of
 from agent.server.duties import Duty
 from agent.settings import Settings, SettingsError
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 LEASE = "notifications"
 #: Seconds between two looks for something to send, and for one delivery from connecting to the answer.

@@ -3,7 +3,6 @@
 Only for tools without an effect. An action goes through the gate, where nothing is caught around `interrupt()`.
 """
 
-import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from inspect import getdoc
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from agent.clearance.errors import ActionError
 from agent.db.engine import DatabaseUnavailable
+from agent.loglines import logger_of
 
 if TYPE_CHECKING:
     from pydantic.v1 import ValidationError as ValidationErrorV1
@@ -26,7 +26,7 @@ T = TypeVar("T")
 #: Metadata that declares a tool read-only. What does not carry it is an action, and needs an action's class.
 READ_ONLY = {"read_only": True}
 
-_log = logging.getLogger(__name__)
+_log = logger_of(__name__)
 
 
 def telling_tool(

@@ -1,7 +1,6 @@
 """What surrounds every page: security headers, compression, a sign-in instead of a refusal, errors as pages."""
 
 import gzip
-import logging
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,10 +12,11 @@ from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from agent.db.engine import DatabaseUnavailable
+from agent.loglines import logger_of
 from agent.server.inbox import assets
 from agent.server.inbox.session import SignInError, keep_typed
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 HEADERS = {
     "Content-Security-Policy": (

@@ -1,0 +1,114 @@
+"""Files with customers' data and keys are for whoever runs this alone, whatever the umask says."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import wiring
+from agent.db.engine import Database
+from agent.db.migrate import migrate
+from agent.db.tables import audit_head
+from agent.server import checkpointer
+from agent.settings import Settings
+from tests.support.command import run
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=["umask 000", "umask 022", "umask 077"])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def modes(folder: Path) -> dict[str, str]:
+    """Give the mode of a folder and of everything in it."""
+    return {one.name: f"{stat.S_IMODE(one.stat().st_mode):o}" for one in (folder, *sorted(folder.iterdir()))}
+
+
+def touched(database: Database) -> None:
+    """Write something, so that there is a log beside the database."""
+    database.write_now(lambda c: c.execute(audit_head.update().values(seq=audit_head.c.seq)))
+
+
+def test_a_database_its_log_and_its_keys_are_made_private(umask: int, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    given: Any = {"database_url": f"sqlite:///{folder / 'clearance.db'}"}
+    settings = Settings(_env_file=None, **given)  # type: ignore[call-arg]  # no .env of whoever runs it
+
+    database = wiring.open_database(settings)
+    migrate(database)
+    wiring.audit_keys(settings)
+    wiring.auth_secret(settings)
+    touched(database)
+    found = modes(folder)
+    database.close()
+
+    assert found.pop("kept") == "700"
+    assert {"clearance.db", "clearance.db-wal", "clearance.db-shm"} <= found.keys()
+    assert any("audit-key" in name for name in found)
+    assert any("auth-secret" in name for name in found)
+    assert set(found.values()) == {"600"}, found
+
+
+def test_a_database_of_before_is_tightened_and_that_is_told(
+    umask: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "clearance.db"
+    settings = Settings(_env_file=None, database_url=f"sqlite:///{file}")  # type: ignore[call-arg]  # no .env here
+    made = wiring.open_database(settings)
+    migrate(made)
+    wiring.audit_keys(settings)
+    touched(made)
+    for one in tmp_path.iterdir():
+        one.chmod(0o644)
+    before = set(modes(tmp_path).values())
+
+    database = wiring.open_database(settings)
+    migrate(database)
+    wiring.audit_keys(settings)
+    found = modes(tmp_path)
+    database.close()
+    made.close()
+
+    assert "644" in before
+    assert {mode for name, mode in found.items() if name != tmp_path.name} == {"600"}, found
+    assert "clearance.db could be read by others (mode 644)" in caplog.text
+
+
+async def test_checkpoints_are_made_private(umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: Any = {"checkpoint_file": tmp_path / "kept" / "checkpoints.db"}
+    settings = Settings(_env_file=None, **given)  # type: ignore[call-arg]  # no .env of whoever runs it
+    monkeypatch.setattr(checkpointer, "settings", lambda: settings)
+
+    async with checkpointer.create() as saver:
+        await saver.setup()
+        found = modes(tmp_path / "kept")
+
+    assert found.pop("kept") == "700"
+    assert set(found.values()) == {"600"}, found
+
+
+def test_an_exported_log_is_private(umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'clearance.db'}")
+    database = Database(f"sqlite:///{tmp_path / 'clearance.db'}")
+    migrate(database)
+    database.close()
+    file = tmp_path / "log.jsonl"
+
+    assert run("audit", "export", str(file)).code == 0
+
+    assert f"{stat.S_IMODE(file.stat().st_mode):o}" == "600"
+
+
+def test_a_folder_that_was_there_stays_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    database = Database(f"sqlite:///{tmp_path / 'clearance.db'}")
+
+    migrate(database)
+    database.close()
+
+    assert modes(tmp_path)[tmp_path.name] == "755"
