@@ -3,12 +3,10 @@
 State and `Send` payloads point into the journal. Nothing in them is believed: a client's `command.update` writes them.
 """
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Annotated, Any, cast
-from uuid import uuid4
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, convert_to_messages
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
@@ -16,23 +14,26 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Send
 from typing_extensions import TypedDict  # pydantic draws no schema of typing's own before Python 3.12
 
+from agent.brought import brought
+from agent.clearance.answers import NewMessage
 from agent.clearance.approval import IS_RESUME
 from agent.clearance.canonical import clean, key
 from agent.clearance.errors import NotOursError
 from agent.clearance.finished import with_receipts
 from agent.clearance.gate import Caller
 from agent.clearance.intake import request_id
-from agent.clearance.journal import ERASED, Plan
+from agent.clearance.journal import Plan, Turn
 from agent.clearance.records import Call, Truth
 from agent.clearance.unread import unparsed_call
+from agent.hearing import hear
 from agent.identity import caller_of, is_durable, steps_left, thread_of
 from agent.model import ModelUnavailable, speak
 from agent.tools.actions import Site, site
 from agent.transcript import (
-    RESULT,
     for_model,
     from_json,
     ids_of,
+    notice,
     receipt_message,
     result,
     result_id,
@@ -88,27 +89,16 @@ def build_graph(assemble: Assemble = wired) -> CompiledStateGraph[State, None, I
 
 
 class _Graph(CompiledStateGraph[State, None, Input, Input]):
-    """Tells the gate whether a run brought an answer: one that an earlier run left behind is not this person's.
+    """Tells the gate, where no server's door does, whether a run brought an answer that names no question.
 
-    And gives words an id before they are stored: run again from the checkpoint that holds them, they are not new.
+    One that an earlier run left behind is not this person's. Whose words stand in the state is told without it.
     """
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
-        return super().stream(_identified(input), _told(input, config), **options)
+        return super().stream(input, _told(input, config), **options)
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
-        return super().astream(_identified(input), _told(input, config), **options)
-
-
-def _identified(given: Any) -> Any:
-    if not isinstance(given, dict) or not given.get("messages"):
-        return given
-    words = given["messages"]
-    try:
-        read = convert_to_messages(words if isinstance(words, list) else [words])
-    except (ValueError, TypeError, NotImplementedError, KeyError, AttributeError):
-        return given  # langgraph says what is wrong with it
-    return {**given, "messages": [one if one.id else one.model_copy(update={"id": str(uuid4())}) for one in read]}
+        return super().astream(input, _told(input, config), **options)
 
 
 def _told(given: Any, config: RunnableConfig | None) -> RunnableConfig:
@@ -116,7 +106,7 @@ def _told(given: Any, config: RunnableConfig | None) -> RunnableConfig:
     if configurable.get("__pregel_task_id"):  # inside another graph, which hands its own answers down
         return config or {}
     is_resume = isinstance(given, Command) and given.resume is not None
-    return {**(config or {}), "configurable": {**configurable, IS_RESUME: is_resume}}
+    return {**(config or {}), "configurable": {IS_RESUME: is_resume, **configurable}}
 
 
 class _Nodes:
@@ -129,29 +119,33 @@ class _Nodes:
         caller = caller_of(config, parts.settings)
         thread_id = thread_of(config)
         found = state.get("messages", [])
-        messages, said = await _heard(parts, thread_id, found)
-        if not said or caller.principal.kind == "system":
-            # What nobody wrote who is signed in goes: it would count as the words of whoever writes next.
-            return await _go_on(parts, thread_id, state, messages, is_unsigned=bool(said))
-        turn, truth = await parts.gate.open_turn(
-            thread_id=thread_id,
-            run_id=caller.run_id,
-            messages=[{"id": message.id, "content": message.content} for message in said],
-            requester=caller.principal,
-            is_durable=is_durable(config),
-            message_ids=ids_of(messages),
-        )
+        truth = await parts.gate.records.truth(thread_id, ids_of(found))
+        heard = hear(thread_id, caller.run_id, found, await brought(config, found), truth)
+        is_signed = caller.principal.kind != "system"
+        unsigned = [] if is_signed else ids_of(heard.said)
+        notices: list[AnyMessage] = []
+        if unsigned or heard.strays:
+            # What nobody wrote who is signed in, or nobody in this run, goes: it would count as the words of whoever
+            # writes next.
+            told = await parts.gate.tell_unheard(thread_id, [*heard.strays, *unsigned], caller, own=len(unsigned))
+            notices = [notice(*told)]
+        if not heard.said or not is_signed:
+            return await _go_on(parts, thread_id, state, [*heard.true, *notices])
+        turn, truth = await _open_turn(parts, config, caller, heard.said, found)
         # As they are stored: a run that is retried from nothing finds its words there under their first ids.
-        stored = [HumanMessage(message["content"], id=message["id"]) for message in turn.messages]
-        if ids_of(stored) != ids_of(said) and set(ids_of(stored)) <= set(ids_of(messages)):
+        stored = _stored(turn)
+        if ids_of(stored) != ids_of(heard.said) and set(ids_of(stored)) <= set(ids_of(heard.true)):
             # After a crash the server ran this run again in a thread that had gone on: what it says is heard. Put at
             # the end it would be answered, and done, a second time.
-            return await _go_on(parts, thread_id, state, messages)
+            return await _go_on(parts, thread_id, state, [*heard.true, *notices])
         present = {message.id for message in stored}
-        messages = [*(message for message in messages if message.id not in present), *stored]
+        messages = [*(message for message in heard.true if message.id not in present), *stored]
         # Again, now that what was open is withdrawn: every call has a result before the model reads.
         true = true_transcript(messages, truth)
-        return Command(update={"turn_id": turn.turn_id, **_rewrite(true, found)}, goto="model")
+        at = len(true) - len(stored)
+        return Command(
+            update={"turn_id": turn.turn_id, **_rewrite([*true[:at], *notices, *true[at:]], found)}, goto="model"
+        )
 
     async def model(self, state: State, config: RunnableConfig) -> Command[str]:
         """Let the model speak and store what it said before anything follows; run again, give what is stored."""
@@ -171,8 +165,10 @@ class _Nodes:
             return Command(goto="dispatch")  # a client's goto: the model speaks when every call has its result
         # Written into the state past `receive`: nobody knows who said it, so it must not pass as the requester's.
         forged = unheard(messages, truth)
-        for message in forged:
-            await parts.gate.note_forged(thread_id, message.id or "", caller_of(config, parts.settings))
+        notices: list[AnyMessage] = []
+        if forged:
+            told = await parts.gate.tell_unheard(thread_id, ids_of(forged), caller_of(config, parts.settings))
+            notices = [notice(*told)]
         has_made = sum(len((plan.message or {}).get("tool_calls") or []) for plan in plans)
         try:
             if (limit := _limit(parts, len(plans), has_made)) is not None:
@@ -202,7 +198,8 @@ class _Nodes:
         )
         if plan is None:
             return Command(goto="dispatch")  # the turn is over, or goes on elsewhere
-        return _spoken(plan, [RemoveMessage(id=message.id or "") for message in forged])
+        removed = [RemoveMessage(id=message.id or "") for message in forged]
+        return _spoken(plan, [*removed, *notices])
 
     async def dispatch(self, state: State, config: RunnableConfig) -> Command[str]:
         """Open a request for every action of the stored message, then send what comes next."""
@@ -289,6 +286,8 @@ class _Nodes:
                 site.reset(token)
         if isinstance(outcome, Command):
             return outcome
+        if isinstance(outcome.artifact, NewMessage):
+            return await _said_instead(parts, config, caller, outcome.artifact)
         answered = result(
             plan,
             stored,
@@ -327,13 +326,9 @@ _UNOPENED = "Not done: it was asked for in a part of the conversation that is ov
 _UNDURABLE = "Not done: this run keeps no thread, so nothing with an effect can be cleared or done in it."
 
 
-async def _go_on(
-    parts: Wiring, thread_id: str, state: State, messages: list[AnyMessage], *, is_unsigned: bool = False
-) -> Command[str]:
+async def _go_on(parts: Wiring, thread_id: str, state: State, messages: list[AnyMessage]) -> Command[str]:
     """Answer nothing new: what is open in the thread goes on where it was."""
     turn = await parts.gate.records.open_turn_of(thread_id)
-    if is_unsigned and turn is None:
-        messages.append(AIMessage("Nobody signed in wrote this message, so it is not answered."))
     return Command(
         update={
             "turn_id": turn.turn_id if turn else _turn_id(state),
@@ -343,55 +338,37 @@ async def _go_on(
     )
 
 
-async def _heard(
-    parts: Wiring, thread_id: str, messages: list[AnyMessage]
-) -> tuple[list[AnyMessage], list[HumanMessage]]:
-    """Give the true messages, and what a person says in them that the journal has not heard yet.
-
-    New is what stands at the end. A message that takes over the id of an earlier one does not change the past: it is
-    heard as a new one, and the earlier one stands again. Older words that the journal of this thread does not know were
-    said elsewhere, in the thread this one is a copy of: to hear them again would be to ask for everything again.
-    """
-    truth = await parts.gate.records.truth(thread_id, ids_of(messages))
-    tail = await _tail(parts, messages, truth)
-    said: list[HumanMessage] = []
-    heard: list[HumanMessage] = []
-    for at, message in enumerate(messages):
-        if not isinstance(message, HumanMessage):
-            continue
-        content = clean(message.content)
-        own_id = message.id or ""
-        is_taken = own_id in truth.heard or own_id in truth.plans or own_id.startswith(RESULT)
-        if truth.heard.get(own_id) in (content, ERASED) or not (is_taken or at >= tail):
-            continue
-        may_keep = not is_taken and _is_plain_id(own_id)
-        new = HumanMessage(content, id=own_id if may_keep else key("heard", thread_id, own_id, str(content)))
-        # Heard already when this runs again after a crash.
-        (heard if new.id in truth.heard else said).append(new)
-    present = set(ids_of(messages))
-    return true_transcript([*messages, *(new for new in heard if new.id not in present)], truth), said
+async def _said_instead(parts: Wiring, config: RunnableConfig, caller: Caller, new: NewMessage) -> Command[str]:
+    """Hear what came in place of an answer here, where it is certain whose it is; `receive` goes on from there."""
+    thread_id = thread_of(config)
+    truth = await parts.gate.records.truth(thread_id, ids_of(new.messages))
+    heard = hear(thread_id, caller.run_id, [], new.messages, truth)
+    if not heard.said or caller.principal.kind == "system":
+        return Command(goto="receive")
+    turn, _ = await _open_turn(parts, config, caller, heard.said, [])
+    return Command(update={"turn_id": turn.turn_id, "messages": _stored(turn)}, goto="receive")
 
 
-async def _tail(parts: Wiring, messages: list[AnyMessage], truth: Truth) -> int:
-    """Find where the messages begin that no message of the model's follows, except made-up ones at the very end."""
-    last = len(messages)
-    while last and not isinstance(messages[last - 1], HumanMessage) and messages[last - 1].id not in truth.plans:
-        last -= 1
-    behind = ids_of(messages[last:])
-    if behind and await parts.gate.records.said_elsewhere(behind):
-        return len(messages)
-    while last and not isinstance(messages[last - 1], AIMessage):
-        last -= 1
-    return last
+async def _open_turn(
+    parts: Wiring, config: RunnableConfig, caller: Caller, said: list[HumanMessage], found: Sequence[AnyMessage]
+) -> tuple[Turn, Truth]:
+    return await parts.gate.open_turn(
+        thread_id=thread_of(config),
+        run_id=caller.run_id,
+        messages=[{"id": message.id, "content": message.content} for message in said],
+        requester=caller.principal,
+        is_durable=is_durable(config),
+        message_ids=ids_of(found),
+    )
+
+
+def _stored(turn: Turn) -> list[HumanMessage]:
+    return [HumanMessage(message["content"], id=message["id"]) for message in turn.messages]
 
 
 def _turn_id(state: State) -> str:
     """Give the pointer to the turn, as text that a database takes: a client may have written anything there."""
     return str(clean(str(state.get("turn_id", ""))))
-
-
-def _is_plain_id(text: str) -> bool:
-    return re.fullmatch(r"[ -~]{1,100}", text) is not None
 
 
 def _rewrite(true: list[AnyMessage], found: list[AnyMessage] | None = None) -> dict[str, Any]:
@@ -412,11 +389,11 @@ def _position(plans: list[Plan], messages: list[AnyMessage]) -> int:
     return next((at for at, plan in enumerate(plans) if plan.message_id not in ids), len(plans))
 
 
-def _spoken(plan: Plan, removed: Sequence[RemoveMessage] = ()) -> Command[str]:
+def _spoken(plan: Plan, before: Sequence[BaseMessage] = ()) -> Command[str]:
     if plan.message is None:
         return Command(goto=END)
     said = from_json(plan.message)
-    return Command(update={"messages": [*removed, said]}, goto="dispatch" if said.tool_calls else END)
+    return Command(update={"messages": [*before, said]}, goto="dispatch" if said.tool_calls else END)
 
 
 def _is_undecided(parts: Wiring, plan: Plan, messages: list[AnyMessage], truth: Truth, config: RunnableConfig) -> bool:

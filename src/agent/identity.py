@@ -19,7 +19,7 @@ RECEIVED_MS = "clearance_received_ms"
 #: A field of the user on Aegra, where recovery acts as a thread's owner: that it is the server itself.
 OF_SYSTEM = "clearance_system"
 # Where langgraph keeps its checkpointer. Source: langgraph._internal._constants.
-_CHECKPOINTER = "__pregel_checkpointer"
+CHECKPOINTER = "__pregel_checkpointer"
 # Where langgraph keeps the steps of a run. Source: the same, and langgraph._internal._scratchpad.
 _SCRATCHPAD = "__pregel_scratchpad"
 
@@ -27,18 +27,29 @@ _SCRATCHPAD = "__pregel_scratchpad"
 def caller_of(config: RunnableConfig, settings: Settings) -> Caller:
     """Give who asked for this run and when; on a resume that is the one who answers. Call it inside a node."""
     configurable = config.get("configurable", {})
-    info = get_runtime().execution_info
     # The earlier one: where only one of them is the server's own, a client gains nothing by sending the other.
     stamps = [configurable.get(name) for name in (_STARTED, RECEIVED_MS)]
     started = [int(stamp) for stamp in stamps if isinstance(stamp, int | float) and not isinstance(stamp, bool)]
     return Caller(
         principal=_principal(settings),
-        run_id=info.run_id if info else None,
+        run_id=run_id_of(config),
         started_ms=min(started, default=None),
         is_addressed=is_addressed(configurable),
         interrupt_id=interrupt_id(configurable),
         checkpoint_id=checkpoint_id(configurable),
     )
+
+
+def run_id_of(config: RunnableConfig) -> str | None:
+    """Give the id of this run, the same when the server tries it again; None where nobody gives it one.
+
+    Both servers set the one in `configurable`, over whatever a client sent; the other one is new with each attempt.
+    """
+    given = config.get("configurable", {}).get("run_id")
+    if given:
+        return str(given)
+    info = get_runtime().execution_info
+    return info.run_id if info else None
 
 
 def thread_of(config: RunnableConfig) -> str:
@@ -49,7 +60,7 @@ def thread_of(config: RunnableConfig) -> str:
 
 def is_durable(config: RunnableConfig) -> bool:
     """Tell whether this run keeps its thread; one that does not can neither hold a call nor be asked again."""
-    return isinstance(config.get("configurable", {}).get(_CHECKPOINTER), BaseCheckpointSaver)
+    return isinstance(config.get("configurable", {}).get(CHECKPOINTER), BaseCheckpointSaver)
 
 
 def steps_left(config: RunnableConfig) -> int:

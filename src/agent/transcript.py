@@ -77,16 +77,20 @@ def true_transcript(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMes
             content = truth.heard[message.id]
             is_same = isinstance(message, HumanMessage) and clean(message.content) == content
             true.append(message if is_same else HumanMessage(content, id=message.id))
+        elif message.id in truth.notices:
+            true.append(notice(message.id, truth.notices[message.id]))
     return true
 
 
 def for_model(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
     """Give a true transcript as the model reads it: with what came with its messages and its provider wants back.
 
-    That is the journal's. What stands of it in a state, anybody may have written.
+    That is the journal's. What stands of it in a state, anybody may have written. It did not say what the gate told.
     """
     read: list[AnyMessage] = []
     for message in messages:
+        if message.id in truth.notices:
+            continue
         if isinstance(message, AIMessage):
             plan = truth.plans.get(message.id or "")
             stored = (plan.message if plan else None) or {}
@@ -94,6 +98,11 @@ def for_model(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
             message = message.model_copy(update=own)
         read.append(message)
     return read
+
+
+def notice(message_id: str, text: str) -> AIMessage:
+    """Make the message by which the gate itself tells something in a thread."""
+    return AIMessage(text, id=message_id)
 
 
 def unheard(messages: Sequence[AnyMessage], truth: Truth) -> list[HumanMessage]:

@@ -159,8 +159,8 @@ class World:
     def config(self, by: Person | None, thread: str = "thread", **configurable: Any) -> Any:
         """Build the config that the server would give a run of this person."""
         return {
-            "run_id": configurable.pop("run_id", None) or uuid4(),
-            "configurable": {"thread_id": thread, "langgraph_auth_user": by, **configurable},
+            "run_id": (run_id := configurable.pop("run_id", None) or uuid4()),
+            "configurable": {"thread_id": thread, "run_id": str(run_id), "langgraph_auth_user": by, **configurable},
         }
 
     async def decide(self, answer: Any, *, by: Person, call: str = "call-0", revision: int | None = None) -> bool:

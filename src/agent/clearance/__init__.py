@@ -21,5 +21,5 @@ What people see
     desk          what inbox, API and terminal do    listing       pages of requests
     review        an action in few words             reviewing     as asked, and as it is now
     statistics    how awake reviewers are            replay        another policy over what was
-    panel         what somebody may answer
+    panel         what somebody may answer           notices       what the gate tells in a thread
 """

@@ -39,9 +39,10 @@ def ask(payload: dict[str, Any]) -> Any:
 # Where langgraph keeps a task's answers. Source: langgraph._internal._constants and langgraph.types.interrupt.
 _SCRATCHPAD, _RESUME_MAP, _NAMESPACE = "__pregel_scratchpad", "__pregel_resume_map", "checkpoint_ns"
 
-#: In a run's config: whether it was started with an answer. The graph sets it, over whatever a client sent.
+#: In a run's config: whether it was started with an answer that names no question. The server's door sets it, over
+#: whatever a client sent; where there is no door the compiled graph does.
 IS_RESUME = "__clearance_is_resume"
-#: In a run's config: that its answer was recorded when it arrived. A client that sets it throws its own answer away.
+#: In a run's config: whether its answer was recorded when it arrived. Set by the door, as above.
 IS_TAKEN = "clearance_taken"
 
 
@@ -76,9 +77,12 @@ def interrupt_id(configurable: dict[str, Any]) -> str:
     return Interrupt.from_ns(None, str(configurable.get(_NAMESPACE))).id
 
 
-def checkpoint_id(configurable: dict[str, Any]) -> str | None:
-    """Give the checkpoint that the task with this config runs on, where its thread waits with the question."""
-    found = (configurable.get("checkpoint_map") or {}).get("")
+def checkpoint_id(configurable: dict[str, Any], graph: str = "") -> str | None:
+    """Give the checkpoint that the task with this config runs on, where its thread waits with the question.
+
+    `graph` is the namespace of the graph in which: empty for the outermost.
+    """
+    found = (configurable.get("checkpoint_map") or {}).get(graph)
     return str(found) if found else None
 
 

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Plan, PutQuestion, Receipt, Request, Turn
 from agent.clearance.judging import Judge, Judged, changed_material, requester_of
 from agent.clearance.losses import after_no, reconsider
+from agent.clearance.notices import tell_unheard
 from agent.clearance.policy import Verdict
 from agent.clearance.principal import Principal
 from agent.clearance.records import Records, Truth, plan_and_turn, read_truth
@@ -252,6 +254,14 @@ class Gate:
                 log, "forged_call", caller.principal.id, thread_id=thread_id, pointer=key("pointer", clean(pointer))
             )
         )
+
+    async def tell_unheard(
+        self, thread_id: str, message_ids: list[str], caller: Caller, *, own: int = 0
+    ) -> tuple[str, str]:
+        """Note words that no run brought as somebody's own, and give what the thread is told, see `notices`."""
+        told = partial(tell_unheard, thread_id=thread_id, run_id=caller.run_id, message_ids=clean(message_ids),
+                       by=caller.principal, own=own)  # fmt: skip
+        return await self.write(told)
 
     async def note_undurable(self, thread_id: str, turn_id: str, caller: Caller, actions: list[str]) -> None:
         """Note that actions were asked for in a run that keeps no thread; nothing of them is opened."""

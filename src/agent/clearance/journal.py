@@ -297,11 +297,6 @@ def plans_by_messages(connection: Connection, thread_id: str, message_ids: Seque
     return _all(connection, _PLANS_BY_MESSAGES, Plan, thread_id=thread_id, message_ids=message_ids)
 
 
-def known_messages(connection: Connection, message_ids: Sequence[str]) -> set[str]:
-    """Tell which of these the model said, in whatever thread."""
-    return set(connection.scalars(sa.select(plans.c.message_id).where(plans.c.message_id.in_(message_ids))))
-
-
 def add_plan(connection: Connection, added: Plan) -> None:
     """Insert a plan."""
     _write(connection, _ADD_PLAN, **vars(added))

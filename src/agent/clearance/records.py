@@ -14,6 +14,7 @@ from agent.clearance.approval import Question, written
 from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Plan, Receipt, Request, Turn
 from agent.clearance.judging import Judge
+from agent.clearance.notices import read_notices
 from agent.clearance.review import Concern
 from agent.clearance.reviewing import taken_away
 from agent.db.engine import Database
@@ -42,6 +43,8 @@ class Truth:
     receipts: dict[str, Receipt]
     #: What persons wrote in the thread: content by id of the message.
     heard: dict[str, Any]
+    #: What the gate itself told in it: text by id of the message.
+    notices: dict[str, str]
 
 
 class Records:
@@ -75,10 +78,6 @@ class Records:
         """Read all open turns of threads that are kept, oldest first."""
         return await self._database.read(journal.open_turns)
 
-    async def said_elsewhere(self, message_ids: list[str]) -> set[str]:
-        """Tell which of these messages the model said, in whatever thread."""
-        return await self._database.read(lambda connection: journal.known_messages(connection, message_ids))
-
     async def truth(self, thread_id: str, message_ids: list[str]) -> Truth:
         """Read what the journal knows about these messages of a thread, and all that persons wrote in it."""
         return await self._database.read(lambda connection: read_truth(connection, thread_id, message_ids))
@@ -89,7 +88,7 @@ class Records:
         def work(connection: Connection) -> tuple[Turn | None, list[Plan], Truth]:
             turn = journal.turn(connection, turn_id)
             if turn is None or turn.thread_id != thread_id:
-                return None, [], Truth({}, {}, {}, {})
+                return None, [], Truth({}, {}, {}, {}, {})
             return turn, journal.plans_of_turn(connection, turn_id), read_truth(connection, thread_id, message_ids)
 
         return await self._database.read(work)
@@ -179,4 +178,5 @@ def read_truth(connection: Connection, thread_id: str, message_ids: list[str]) -
         {request.request_id: request for request in requests},
         receipts,
         {message["id"]: message["content"] for turn in turns for message in turn.messages},
+        read_notices(connection, thread_id, message_ids),
     )

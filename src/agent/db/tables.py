@@ -315,6 +315,15 @@ sa.Index("ix_questions_thread", questions.c.thread_id, questions.c.asked_ms)
 sa.Index("ix_questions_request", questions.c.request_id)
 sa.Index("ix_questions_interrupt", questions.c.interrupt_id)
 
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("thread_id", sa.Text, primary_key=True),
+    sa.Column("message_id", sa.Text, primary_key=True, doc="of the message that tells it in the thread"),
+    sa.Column("text", sa.Text, nullable=False, doc="words of ours, nothing personal"),
+    sa.Column("at", UtcTime, nullable=False),
+)
+
 refusals = sa.Table(
     "refusals",
     metadata,

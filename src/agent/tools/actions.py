@@ -59,7 +59,8 @@ def action_tool(cls: type[Action[Any]], gate: Gate) -> BaseTool:
                     artifact=outcome.artifact,
                 )
             case NewMessage():
-                return Command(goto="receive", update={"messages": outcome.messages})
+                # Words, and whose they are is certain only here: the graph hears them at once.
+                return ToolMessage("", tool_call_id=here.question.request.tool_call_id, artifact=outcome)
             case None:
                 return Command(goto="dispatch")
 

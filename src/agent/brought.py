@@ -1,0 +1,116 @@
+"""What a run's own input brought, told by the checkpoint that langgraph writes of it before anything runs.
+
+Words that stand in a thread's state say nothing of who runs it now: an earlier run may have ended before they were
+heard, or somebody wrote them there. So whose they are is told by the run that they came with, in any graph.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+from langchain_core.messages import AnyMessage, convert_to_messages
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+
+from agent.clearance.approval import checkpoint_id
+from agent.clearance.errors import ClearanceError
+from agent.identity import CHECKPOINTER, thread_of
+
+# Where langgraph keeps them in a task's config, and the input in a checkpoint. Source: langgraph._internal._constants.
+_RESUMING, _DURABILITY, _NAMESPACE, _START = "__pregel_resuming", "__pregel_durability", "checkpoint_ns", "__start__"
+#: A checkpoint is written while the step after it runs already (`durability="async"`): how long that may take.
+_STORED_WITHIN_S = 20
+#: Checkpoints that a run may write between its input and the step that asks here.
+_MOST_STEPS = 50
+
+
+class CheckpointNotStoredError(ClearanceError):
+    """The checkpointer stored nothing of this run in time, so nobody can tell whose words stand in the thread."""
+
+
+async def brought(config: RunnableConfig, standing: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Give the messages that this run's own input brought, as it brought them; `standing` are those of the state.
+
+    A run that is tried again under the same id is that run. The id is the one in `configurable`, as both servers set
+    it; in a program that gives its runs none, a run that goes on where another ended brought nothing, and what is
+    told holds for the step right behind the input only.
+
+    Raises:
+        CheckpointNotStoredError: the checkpointer did not store this run's checkpoint.
+    """
+    configurable = config.get("configurable", {})
+    saver = configurable.get(CHECKPOINTER)
+    if not isinstance(saver, BaseCheckpointSaver):
+        return list(standing)  # a run that keeps no thread has nothing but its input
+    # langgraph forgets it after the first step of a run that goes on, so alone it proves nothing.
+    is_resuming = bool(configurable.get(_RESUMING))
+    if configurable.get(_DURABILITY) == "exit":
+        # Nothing is written before the end: what it brought is what did not stand there before.
+        return [] if is_resuming else await _added(saver, config, standing)
+    run_id = configurable.get("run_id")
+    if run_id is None and is_resuming:
+        return []
+    found = await _input_checkpoint(saver, config, None if run_id is None else str(run_id))
+    return _messages(found.checkpoint["channel_values"].get(_START)) if found else []
+
+
+async def _input_checkpoint(
+    saver: BaseCheckpointSaver[Any], config: RunnableConfig, run_id: str | None
+) -> CheckpointTuple | None:
+    """Walk back from where this step runs to the input, over checkpoints of the same run; None when there is none."""
+    here = checkpoint_id(config.get("configurable", {}), _graph_namespace(config))
+    found = await _stored(saver, _address(config, here)) if here else None
+    # Without ids only the step right behind the input is surely of the run that brought it.
+    for _ in range(2 if run_id is None else _MOST_STEPS):
+        # Each checkpoint tells which run wrote it: langgraph stores the run's metadata with it.
+        if found is None or found.metadata.get("run_id") != run_id:
+            return None
+        if found.metadata.get("source") == "input":
+            return found
+        if found.metadata.get("source") != "loop" or found.parent_config is None:
+            return None  # somebody wrote the state here, or ran it again from an earlier checkpoint
+        found = await saver.aget_tuple(found.parent_config)
+    return None
+
+
+async def _stored(saver: BaseCheckpointSaver[Any], address: RunnableConfig) -> CheckpointTuple:
+    loop = asyncio.get_running_loop()
+    until, wait_s = loop.time() + _STORED_WITHIN_S, 0.001
+    while (found := await saver.aget_tuple(address)) is None:
+        if loop.time() >= until:
+            raise CheckpointNotStoredError(
+                f"The checkpointer stored nothing of this run within {_STORED_WITHIN_S} s; send it again."
+            )
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, 0.1)
+    return found
+
+
+async def _added(
+    saver: BaseCheckpointSaver[Any], config: RunnableConfig, standing: Sequence[AnyMessage]
+) -> list[AnyMessage]:
+    before = await saver.aget_tuple(_address(config, None))
+    there = before.checkpoint["channel_values"].get("messages", []) if before else []
+    known = {(message.id, str(message.content)) for message in there}
+    return [message for message in standing if (message.id, str(message.content)) not in known]
+
+
+def _graph_namespace(config: RunnableConfig) -> str:
+    """Give the namespace of the graph that this task runs in: empty for the outermost."""
+    return str(config.get("configurable", {}).get(_NAMESPACE, "")).rpartition("|")[0]
+
+
+def _address(config: RunnableConfig, checkpoint: str | None) -> RunnableConfig:
+    where = {"thread_id": thread_of(config), _NAMESPACE: _graph_namespace(config)}
+    return {"configurable": {**where, "checkpoint_id": checkpoint} if checkpoint else where}
+
+
+def _messages(given: Any) -> list[AnyMessage]:
+    """Read the messages of an input; what cannot be read nobody said."""
+    words = given.get("messages") if isinstance(given, dict) else None
+    if not words:
+        return []
+    try:
+        return cast("list[AnyMessage]", convert_to_messages(words if isinstance(words, list) else [words]))
+    except (ValueError, TypeError, NotImplementedError, KeyError, AttributeError):
+        return []
