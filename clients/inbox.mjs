@@ -39,12 +39,19 @@ async function resume(threadId, interruptId, decision, ...rest) {
   };
   if (!Object.hasOwn(answers, decision)) throw new Error("the decision is approve, reject REASON or edit NAME=VALUE …");
   const command = { resume: { [interruptId]: answers[decision]() } };
-  await tell(threadId, await client.runs.wait(threadId, "clearance", { command }));
+  try {
+    await tell(threadId, await client.runs.wait(threadId, "clearance", { command }));
+  } catch (error) {
+    if (error.status === undefined) throw error;
+    // It decided nothing, and the question stands under its id.
+    console.error(`refused: ${error.message}`);
+    process.exitCode = 1;
+  }
 }
 
 async function tell(threadId, values) {
   const interrupts = values.__interrupt__ ?? [];
-  // The same question again: the answer was refused, and `notice` says why; or the next one of the turn.
+  // The next question of the turn; or the same, where it needs another person's approval.
   for (const interrupt of interrupts) held(threadId, interrupt);
   if (interrupts.length === 0) console.log(values.messages.at(-1).content);
 }

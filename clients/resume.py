@@ -7,9 +7,11 @@ python clients/resume.py THREAD INTERRUPT edit amount=4500
 
 import argparse
 import os
+import sys
 from typing import Any
 
 from langgraph_sdk import get_sync_client
+from langgraph_sdk.errors import APIStatusError
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--url", default=os.environ.get("LANGGRAPH_URL", "http://127.0.0.1:2024"))
@@ -33,12 +35,16 @@ if arguments.decision == "reject":
 if arguments.decision == "edit":
     answer["edited_args"] = dict(change.split("=", 1) for change in arguments.change)
 
-client.runs.wait(arguments.thread, "clearance", command={"resume": {arguments.interrupt: answer}})
+try:
+    client.runs.wait(arguments.thread, "clearance", command={"resume": {arguments.interrupt: answer}})
+except APIStatusError as refused:  # it decided nothing, and the question stands under its id
+    body: Any = refused.body
+    sys.exit(f"refused: {body['detail'] if isinstance(body, dict) and 'detail' in body else refused}")
 
 state = client.threads.get_state(arguments.thread)
 asked = [interrupt["value"] for task in state["tasks"] for interrupt in task["interrupts"]]
 for question in asked:
-    # The same one again: the answer was refused, and `notice` says why; or the next one of the turn.
+    # The next one of the turn; or the same, where it needs another person's approval.
     print(f"held {question['id']}: {question['message']}")
 if not asked:
     values: Any = state["values"]

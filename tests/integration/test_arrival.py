@@ -40,7 +40,7 @@ async def arrive(
     """Hand an answer to the gate as the server's handler does."""
     at = started_ms if started_ms is not None else int(time.time() * 1000) + 5
     arriving = Arriving("thread", answer, interrupt_id, checkpoint_id, run_id or str(uuid4()), at)
-    return await world.gate.arrive(arriving, Principal(by.identity, roles=frozenset(by.roles)))
+    return await world.gate.arrive([arriving], Principal(by.identity, roles=frozenset(by.roles)))
 
 
 async def test_an_answer_that_decides_is_recorded_before_its_run_and_counts_once(world: World) -> None:
@@ -125,15 +125,16 @@ async def test_a_second_click_before_the_next_question_is_put_decides_nothing(wo
     assert world.states() == ["approved", "asked"]
 
 
-async def test_a_click_of_before_the_question_was_put_goes_to_the_gate_which_refuses_it(world: World) -> None:
+async def test_a_click_of_before_the_question_was_put_is_refused_and_the_question_stands(world: World) -> None:
     await hold(world)
+    open_id = (await open_interrupt(world)).id
     early = int(time.time() * 1000) - 60_000
 
     arrived = await arrive(world, {"approved": True}, started_ms=early)
-    again = question(await world.answer({"approved": True}, clearance_received_ms=early))
 
-    assert arrived.outcome == "passed"
-    assert "sent before this question was put" in again["notice"]
+    assert (arrived.outcome, arrived.status) == ("refused", 409)
+    assert "sent before this question was put" in arrived.sentence
+    assert (await open_interrupt(world)).id == open_id
     assert world.states() == ["asked"]
 
 
@@ -148,25 +149,53 @@ async def test_a_stamp_that_a_client_sends_does_not_make_an_old_answer_new(world
     assert "sent before this question was put" in again["notice"]
 
 
-async def test_what_is_no_decision_goes_on_into_its_run_and_is_asked_again(world: World) -> None:
+async def test_what_is_no_decision_is_refused_recorded_as_that_and_the_question_stands(world: World) -> None:
     await hold(world)
+    open_id = (await open_interrupt(world)).id
 
     unclear = await arrive(world, "yes")
     stranger = await arrive(world, {"approved": True}, by=OLGA)
     words = await arrive(world, {"messages": [{"role": "user", "content": "never mind"}]})
+    frozen = await _arrives_while_frozen(world)
 
-    assert [one.outcome for one in (unclear, stranger, words)] == ["passed", "passed", "passed"]
-    assert world.events() == ["requested"]
+    assert [(one.outcome, one.status) for one in (unclear, stranger, words, frozen)] == [
+        ("refused", 422), ("refused", 403), ("refused", 422), ("refused", 409)]  # fmt: skip
+    assert world.events() == ["requested", *["answer_refused"] * 3, "frozen", "answer_refused", "unfrozen"]
+    assert world.request().refused_answers == 4
+    assert (await open_interrupt(world)).id == open_id
+    assert (await arrive(world, {"approved": True}, interrupt_id=open_id)).outcome == "taken"
 
 
-async def test_nonsense_under_a_stale_id_is_told_why_since_no_run_would_see_it(world: World) -> None:
+async def _arrives_while_frozen(world: World) -> Arrived:
+    await world.freeze()
+    arrived = await arrive(world, {"approved": True})
+    await world.unfreeze()
+    return arrived
+
+
+async def test_of_several_answers_of_one_run_all_are_taken_or_none(world: World) -> None:
+    await hold(world)
+    open_id = (await open_interrupt(world)).id
+    at = int(time.time() * 1000) + 5
+    both = [Arriving("thread", {"approved": True}, one, None, str(uuid4()), at) for one in (open_id, "f" * 32)]
+
+    arrived = await world.gate.arrive(both, Principal("ana", roles=frozenset(["approver"])))
+
+    assert (arrived.outcome, arrived.status) == ("closed", 409)
+    assert arrived.sentence.startswith("None of these answers is recorded.")
+    assert world.states() == ["asked"]
+    assert world.events() == ["requested", "answer_refused"]
+    assert world.audit_is_whole()
+
+
+async def test_nonsense_under_a_stale_id_is_told_why(world: World) -> None:
     await hold(world)
     stale = (await open_interrupt(world)).id
     await world.answer({stale: "nonsense"}, by=BEN)
 
     arrived = await arrive(world, {"approved": "false"}, interrupt_id=stale)
 
-    assert arrived.outcome == "closed"
+    assert arrived.outcome == "refused"
     assert "it must be true or false" in arrived.sentence
 
 

@@ -148,7 +148,7 @@ async def test_an_exported_log_is_as_the_document_and_the_schema_say(
 
 #: Events that other tests see happen.
 NOT_HERE = {
-    *("answer_unknown", "failed", "forged_call", "refused_without_thread"),
+    *("answer_unknown", "failed", "forged_call", "unheard_words", "refused_without_thread"),
     *("erased", "recorded", "binding_began", "key_rotated", "clock_settled"),
 }
 

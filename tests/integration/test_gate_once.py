@@ -144,9 +144,11 @@ async def test_a_run_retried_from_nothing_is_the_same_turn(world: World) -> None
 
 async def test_one_run_id_for_everything_does_not_swallow_messages(world: World) -> None:
     world.model.will_say(AIMessage("Hello."), AIMessage("Bye."))
-    run_id = uuid4()
-    await world.say("hello", run_id=run_id)
-    done = await world.say("bye", run_id=run_id)
+    graph: Any = world.graph
+    config = world.config(OLGA, run_id=uuid4())
+    del config["configurable"]["run_id"]  # a program's own; with this one langgraph takes them for one run
+    await graph.ainvoke({"messages": [("user", "hello")]}, config)
+    done = await graph.ainvoke({"messages": [("user", "bye")]}, config)
 
     assert done["messages"][-1].content == "Bye."
 

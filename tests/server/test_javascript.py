@@ -66,17 +66,18 @@ def hold(folder: Path, case: Case) -> tuple[str, str]:
     return thread_id, interrupt_id
 
 
-def test_what_is_held_is_listed_and_a_wrong_answer_is_asked_again(folder: Path, case: Case) -> None:
+def test_what_is_held_is_listed_and_a_wrong_answer_is_refused_with_its_reason(folder: Path, case: Case) -> None:
     ana = case.ana.person
     thread_id, interrupt_id = hold(folder, case)
 
     listed = node(folder, case, ana, "pending")
     refused = node(folder, case, ana, "resume", thread_id, interrupt_id, "edit", "amount=nothing")
-    again = refused.stdout.splitlines()[0].split()[3]
-    done = node(folder, case, ana, "resume", thread_id, again, "edit", "amount=4000")
+    done = node(folder, case, ana, "resume", thread_id, interrupt_id, "edit", "amount=4000")
 
     assert f"thread {thread_id}  interrupt {interrupt_id}" in listed.stdout
-    assert "The last answer was refused" in refused.stdout
+    assert refused.returncode == 1
+    assert "refused: " in refused.stderr
+    assert "Not recorded" in refused.stderr
     assert "Transferred $4,000.00" in done.stdout
     assert [effect.amount_minor for effect in case.effects()] == [400_000]
 

@@ -459,17 +459,19 @@ async def test_what_is_typed_into_studio_decides_what_was_meant(
     assert await page.interrupts() == []
 
 
-async def test_a_text_that_is_typed_into_studio_is_asked_again_with_the_reason(dev: Case) -> None:
+async def test_a_text_that_is_typed_into_studio_is_refused_with_the_reason(dev: Case) -> None:
     page = studio(dev, "no key")
     await page.load()
     source, target = dev.account(), dev.account(0)
     await page.send(f"transfer 5,000 from {source} to {target}")
 
-    resumed = await page.run(command={"resume": "yes"})
+    (asked,) = await page.interrupts()
 
-    assert failures(resumed) == []
-    (again,) = await page.interrupts()
-    assert "The last answer was refused" in again["value"]["notice"]
+    met = await dev.olga.answer(str(page.thread_id), "yes")
+
+    (standing,) = await page.interrupts()
+    assert (met.status, standing["id"]) == (422, asked["id"])
+    assert met.body["detail"].startswith("Not recorded: ")
     await page.run(command={"resume": {"approved": True}})
     assert len(dev.effects()) == 1
 

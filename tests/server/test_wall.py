@@ -242,6 +242,46 @@ async def test_who_approves_puts_no_words_into_another_persons_thread(
     assert await case.goes_on(held)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": None},
+        {"input": {}},
+        {"input": {"messages": []}},
+        {"input": {"messages": []}, "interrupt_before": ["receive"]},
+        {"input": None, "interrupt_before": []},
+        {"input": {"messages": []}, "multitask_strategy": "interrupt"},
+        {"command": {"goto": "__end__"}},
+        {"command": {"goto": ["__end__"]}},
+        {"input": {"messages": []}, "if_not_exists": "create"},
+    ],
+)
+async def test_who_approves_takes_no_question_out_of_sight(case: Case, held: Held, body: dict[str, Any]) -> None:
+    """What went wrong: after an empty input with a breakpoint the thread was not among the interrupted ones."""
+    reply = await case.ana.run(held.thread_id, **body)
+
+    listed = (await case.ben.post("/threads/search", {"status": "interrupted", "limit": 100})).body
+    (standing,) = await case.ana.interrupts(held.thread_id)
+    counted = case.target.read(
+        lambda c: c.scalar(sa.select(sa.func.count()).select_from(refusals).where(refusals.c.person == case.ana.name))
+    )
+    assert reply.status == 403, reply
+    assert held.thread_id in [thread["thread_id"] for thread in listed]
+    assert standing["id"] == held.interrupt_id
+    assert counted == 1
+    assert await case.goes_on(held)
+
+
+@pytest.mark.parametrize("body", [{"input": None}, {"input": {"messages": []}}, {"input": None, "after_seconds": 0}])
+async def test_who_asked_may_run_their_thread_again_and_is_asked_the_same(
+    case: Case, held: Held, body: dict[str, Any]
+) -> None:
+    reply = await case.olga.run(held.thread_id, **body, interrupt_before=[], feedback_keys=[])
+
+    assert reply.how == "asked", reply
+    assert await case.goes_on(held)
+
+
 async def test_who_approves_neither_changes_nor_deletes_a_thread(case: Case, held: Held) -> None:
     (run,) = (await case.olga.get(f"/threads/{held.thread_id}/runs")).body
     thread = f"/threads/{held.thread_id}"
@@ -349,6 +389,17 @@ DEEP: dict[str, Any] = {"a": [{"b": {"__pregel_resume_map": {}}}]}
         pytest.param({"input": message("hello"), "checkpoint_during": False}, id="no checkpoints"),
         pytest.param({"input": message("hello"), "webhook": "https://8.8.8.8/hook"}, id="a webhook"),
         pytest.param({"input": [message("hello")]}, id="a list as input"),
+        pytest.param({"input": message("hello"), "interrupt_before": ["receive"]}, id="a breakpoint"),
+        pytest.param({"input": message("hello"), "interrupt_after": "*"}, id="breakpoints everywhere"),
+        pytest.param({"input": {"messages": []}, "interrupt_before": "*"}, id="a breakpoint and nothing"),
+        pytest.param({"command": {"resume": YES}, "interrupt_before": ["tools"]}, id="a breakpoint and an answer"),
+        pytest.param({"input": message("hello"), "after_seconds": 8}, id="later"),
+        pytest.param({"input": message("hello"), "after_seconds": 10**9}, id="in thirty years"),
+        pytest.param({"input": message("hello"), "after_seconds": -60}, id="earlier"),
+        pytest.param({"command": {"resume": YES}, "after_seconds": 8}, id="an answer, later"),
+        pytest.param({"input": None, "after_seconds": 8}, id="nothing, later"),
+        pytest.param({"input": message("hello"), "feedback_keys": ["up"]}, id="feedback"),
+        pytest.param({"input": message("hello"), "langsmith_tracer": {"project_name": "x"}}, id="a tracer"),
     ],
 )
 async def test_what_nobody_may_order_is_refused_to_everybody(case: Case, held: Held, body: dict[str, Any]) -> None:
@@ -450,15 +501,24 @@ async def test_an_answer_to_what_is_no_longer_open_is_told_so_and_recorded(case:
     assert case.effects() == [held.effect]
 
 
-async def test_an_approval_counts_though_a_wrong_answer_made_its_id_stale(case: Case, held: Held) -> None:
-    wrong = await case.ben.answer(held.thread_id, {held.interrupt_id: "yes"})
-    (asked_again,) = await case.ana.interrupts(held.thread_id)
+async def test_a_wrong_answer_is_refused_with_its_reason_and_the_question_stands(case: Case, held: Held) -> None:
+    """What went wrong: it was answered 200, which pages show as success, and asked again under another id."""
+    met = [
+        await case.ben.answer(held.thread_id, {held.interrupt_id: "yes"}),
+        await case.ben.answer(held.thread_id, "yes"),
+        await case.ben.answer(held.thread_id, {held.interrupt_id: {"approved": True, "edited_args": {"amount": "-1"}}}),
+        await case.ben.answer(held.thread_id, {held.interrupt_id: YES, "f" * 32: YES}),
+        await case.ben.answer(held.thread_id, {held.interrupt_id: YES, "f" * 32: message("pay")}),
+        await case.ben.answer(held.thread_id, {held.interrupt_id: {"approved": True, "digest": "f" * 64}}),
+    ]
+    (standing,) = await case.ana.interrupts(held.thread_id)
 
     reply = await case.ana.answer(held.thread_id, {held.interrupt_id: YES})
     await case.settle(held.thread_id)
 
-    assert wrong.how == "asked"
-    assert asked_again["id"] != held.interrupt_id
+    assert [one.status for one in met] == [422, 422, 422, 409, 422, 409], met
+    assert all(one.body["detail"] for one in met)
+    assert standing["id"] == held.interrupt_id
     assert reply.how == "done"
     assert case.effects() == [held.effect]
 

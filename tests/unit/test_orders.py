@@ -25,7 +25,7 @@ def nested(configurable: dict[str, Any] | None = None, **kwargs: Any) -> dict[st
     }
     config = kwargs.pop("config", None) or {}
     outer: dict[str, Any] = {
-        name: kwargs.pop(name) for name in ("metadata", "if_not_exists", "thread_id") if name in kwargs
+        name: kwargs.pop(name) for name in ("metadata", "if_not_exists", "thread_id", "after_seconds") if name in kwargs
     }
     return {
         "thread_id": "t",
@@ -135,6 +135,21 @@ def test_words_and_answers_are_read(shape: Any, body: dict[str, Any], words: boo
         ({"input": HELLO, "checkpoint_during": False}, "durability"),
         ({"input": HELLO, "webhook": "http://127.0.0.1/x"}, "webhook"),
         ({"input": HELLO, "thread_id": None}, "stateless"),
+        ({"input": HELLO, "interrupt_before": ["receive"]}, "breakpoint"),
+        ({"input": HELLO, "interrupt_after": "*"}, "breakpoint"),
+        ({"input": HELLO, "interrupt_before": "receive"}, "breakpoint"),
+        # Aegra takes them from the config, too.
+        ({"input": HELLO, "config": {"interrupt_before": ["receive"]}}, "breakpoint"),
+        ({"command": {"resume": True}, "interrupt_after": ["tools"]}, "breakpoint"),
+        ({"input": HELLO, "after_seconds": 8}, "future"),
+        ({"input": HELLO, "after_seconds": 0.5}, "future"),
+        ({"input": HELLO, "after_seconds": -1}, "future"),
+        ({"command": {"resume": True}, "after_seconds": 8}, "future"),
+        ({"input": HELLO, "feedback_keys": ["up"]}, "feedback"),
+        ({"input": HELLO, "langsmith_tracer": {"project_name": "x"}}, "tracer"),
+        ({"input": HELLO, "metadata": {"run_id": "r"}}, "run id"),
+        ({"input": HELLO, "config": {"metadata": {"run_id": "r"}}}, "run id"),
+        ({"input": HELLO, "config": {"run_id": "r"}}, "run id"),
     ],
 )
 def test_more_than_a_client_may_is_refused_by_name(shape: Any, body: dict[str, Any], cause: str) -> None:
@@ -142,6 +157,53 @@ def test_more_than_a_client_may_is_refused_by_name(shape: Any, body: dict[str, A
         read_order(shape(**copy.deepcopy(body)))
 
     assert refused.value.cause == cause
+
+
+def test_a_tracer_is_refused_where_the_server_has_put_it_into_the_config() -> None:
+    with pytest.raises(ForbiddenError) as refused:
+        read_order(nested({"__langsmith_project__": "x"}))
+
+    assert refused.value.cause == "tracer"
+
+
+@pytest.mark.parametrize(
+    ("params", "cause"),
+    [
+        ({"interrupt_before": ["receive"]}, "breakpoint"),
+        ({"config": {"interrupt_after": "*"}}, "breakpoint"),
+        ({"after_seconds": 8}, "future"),
+        ({"feedback_keys": ["up"]}, "feedback"),
+        ({"langsmith_tracer": {"project_name": "x"}}, "tracer"),
+        ({"metadata": {"run_id": "r"}}, "run id"),
+        ({"config": {"metadata": {"run_id": "r"}}}, "run id"),
+    ],
+)
+@pytest.mark.parametrize("method", ["run.start", "input.respond"])
+def test_the_second_protocol_orders_no_more(method: str, params: dict[str, Any], cause: str) -> None:
+    brought = {"input": HELLO} if method == "run.start" else {"interrupt_id": ID, "response": True}
+    with pytest.raises(ForbiddenError) as refused:
+        read_order(command(method, **brought, **params))
+
+    assert refused.value.cause == cause
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"interrupt_before": [], "interrupt_after": None},
+        {"after_seconds": 0},
+        {"after_seconds": None},
+        {"feedback_keys": [], "langsmith_tracer": None},
+    ],
+)
+def test_what_orders_nothing_passes(shape: Any, body: dict[str, Any]) -> None:
+    assert read_order(shape(input=HELLO, **body)).has_words
+
+
+@BOTH
+def test_breakpoints_pass_where_studio_debugs(shape: Any) -> None:
+    assert read_order(shape(input=HELLO, interrupt_before=["receive"], interrupt_after="*"), may_debug=True).has_words
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """An answer as it reaches the server, before its run: decided here, no queue and no stale id can lose it.
 
-What is no decision goes on into its run, where the gate refuses it, says why and asks again.
+What is no decision, or none that this person may make now, is refused here and recorded as that; the question stands.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from agent.clearance import journal
-from agent.clearance.answering import Refusal, decide, is_recorded
+from agent.clearance.answering import CLOSED, Refusal, decide, is_recorded
 from agent.clearance.answers import Answer, NewMessage, Unclear, parse
 from agent.clearance.audit import Log
 from agent.clearance.journal import PutQuestion, Request
@@ -36,13 +37,39 @@ class Arriving:
 class Arrived:
     """What became of it."""
 
-    #: `taken`: recorded, the run finds it. `passed`: the run has to look at it. `closed`: it is for nothing open.
-    outcome: Literal["taken", "passed", "closed"]
-    #: For whom answered, when it is closed.
+    #: `taken`: recorded, the run finds it. `refused`: the question stands. `closed`: it is for nothing open.
+    outcome: Literal["taken", "refused", "closed"]
+    #: For whom answered, when it is not taken.
     sentence: str = ""
+    #: The HTTP status that says it.
+    status: int = 409
 
 
-PASSED = Arrived("passed")
+#: By the cause of a refusal; what is not here is 409.
+STATUS = {"unclear": 422, "edit": 422, "other action": 422, "role": 403, "own": 403, "policy": 403, "system": 403}
+
+
+class NotAllTakenError(Exception):
+    """One of several answers is not taken, so that none is; `arrived` tells what became of it."""
+
+    def __init__(self, arrived: Arrived) -> None:
+        super().__init__(arrived.sentence)
+        self.arrived = arrived
+
+
+def arrive_all(log: Log, judge: Judge, arriving: Sequence[Arriving], principal: Principal) -> Arrived:
+    """Take the answers of one run, all or none.
+
+    Raises:
+        NotAllTakenError: one of several is not taken; the transaction has to end without anything of it.
+    """
+    for one in arriving:
+        arrived = arrive(log, judge, one, principal)
+        if arrived.outcome != "taken":
+            if len(arriving) > 1:
+                raise NotAllTakenError(arrived)
+            return arrived
+    return Arrived("taken")
 
 
 def arrive(log: Log, judge: Judge, arriving: Arriving, principal: Principal) -> Arrived:
@@ -57,7 +84,7 @@ def arrive(log: Log, judge: Judge, arriving: Arriving, principal: Principal) -> 
     request = next(one for one in plan if one.request_id == question.request_id)
     answer = parse(arriving.value)
     if isinstance(answer, NewMessage):
-        return PASSED
+        answer = Unclear("It is a message and no decision.")
     made = journal.decisions_on(log.connection, [request.request_id])
     if is_recorded(made, request, principal, arriving.run_id):
         return Arrived("taken")
@@ -74,10 +101,20 @@ def arrive(log: Log, judge: Judge, arriving: Arriving, principal: Principal) -> 
                          started_ms=None if is_pinned else arriving.started_ms)  # fmt: skip
     if refusal is None:
         return Arrived("taken")
-    if question == put[-1]:
-        return PASSED
-    # The question is asked under another id by now, so its run would not see this answer at all.
-    return _late(log, request, principal, answer, refusal.sentence, cause=refusal.cause)
+    return _refused(log, request, principal, refusal)
+
+
+def note_none_taken(log: Log, arriving: Sequence[Arriving], principal: Principal, arrived: Arrived) -> None:
+    """Note that several answers of one run were refused together."""
+    note_attempt(log, "answer_refused", principal.id, thread_id=arriving[0].thread_id,
+                 cause=f"{arrived.outcome}, with others")  # fmt: skip
+
+
+def _refused(log: Log, request: Request, principal: Principal, refusal: Refusal) -> Arrived:
+    journal.change_request(log.connection, request.request_id, refused_answers=request.refused_answers + 1)
+    note_attempt(log, "answer_refused", principal.id, thread_id=request.thread_id, turn_id=request.turn_id,
+                 request_id=request.request_id, cause=refusal.cause)  # fmt: skip
+    return Arrived("refused", f"Not recorded: {refusal.sentence}", STATUS.get(refusal.cause, 409))
 
 
 def _question(put: list[PutQuestion], arriving: Arriving) -> PutQuestion | None:
@@ -100,11 +137,9 @@ def _unknown(log: Log, arriving: Arriving, principal: Principal) -> Arrived:
     return Arrived("closed", "No question of this thread is open under that id: it was never asked, or not here.")
 
 
-def _late(
-    log: Log, request: Request, principal: Principal, answer: Answer | Unclear, why: str, *, cause: str = "closed"
-) -> Arrived:
+def _late(log: Log, request: Request, principal: Principal, answer: Answer | Unclear, why: str) -> Arrived:
     note_attempt(log, "answer_late", principal.id, thread_id=request.thread_id, turn_id=request.turn_id,
-                 request_id=request.request_id, state=request.state, said=_word(answer), cause=cause)  # fmt: skip
+                 request_id=request.request_id, state=request.state, said=_word(answer), cause=CLOSED)  # fmt: skip
     return Arrived("closed", f"This answer decides nothing: {why}")
 
 

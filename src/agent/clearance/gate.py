@@ -7,7 +7,7 @@ Recording the decision and carrying it out share that transaction when nothing e
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from agent.clearance.action import ActionError, Effect, read_action
 from agent.clearance.answering import CLOSED, Refusal, decide, is_recorded
 from agent.clearance.answers import Answer, NewMessage, Unclear, parse
 from agent.clearance.approval import Question
-from agent.clearance.arrival import Arrived, Arriving, arrive
+from agent.clearance.arrival import Arrived, Arriving, NotAllTakenError, arrive_all, note_none_taken
 from agent.clearance.audit import Log
 from agent.clearance.bound_rows import traces_digest
 from agent.clearance.canonical import clean, key
@@ -152,9 +152,14 @@ class Gate:
 
         await self.write(work)
 
-    async def arrive(self, arriving: Arriving, principal: Principal) -> Arrived:
-        """Take an answer before its run, see `arrival.arrive`."""
-        return await self.write(lambda log: arrive(log, self.judge, arriving, principal))
+    async def arrive(self, arriving: Sequence[Arriving], principal: Principal) -> Arrived:
+        """Take the answers of one run before it starts, all or none, see `arrival.arrive`."""
+        try:
+            return await self.write(lambda log: arrive_all(log, self.judge, arriving, principal))
+        except NotAllTakenError as exc:
+            arrived = exc.arrived
+        await self.write(lambda log: note_none_taken(log, arriving, principal, arrived))
+        return replace(arrived, sentence=f"None of these answers is recorded. {arrived.sentence}")
 
     async def write(self, work: Callable[[Log], T]) -> T:
         """Run `work` in one transaction that holds the lock of the audit head."""

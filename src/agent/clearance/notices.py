@@ -39,8 +39,7 @@ def tell_unheard(
     text = _UNSIGNED if own == len(message_ids) else _unheard(len(message_ids) - own)
     row = {"thread_id": thread_id, "message_id": notice_id, "text": text, "at": log.now}
     log.connection.execute(sa.insert(notices), row)
-    pointers = [key("pointer", message_id) for message_id in message_ids]
-    note_attempt(log, "unheard_words", by.id, thread_id=thread_id, pointers=pointers)
+    note_attempt(log, "unheard_words", by.id, thread_id=thread_id, pointer=key("pointer", *message_ids))
     return notice_id, text
 
 

@@ -17,6 +17,10 @@ from agent.server.wall import GRAPH, SIGN_IN, Wall, wall
 auth = Auth()
 Result = Auth.types.HandlerResult
 
+#: LangGraph's server hands a thread's metadata down to its runs, and by the run's id their checkpoints tell whose words
+#: stand in them.
+_NO_RUN_ID = "A run's id is given by the server: leave run_id out of a thread's metadata."
+
 
 @auth.authenticate
 async def authenticate(headers: dict[bytes, bytes]) -> dict[str, Any]:
@@ -64,6 +68,8 @@ async def create_thread(ctx: Any, value: Any) -> Result:
     await here.check_size(person, check_metadata, metadata)
     if metadata is None:
         metadata = value["metadata"] = {}
+    if "run_id" in metadata:
+        await here.refuse(person, "metadata", _NO_RUN_ID, attempt="run_id in the metadata of a thread")
     metadata.update(owner=person.id, graph_id=GRAPH)
     return here.own_threads(person)
 
@@ -105,6 +111,8 @@ async def update_thread(ctx: Any, value: Any) -> Result:
         await here.refuse(person, "state", "No client writes the state of a thread.", thread_id=thread_id)
     assert isinstance(metadata, dict)
     await here.check_size(person, check_metadata, metadata, thread_id=thread_id)
+    if "run_id" in metadata:
+        await here.refuse(person, "metadata", _NO_RUN_ID, thread_id=thread_id)
     fixed = sorted({"owner", "graph_id", "assistant_id"} & metadata.keys())
     if fixed:
         await here.refuse(person, "metadata", f"Nobody changes {' or '.join(fixed)} of a thread.", thread_id=thread_id)

@@ -8,6 +8,7 @@ from fastapi import HTTPException
 
 from agent.clearance.answering import Refusal
 from agent.clearance.answers import Answer
+from agent.clearance.arrival import STATUS
 from agent.clearance.desk import Decided, Desk, Detail, Seen
 from agent.clearance.errors import NotOursError
 from agent.clearance.principal import Principal
@@ -17,8 +18,6 @@ from agent.server.wall import wall
 _T = TypeVar("_T")
 #: Seconds for which a thread is told of a decision at short intervals; the timekeeper's follow.
 _WAKE_S = 20
-#: By the cause of a refusal; what is not here is 409.
-_STATUS = {"unclear": 422, "edit": 422, "other action": 422, "role": 403, "own": 403, "policy": 403, "twice": 409}
 
 
 async def found(desk: Desk, person: Principal, request_id: str) -> Detail:
@@ -39,7 +38,7 @@ async def _found(looking: Awaitable[_T]) -> _T:
 
 def refused(refusal: Refusal, said: str) -> HTTPException:
     """Give the error that tells a caller of a refusal; `said` comes before its sentence."""
-    return HTTPException(_STATUS.get(refusal.cause, 409), f"{said}: {refusal.sentence}")
+    return HTTPException(STATUS.get(refusal.cause, 409), f"{said}: {refusal.sentence}")
 
 
 async def decide_and_wake(desk: Desk, person: Principal, request_id: str, answer: Answer, seen: Seen) -> Decided:

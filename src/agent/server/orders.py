@@ -41,30 +41,34 @@ _SERVERS_OWN = frozenset(
         "__after_seconds__",
         "__context_provided__",
         "__event_streaming_v2",
-        "__langsmith_project__",
-        "__langsmith_example_id__",
         "__otel_traceparent__",
         "__otel_tracestate__",
         "__dd_trace_headers__",
         "__encryption_context__",
     ]
 )
+#: What LangGraph's server makes of `langsmith_tracer`. Source: as above.
+_TRACER = frozenset(["__langsmith_project__", "__langsmith_example_id__"])
 _INTERRUPT_ID = re.compile(r"[0-9a-f]{32}")
 _DEEPEST = 20
 
 
-def read_order(value: dict[str, Any]) -> Order:
-    """Read what a client orders.
+def read_order(value: dict[str, Any], *, may_debug: bool = False) -> Order:
+    """Read what a client orders; with `may_debug` a run may stop at breakpoints.
 
     Raises:
         ForbiddenError: it is more than a client may, or nothing that is understood.
     """
     # First of all: this body comes as it was sent, and another shape may stand in it beside the command.
     if "method" in value:
-        return _command(value)
-    if "kwargs" in value:
-        return _nested(value)
-    return _flat(value)
+        order, run = _command(value), value["params"]
+    elif "kwargs" in value:
+        order, run = _nested(value), {**value["kwargs"], "after_seconds": value.get("after_seconds")}
+    else:
+        order, run = _flat(value), value
+    if not may_debug:
+        _check_breakpoints(run)
+    return order
 
 
 def _nested(value: dict[str, Any]) -> Order:
@@ -76,10 +80,13 @@ def _nested(value: dict[str, Any]) -> Order:
         _forbid("shape", "The config of this run is not understood.")
     if value.get("thread_id") is None or kwargs.get("temporary"):
         _forbid("stateless", "Runs without a thread are off here: nothing could be held or asked in one.")
-    _check_common(kwargs)
-    _check_keys(config, own=_SERVERS_OWN)
+    _check_common({**kwargs, "after_seconds": value.get("after_seconds")})
+    if any(config["configurable"].get(name) is not None for name in _TRACER):
+        _forbid_tracer()
+    _check_run_id(config, value.get("metadata"))
+    _check_keys(config, own=_SERVERS_OWN | _TRACER)
     # Without a context of the client's own this is a copy of what the config began with.
-    _check_keys(kwargs.get("context"), own=_SERVERS_OWN)
+    _check_keys(kwargs.get("context"), own=_SERVERS_OWN | _TRACER)
     _check_keys(value.get("metadata"))
     return _order(
         thread_id=value["thread_id"],
@@ -103,6 +110,7 @@ def _flat(value: dict[str, Any]) -> Order:
     if not isinstance(checkpoint, dict) or set(checkpoint) - {*_CHECKPOINT_KEYS, "thread_id"}:
         _forbid("private key", "A checkpoint of a run has keys that no client may set.")
     _check_common(value)
+    _check_run_id(config, value.get("metadata"))
     for part in (config, checkpoint, value.get("context"), value.get("metadata")):
         _check_keys(part)
     pinned = {"checkpoint_id": value["checkpoint_id"]} if value.get("checkpoint_id") else {}
@@ -123,6 +131,7 @@ def _command(value: dict[str, Any]) -> Order:
     config = params.get("config") or {}
     if not isinstance(config, dict) or not isinstance(config.get("configurable") or {}, dict):
         _forbid("shape", "The config of this command is not understood.")
+    _check_run_id(config, params.get("metadata"))
     for part in (config, params.get("context"), params.get("metadata")):
         _check_keys(part)
     _check_common(params)
@@ -205,6 +214,32 @@ def _check_common(run: dict[str, Any]) -> None:
         _forbid("durability", "A run must save its steps: durability is sync or async.")
     if run.get("webhook"):
         _forbid("webhook", "Runs call no webhooks of clients; notifications are set up by the operator.")
+    if run.get("feedback_keys"):
+        _forbid("feedback", "Runs make no feedback links: leave out feedback_keys, for which the server calls out.")
+    if run.get("langsmith_tracer"):
+        _forbid_tracer()
+    if run.get("after_seconds") not in (None, 0):
+        _forbid("future", "A run starts when it is sent: leave out after_seconds, or send it as 0, and send it then.")
+
+
+def _forbid_tracer() -> NoReturn:
+    _forbid("tracer", "Where a run is traced is set up by the operator: leave out langsmith_tracer.")
+
+
+def _check_run_id(config: dict[str, Any], metadata: Any) -> None:
+    """Refuse an id of its own: by the run's id its checkpoints tell whose words stand in them."""
+    if any(isinstance(part, dict) and "run_id" in part for part in (config, config.get("metadata"), metadata)):
+        _forbid("run id", "A run's id is given by the server: leave out run_id in its config and metadata.")
+
+
+def _check_breakpoints(run: dict[str, Any]) -> None:
+    """Refuse breakpoints: they leave words unheard, and a question that nobody is asked."""
+    config = run.get("config")
+    for part in (run, config if isinstance(config, dict) else {}):
+        for name in ("interrupt_before", "interrupt_after"):
+            if part.get(name):
+                _forbid("breakpoint", f"A run goes until it is done or asks: leave out {name}, which is for debugging "
+                        "where authentication is off.")  # fmt: skip
 
 
 def _check_keys(given: Any, own: frozenset[str] = frozenset(), depth: int = 0) -> None:

@@ -14,8 +14,9 @@ from sqlalchemy.engine import Connection
 
 from agent import wiring
 from agent.clearance import journal
-from agent.clearance.approval import IS_TAKEN
-from agent.clearance.arrival import Arrived, Arriving
+from agent.clearance.answers import Unclear, parse
+from agent.clearance.approval import IS_RESUME, IS_TAKEN
+from agent.clearance.arrival import Arriving
 from agent.clearance.principal import Principal
 from agent.clearance.refusals import NOBODY, Floods, note_refused
 from agent.db.engine import DatabaseUnavailable
@@ -96,7 +97,7 @@ class Wall:
         """Let a run in, with its answers taken, or refuse it; give the filter that its thread must match.
 
         Raises:
-            Auth.exceptions.HTTPException: 403 forbidden, 409 for nothing open, 429 too often, 503 no database.
+            Auth.exceptions.HTTPException: 403, 409 or 422 with what is wrong, 429 too often, 503 no database.
         """
         if self.floods.is_flood(person.id):
             # Nothing is looked at and nothing written: a flood must not hold the log's lock.
@@ -105,9 +106,13 @@ class Wall:
         if person.kind != "system":
             await self.check_size(person, check_run, value, thread_id=_thread_id(value))
         try:
-            order = read_order(value)
+            order = read_order(value, may_debug=self.may_debug)
         except ForbiddenError as exc:
             await self.refuse(person, exc.cause, str(exc), thread_id=_thread_id(value), attempt=_attempt(value))
+        # Always: on LangGraph's server a run inherits what its thread's last run was stamped with.
+        stamps = {IS_TAKEN: False, IS_RESUME: any(name is None for name, _ in order.answers)}
+        if order.configurable is not None:
+            order.configurable.update(stamps)
         if person.kind == "system":
             return None
         take_back = await self._count_run(person, order)
@@ -120,15 +125,16 @@ class Wall:
     async def _let_in(self, person: Principal, value: dict[str, Any], order: Order) -> Filter | None:
         if order.configurable is not None:
             order.configurable[RECEIVED_MS] = received_ms()
-            order.configurable.pop(IS_TAKEN, None)
         try:
             # On Aegra a thread is its maker's alone, and for the id of a deleted one a run would make another.
             if not order.takes_filters and not await self.may_speak(person, order.thread_id):
                 await self.refuse(person, "thread", _NOT_ANYBODYS, thread_id=order.thread_id)
-            is_words = await self._take_answers(person, order) or order.has_words
-            if is_words and not await self.may_speak(person, order.thread_id):
+            is_answer = await self._take_answers(person, order)
+            # What brings neither words nor an answer decides nothing, and could take a question out of sight.
+            is_theirs = is_answer or (self.may_debug and not order.has_words and not order.answers)
+            if not is_theirs and not await self.may_speak(person, order.thread_id):
                 await self.refuse(person, "thread", _NOT_YOURS, thread_id=order.thread_id)
-            if is_words:
+            if order.has_words or (order.answers and not is_answer):
                 kept = await self.parts.database.read(lambda c: journal.size_of_words(c, order.thread_id))
                 await self.check_size(person, check_thread, kept, thread_id=order.thread_id)
         except DatabaseUnavailable as exc:
@@ -138,7 +144,12 @@ class Wall:
         if value.get("if_not_exists") == "create":
             # For a thread that this run makes; where there is one these are the run's own metadata, and say nothing.
             value["metadata"].update(owner=person.id, graph_id=GRAPH)
-        return self.own_threads(person) if is_words else self.threads_of(person)
+        return self.threads_of(person) if is_theirs else self.own_threads(person)
+
+    @property
+    def may_debug(self) -> bool:
+        """Tell whether Studio's tools work here: where nobody signs in, or one person plays both parts."""
+        return self.parts.settings.auth == "off" or self.parts.settings.auth_both_parts
 
     async def check_size(
         self, person: Principal, check: Callable[[Any, Settings], None], given: Any, **about: Any
@@ -165,26 +176,34 @@ class Wall:
         return take_back
 
     async def _take_answers(self, person: Principal, order: Order) -> bool:
-        """Take the answers of a run; tell whether one of them is words to the agent instead."""
+        """Take the answers of a run, or refuse them; False where it brings none, or words to the agent in their place.
+
+        What is refused is recorded as that, and nothing else of the run is: no run decides on it again, later.
+        """
         if not order.answers:
             return False
-        if all(_is_words(value) for _, value in order.answers):
-            return True
+        words = [value for _, value in order.answers if _is_words(value)]
+        if words:
+            unclear = next((one for value in words if isinstance(one := parse(value), Unclear)), None)
+            if len(words) < len(order.answers) or unclear:
+                why = unclear.why if unclear else "A run brings either words or answers."
+                await self.refuse(person, "unclear", why, thread_id=order.thread_id, status=422)
+            return False
         if not self.is_approver(person):
             await self.refuse(person, "role", "Who may decide holds a role of the policy; your token has none.",
                               thread_id=order.thread_id)  # fmt: skip
         started_ms = received_ms()
-        became: list[Arrived] = []
-        for interrupt_id, value in order.answers:
-            arriving = Arriving(order.thread_id, value, interrupt_id, order.checkpoint_id, order.run_id, started_ms)
-            became.append(await self.parts.gate.arrive(arriving, person))
-        closed = next((one for one in became if one.outcome == "closed"), None)
-        if closed:
-            self.floods.count(person.id, "closed")
-            raise Auth.exceptions.HTTPException(status_code=409, detail=closed.sentence)
-        if order.configurable is not None and all(one.outcome == "taken" for one in became):
+        arriving = [
+            Arriving(order.thread_id, value, interrupt_id, order.checkpoint_id, order.run_id, started_ms)
+            for interrupt_id, value in order.answers
+        ]
+        became = await self.parts.gate.arrive(arriving, person)
+        if became.outcome != "taken":
+            self.floods.count(person.id, became.outcome)
+            raise Auth.exceptions.HTTPException(status_code=became.status, detail=became.sentence)
+        if order.configurable is not None:
             order.configurable[IS_TAKEN] = True
-        return False
+        return True
 
     async def may_speak(self, person: Principal, thread_id: str) -> bool:
         """Tell whether a thread is nobody else's in the journal, which outlives the server's row of it."""
@@ -235,7 +254,7 @@ class Wall:
 _WRITE_EVERY_S = 30
 SIGN_IN = "Sign in with a valid token, as Authorization: Bearer or x-api-key."
 _NOT_ANYBODYS = "This is another person's thread: decide in the inbox or through the approvals API."
-_NOT_YOURS = "This is another person's thread: who approves may answer in it, and not write."
+_NOT_YOURS = "This is another person's thread: who approves may answer what is open in it, and nothing else."
 
 
 def _owner(connection: Connection, thread_id: str) -> str | None:

@@ -6,7 +6,7 @@ from alembic import op
 from agent.db.types import UtcTime
 
 revision = "0007"
-down_revision = "0012"
+down_revision = "0006"
 
 
 def upgrade() -> None:
