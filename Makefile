@@ -5,8 +5,11 @@ BIN := .venv/bin
 PYTHON312 ?= $(firstword $(shell python3.12 -c "import sys; print(sys.executable)" 2>/dev/null) \
 	$(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python) python3.12)
 AEGRA := .venv-aegra/bin
+# More processes than cores, for these mostly wait: the server looks for work twice a second. tests/support/scheduling.py
+# says which tests share a process.
+PYTEST := $(BIN)/python -m pytest -n 4
 
-.PHONY: install demo test aegra dev lint attacks crash bench bench-deciding bench-audit screenshots terminal lock clean help
+.PHONY: install demo test aegra check dev lint attacks crash bench bench-deciding bench-audit screenshots terminal lock clean help
 
 install: .venv/installed
 
@@ -17,17 +20,15 @@ demo: install          ## play the main job on the real server and check every s
 	$(BIN)/python -m demo
 
 test: install          ## all but the attacks and Aegra: unit to real server and browser, both databases
-	$(BIN)/python -m pytest -n 2 --dist loadfile \
-		--ignore=tests/aegra --ignore=tests/attacks --ignore=tests/browser --ignore=tests/server
-	# More processes than cores, for these mostly wait: the server looks for work twice a second. Not ordered by the
-	# number of tests: the files with the fewest take the longest, and at the end all would wait for the last one.
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests/server
 	@$(BIN)/python -m tests.browser.chromium
-	# In a process of its own: Playwright leaves an event loop running, in which no other async test can run.
-	$(BIN)/python -m pytest tests/browser
+	$(PYTEST) tests --ignore=tests/aegra --ignore=tests/attacks
 
 aegra: install .venv-aegra/installed ## the same package on Aegra, with PostgreSQL and Python 3.12
-	$(BIN)/python -m pytest tests/aegra
+	$(PYTEST) tests/aegra
+
+check: install .venv-aegra/installed ## `make test`, the attacks and Aegra in one go, which is quicker than one after the other
+	@$(BIN)/python -m tests.browser.chromium
+	$(PYTEST) tests
 
 .venv-aegra/installed: requirements-aegra.lock pyproject.toml scripts/install.sh
 	@scripts/install.sh .venv-aegra requirements-aegra.lock "$(PYTHON312)"
@@ -47,8 +48,7 @@ lint: install          ## ruff, and mypy strict over src and tests
 	$(BIN)/mypy
 
 attacks: install       ## every known way around an approval: a stock agent, ours, and our gate alone; prints the table
-	# More processes than cores: most of the time a test waits for the server, which looks for work twice a second.
-	$(BIN)/python -m pytest -n 4 tests/attacks
+	$(PYTEST) tests/attacks
 
 crash: install         ## kill -9 the server a hundred times
 	$(BIN)/python -m tests.support.crash --kills 100

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from agent.bank.seed import seed
 from agent.db.engine import Database, normalise_url
 from agent.db.migrate import migrate
+from tests.support.scheduling import ByServer, rank
 from tests.support.world import World
 
 DIALECTS = ("sqlite", "postgres")
@@ -138,6 +139,16 @@ def _administer(url: str, statement: str) -> None:
     with engine.connect() as connection:
         connection.exec_driver_sql(statement)
     engine.dispose()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
+    """Divide the tests among the processes of `-n`."""
+    return ByServer(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: rank(item.nodeid))
 
 
 @pytest.hookimpl(wrapper=True)

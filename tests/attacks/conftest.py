@@ -9,31 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 from tests.attacks.table import Line, markdown, write_between_markers
-from tests.attacks.targets import OWN_SLOW_S, TARGETS, Case, Name, SlowServer, StockServer, Target
+from tests.attacks.targets import OWN_SLOW_S, Case, Name, SlowServer, StockServer, Target
 from tests.support.server import ROOT, Server
-
-
-class ByServer(LoadScopeScheduling):  # type: ignore[misc]  # ships no types
-    """Who shares a server runs in one process, for each process that asks for one starts one; the others anywhere.
-
-    The shared ones of each file apart: those of a target in one row would take longer than all the rest. pytest-xdist
-    has groups for this (`--dist loadgroup`), which pytest 9.2 does not let it see: they would run anywhere.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        if nodeid.endswith("-own]"):
-            return nodeid
-        file, _, test = nodeid.partition("::")
-        target = test.rpartition("[")[2].removesuffix("]")
-        return f"{file}[{target}]" if target.partition("-")[0] in TARGETS else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
-    """Divide the tests among the processes of `-n`."""
-    return ByServer(config, log)
 
 
 @pytest.fixture(scope="session")

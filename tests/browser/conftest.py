@@ -28,9 +28,12 @@ FLAGS = [
 _WAIT_MS = 15_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, without a window, with a profile of its own."""
+    """Chromium, without a window, with a profile of its own.
+
+    Of a module, not of the session: while Playwright runs, no async test can run in the same process.
+    """
     found = find()
     if found is None:
         pytest.fail("There is no Chromium for the browser tests: 'python -m tests.browser.chromium' brings one.")
