@@ -1,6 +1,8 @@
 """What time does: requests past their deadline end, and turns that nobody goes on with are found."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -9,8 +11,9 @@ from agent.clearance import journal
 from agent.clearance.audit import Log
 from agent.clearance.canonical import key
 from agent.clearance.journal import Turn
-from agent.clearance.transitions import expire_due
-from agent.db.tables import OPEN_STATES, requests, turns
+from agent.clearance.transitions import expire_due, finish
+from agent.db.tables import OPEN_STATES, audit, requests, turns
+from agent.db.types import to_text
 
 
 def _in(states: Sequence[str]) -> sa.BindParameter[Sequence[str]]:
@@ -34,6 +37,46 @@ def expire(log: Log, most: int = 50) -> list[str]:
         expire_due(log, journal.requests_of_plan(log.connection, row.plan_id))
     return [row.turn_id for row in due]
 
+
+@dataclass(frozen=True)
+class Settled:
+    """What settling the clock came to."""
+
+    ahead: timedelta
+    #: How many open requests expired, since nobody knows how long they were good for.
+    expired: int
+
+
+def settle_clock(log: Log, actor: str) -> Settled | None:
+    """Say on the record that the clock is right and the log ahead of it; None when it is not.
+
+    What is open and was asked, changed or approved in rows later than the clock ends as expired.
+    """
+    if log.ahead is None:
+        return None
+    ahead = log.ahead
+    log.settle_clock(actor)
+    doubtful = log.connection.scalars(_LATER_THAN, {"now": to_text(log.now)}).all()
+    for request_id in doubtful:
+        request = journal.request(log.connection, request_id)
+        assert request is not None
+        finish(log, request, "expired", "Not done: it was asked or cleared while the clock was wrong.", actor=actor,
+               cause="clock")  # fmt: skip
+    return Settled(ahead, len(doubtful))
+
+
+_LATER_THAN = (
+    sa.select(requests.c.request_id)
+    .where(
+        requests.c.state.in_(_in(OPEN_STATES)),
+        sa.exists().where(
+            audit.c.request_id == requests.c.request_id,
+            audit.c.event.in_(("requested", "edited", "approved", "asked_again")),
+            audit.c.at > sa.bindparam("now"),
+        ),
+    )
+    .order_by(requests.c.number)
+)
 
 _OF_TURN = requests.alias("of_turn")
 _PUT = requests.alias("put")

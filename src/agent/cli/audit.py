@@ -1,4 +1,4 @@
-"""`clearance audit`: read and check the log. Nothing here writes to the database."""
+"""`clearance audit`: read and check the log. Of these only `settle-clock` and `rotate-key` write to the database."""
 
 import json
 import re
@@ -124,6 +124,121 @@ def export(
         except OSError as exc:
             raise Failed(f"{file} cannot be written: {exc.strerror}.") from exc
     say(f"Wrote {count:,} rows to {file}.")
+
+
+@app.command(epilog="Exit codes: 0 nothing is wrong, 6 something is.")
+def check(
+    file: Annotated[Path, typer.Argument(help="An export, as `audit export` writes it.")],
+    key_file: Annotated[
+        list[Path] | None,
+        typer.Option(help="File with the key, or several after a change of key: the one that signs now first."),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Check an export without a database: that it is in order, and that what was approved is what ran.
+
+    With --key-file each row's signature is checked as well. Without it whoever made the file can have made it up.
+    """
+    from agent.clearance.exported import check as check_export
+    from agent.clearance.signing import Keys
+
+    try:
+        given = [one.read_text().strip().encode() for one in key_file or []]
+        with file.open(encoding="utf-8") as lines:
+            found = check_export(lines, Keys(given[0], tuple(given[1:])) if given else None)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Failed(f"It cannot be read: {exc}") from exc
+    if as_json:
+        findings = [{"row": one.seq, "text": one.text} for one in found.findings]
+        say_json({"rows": found.rows, "signed": found.is_signed, "executed": found.executed, "proven": found.proven,
+                  "findings": findings})  # fmt: skip
+    else:
+        for one in found.findings:
+            say(f"Row {one.seq}: {one.text}.", "bold red")
+        of = f"{found.proven:,} of {found.executed:,} effects are proven to be what was cleared"
+        say(f"{found.rows:,} rows in order; {of}.", "red" if found.findings else "green")
+        if not found.is_signed:
+            say("No key was given: signatures were not checked, so the file may be made up.", "yellow")
+    raise typer.Exit(Code.LOG_BROKEN if found.findings else Code.DONE)
+
+
+@app.command()
+def settle_clock() -> None:
+    """Say on the record that this machine's clock is right, and the log ahead of it; effects may run again.
+
+    Open requests that were asked, changed or approved in rows later than the clock expire.
+    """
+    from datetime import UTC, datetime
+
+    from agent.clearance.deadlines import settle_clock as settle
+    from agent.cli.effects import gate_that_switches, os_person
+
+    settings = current_settings()
+    with existing_database(settings) as database:
+        gate = gate_that_switches(database, audit_keys(settings))
+        settled = gate.write_now(lambda log: settle(log, os_person()))
+    if settled is None:
+        say("The log is not ahead of the clock. Nothing changed.", "green")
+        return
+    from agent.clearance.rendering import span
+
+    say(f"The clock says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; the log was {span(settled.ahead)} ahead.", "green")
+    say(f"{settled.expired} open requests expired with it. Effects may run again.")
+
+
+@app.command()
+def rotate_key(
+    new_key_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the new key; needed where AUDIT_KEY holds the old one. Made here if not there."),
+    ] = None,
+) -> None:
+    """Change the key on the record. Stop the servers before, and give them the new key.
+
+    A key file is replaced by itself, and the old key noted beside it; otherwise set AUDIT_KEY and AUDIT_OLD_KEYS.
+    """
+    from agent.clearance.signing import fingerprint
+    from agent.cli.effects import gate_that_switches, os_person
+    from agent.wiring import audit_key_file, old_keys_file
+
+    settings = current_settings()
+    is_in_file = not settings.audit_key.get_secret_value()
+    if not is_in_file and new_key_file is None:
+        raise typer.BadParameter("needed, since AUDIT_KEY holds the key that signs now", param_hint="--new-key-file")
+    with existing_database(settings) as database:
+        keys = audit_keys(settings)
+        gate = gate_that_switches(database, keys)
+        gate.check_log()
+        file = audit_key_file(settings) if is_in_file else None
+        new_file = new_key_file or (file.with_name(f"{file.name}.new") if file else Path())
+        try:
+            new = read_or_make_key(new_file)
+            if new == keys.now or len(new) < 32:
+                raise Failed(f"{new_file} holds no other key of at least 32 characters. Nothing was changed.")
+            if file:  # before the log is under the new key, so that no crash loses the old one
+                with old_keys_file(file).open("a") as noted:
+                    noted.write(f"{keys.now.decode()}\n")
+                old_keys_file(file).chmod(0o600)
+            gate.write_now(lambda log: log.rotate_key(os_person(), new, via="command line"))
+            if file:
+                new_file.replace(file)
+        except OSError as exc:
+            raise Failed(f"The key file cannot be written: {exc}") from exc
+    say(f"The log is under the key {fingerprint(new)} now; {fingerprint(keys.now)} signed before.", "green")
+    if file:
+        say(f"{file} holds it, {old_keys_file(file).name} beside it the old ones. Start the servers again.")
+    else:
+        say(f"Set AUDIT_KEY to what {new_file} holds, and add the old key to AUDIT_OLD_KEYS. Then start the servers.")
+
+
+def read_or_make_key(file: Path) -> bytes:
+    """Read a key file, or make one that only its owner reads."""
+    import secrets
+
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_hex(32))
+    return file.read_text().strip().encode()
 
 
 def _all_rows(database: "Database") -> Iterator[dict[str, Any]]:

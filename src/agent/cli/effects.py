@@ -54,10 +54,10 @@ def freeze(
         raise typer.BadParameter(str(exc).removeprefix("reason: "), param_hint="--reason") from exc
     settings = current_settings()
     with existing_database(settings) as database:
-        gate = _gate(database, audit_keys(settings))
+        gate = gate_that_switches(database, audit_keys(settings))
 
         def work(log: "Log") -> "tuple[bool, Switch, dict[str, int]]":
-            gate.freeze(log, by=_person(), reason=said, via=_VIA)
+            gate.freeze(log, by=os_person(), reason=said, via=_VIA)
             return log.frozen, journal.read_switch(log.connection), journal.count_open(log.connection)
 
         with _saying_that_it_waits():
@@ -76,10 +76,10 @@ def unfreeze() -> None:
 
     settings = current_settings()
     with existing_database(settings) as database:
-        gate = _gate(database, audit_keys(settings))
+        gate = gate_that_switches(database, audit_keys(settings))
 
         def work(log: "Log") -> tuple[bool, dict[str, int]]:
-            gate.unfreeze(log, by=_person(), via=_VIA)
+            gate.unfreeze(log, by=os_person(), via=_VIA)
             return log.frozen, journal.count_open(log.connection)
 
         was_frozen, counts = gate.write_now(work)
@@ -103,7 +103,7 @@ def _saying_that_it_waits() -> Iterator[None]:
         timer.cancel()
 
 
-def _gate(database: "Database", keys: "Keys") -> "Gate":
+def gate_that_switches(database: "Database", keys: "Keys") -> "Gate":
     """Make a gate that can only switch: it has to work also while the policy does not load."""
     from datetime import timedelta
 
@@ -116,7 +116,8 @@ def _gate(database: "Database", keys: "Keys") -> "Gate":
     return Gate(database, Judge(Actions([]), Policy("", {}, [], deny)), keys)
 
 
-def _person() -> str:
+def os_person() -> str:
+    """Name who runs this command."""
     # By user id: LOGNAME and USER are whatever the caller says.
     import pwd
 

@@ -1,0 +1,169 @@
+"""An export of the audit log, checked without a database: that the log alone shows what was approved is what ran.
+
+With keys each row's signature is checked; without, only that rows follow one another and that what they tell agrees.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.clearance.signing import Chain, Keys
+
+#: The columns of a row, in the order in which they are signed, and the signature.
+COLUMNS = ("seq", "at", "event", "actor", "thread_id", "turn_id", "request_id", "details", "mac")
+_OUTCOMES = ("executed", "failed", "refused", "rejected", "withdrawn", "expired")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, and in which row."""
+
+    seq: int
+    text: str
+
+
+@dataclass
+class _Request:
+    """A request as the log tells it so far."""
+
+    actor: str
+    #: Salted digest of action and arguments; None where it could be none, or the log told none yet.
+    digest: str | None
+    revision: int
+    deadline: str | None
+    approvals: int
+    approved_by: set[str] = field(default_factory=set)
+    makers: set[str] = field(default_factory=set)
+    ended: str | None = None
+
+
+@dataclass
+class Result:
+    """What an export shows."""
+
+    rows: int
+    findings: list[Finding]
+    #: How many requests were carried out, and of how many of them the log tells what was cleared.
+    executed: int
+    proven: int
+    #: Whether signatures were checked.
+    is_signed: bool
+
+
+def check(lines: Iterable[str], keys: Keys | None) -> Result:
+    """Check an export line by line. Keeps what is open in memory, and the first hundred findings."""
+    checker = _Checker(keys)
+    rows = 0
+    for number, text in enumerate(lines, 1):
+        try:
+            row = json.loads(text)
+            given = tuple(row[name] for name in COLUMNS)
+            details = json.loads(row["details"])
+        except (ValueError, KeyError, TypeError):
+            checker.findings.append(Finding(number, "it is no row of an export"))
+            break
+        if not checker.hear(given, details):
+            break
+        rows += 1
+    return Result(rows, checker.findings[:100], checker.executed, checker.proven, keys is not None)
+
+
+class _Checker:
+    def __init__(self, keys: Keys | None) -> None:
+        self.findings: list[Finding] = []
+        self.executed = self.proven = 0
+        self._chain = Chain(keys) if keys else None
+        self._seq, self._at, self._mac = 0, "", ""
+        self._requests: dict[str, _Request] = {}
+        self._turns: dict[str, str] = {}
+        self._frozen = False
+
+    def hear(self, row: tuple[Any, ...], details: dict[str, Any]) -> bool:
+        """Take the next row; tell whether reading on makes sense."""
+        seq, at, event, actor, _, turn_id, request_id, _, mac = row
+        if seq != self._seq + 1:
+            self.findings.append(Finding(seq, f"row {self._seq + 1} is missing before it"))
+            return False
+        wrong = self._chain.check(row, self._mac) if self._chain else None
+        if wrong:
+            self.findings.append(Finding(seq, wrong))
+            return False
+        if at < self._at and event != "clock_settled":
+            self.findings.append(Finding(seq, f"its time {at} is before that of the row before it"))
+        self._seq, self._at, self._mac = seq, at, mac
+        if event in ("frozen", "unfrozen"):
+            self._frozen = event == "frozen"
+        elif event == "turn_ended":
+            self._turns[turn_id] = details["state"]
+        elif request_id is not None:
+            self.findings += [Finding(seq, text) for text in self._of_request(event, at, actor, request_id, details)]
+            if event in _OUTCOMES and turn_id in self._turns:
+                self.findings.append(Finding(seq, f"its turn was {self._turns[turn_id]} before"))
+        return True
+
+    def _of_request(self, event: str, at: str, actor: str, request_id: str, details: dict[str, Any]) -> Iterator[str]:
+        request = self._requests.get(request_id)
+        if event == "requested":
+            if request is not None:
+                yield f"request {request_id} was opened before"
+            known = "deadline" in details
+            self._requests[request_id] = _Request(
+                actor, details.get("digest"), details.get("revision", 1), details.get("deadline"),
+                details["approvals"] if known else -1, makers={actor},
+            )  # fmt: skip
+            return
+        if request is None:
+            yield f"request {request_id} was never opened"
+            return
+        match event:
+            case "approved":
+                yield from self._approved(request, actor, details)
+            case "edited":
+                request.makers.add(actor)
+                self._asked(request, details.get("becomes", {}))
+                if details["counts"]:
+                    request.approved_by.add(actor)
+            case "asked_again":
+                self._asked(request, details)
+            case "executed":
+                yield from self._executed(request, at, details)
+        if event in _OUTCOMES:
+            if request.ended:
+                yield f"request {request_id} had ended already: {request.ended}"
+            request.ended = event
+
+    def _asked(self, request: _Request, details: dict[str, Any]) -> None:
+        request.approved_by.clear()
+        if "deadline" in details:
+            request.digest, request.revision = details["digest"], details["revision"]
+            request.deadline, request.approvals = details["deadline"], details["approvals"]
+
+    def _approved(self, request: _Request, actor: str, details: dict[str, Any]) -> Iterator[str]:
+        if request.ended:
+            yield f"it was approved after it had ended: {request.ended}"
+        if request.digest is not None and details["digest"] != request.digest:
+            yield "what was approved is not what was asked for"
+        if details["revision"] != request.revision:
+            yield f"revision {details['revision']} was approved, {request.revision} was asked"
+        if actor in request.makers and not details.get("own_request"):
+            yield f"{actor} asked for it or edited it, and approved it"
+        if actor in request.approved_by:
+            yield f"{actor} approved it twice"
+        request.approved_by.add(actor)
+
+    def _executed(self, request: _Request, at: str, details: dict[str, Any]) -> Iterator[str]:
+        self.executed += 1
+        if self._frozen:
+            yield "it was carried out while effects were frozen"
+        if request.deadline is None or request.approvals < 0 or "digest" not in details:
+            return  # told by a program that did not tell what was cleared
+        self.proven += 1
+        if details["digest"] != request.digest:
+            yield "what was carried out is not what was asked for and cleared"
+        if details["revision"] != request.revision:
+            yield f"revision {details['revision']} was carried out, {request.revision} was cleared"
+        if at > request.deadline:
+            yield f"it was carried out after its deadline {request.deadline}"
+        if len(request.approved_by) < request.approvals:
+            yield f"it was carried out with {len(request.approved_by)} of {request.approvals} approvals"
