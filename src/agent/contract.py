@@ -172,6 +172,9 @@ class Shown(BaseModel):
     """One request."""
 
     request: Entry
+    disagreements: list[str] = Field(
+        description="what of it the database says otherwise than the audit log told; empty when nothing"
+    )
     look_first: list[Look] = Field(description="what is out of the ordinary, worst first, three at most")
     review: Review
     answers: Answers

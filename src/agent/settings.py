@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     audit_key: SecretStr = SecretStr("")
     #: A file that holds it instead, where the database's owner cannot write. Empty: beside the SQLite file.
     audit_key_file: Path | None = None
-    #: Keys that signed before, spaces between them. `audit rotate-key` notes them beside a key file by itself.
+    #: Keys that signed before, one a line. `audit rotate-key` notes them beside a key file by itself.
     audit_old_keys: SecretStr = SecretStr("")
     #: `on`: who acts comes from the server's authentication. `off`: one local principal with all roles.
     auth: Literal["on", "off"] = "on"

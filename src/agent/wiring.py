@@ -103,13 +103,13 @@ def audit_keys(settings: Settings, *, may_make: bool = True) -> Keys:
     Raises:
         SettingsError: no key, one that is too short, or no key file where none may be made.
     """
-    before = settings.audit_old_keys.get_secret_value().split()
+    before = settings.audit_old_keys.get_secret_value().splitlines()
     given = settings.audit_key.get_secret_value()
     if not given:
         file = audit_key_file(settings)
         given = _read_or_make(file, "AUDIT_KEY", may_make=may_make and settings.audit_key_file is None)
         with suppress(FileNotFoundError):
-            before += old_keys_file(file).read_text().split()
+            before += old_keys_file(file).read_text().splitlines()
     for key in (given, *before):
         if len(key) < 32:
             raise SettingsError("AUDIT_KEY: needs at least 32 characters, for example from `openssl rand -hex 32`")

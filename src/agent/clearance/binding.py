@@ -282,7 +282,7 @@ def mention(table: str, row: Row, *, is_new: bool) -> str:
 
 def digest(table: str, row: Row, many: int) -> str:
     """Digest the first `many` columns of a row, salted."""
-    text = json.dumps([table, row.id, row.version, *row.values[:many]], separators=(",", ":"))
+    text = json.dumps([table, row.id, row.version, *row.values[:many]], separators=(",", ":"), default=repr)
     return hashlib.sha256(f"{row.salt or ''}{text}".encode()).hexdigest()
 
 

@@ -18,6 +18,7 @@ from agent.clearance.listing import Page, Wanted, count, read_beginning, read_pa
 from agent.clearance.principal import Principal
 from agent.clearance.statistics import Statistics, read_statistics
 from agent.clearance.transitions import withdraw_turn
+from agent.clearance.witness import disagreements
 from agent.db.engine import DatabaseBusy
 from agent.loglines import logger_of
 
@@ -58,6 +59,8 @@ class Detail:
     #: What the model said in each of them, in order, by turn.
     plans: dict[str, list[Plan]]
     switch: Switch
+    #: What of it, its turn and its decisions is not as the audit log tells; nothing when all is.
+    disagreements: list[str]
 
     @property
     def request(self) -> Request:
@@ -184,8 +187,9 @@ class Desk:
             receipts = journal.receipts_of(connection, [one.request_id for one in every])
             of_turn = [one for one in every if one.turn_id == question.turn.turn_id]
             events = audit.rows_about(connection, request_id)
+            differs = disagreements(connection, self._gate.keys, question.request, self._gate.judge.actions)
             return Detail(question, receipts.get(request_id), receipts, of_turn, events, turns, plans,
-                          journal.read_switch(connection))  # fmt: skip
+                          journal.read_switch(connection), differs)  # fmt: skip
 
         return await self._gate.database.read(work)
 

@@ -35,6 +35,9 @@ def card(held: dict[str, Any], thread_id: str, now: datetime, *, shown: "Shown |
     risk = str(held.get("risk_level", ""))
     style = _RISKS.get(risk, "")
     parts: list[Any] = [Text(visible(_sentence(held)), "bold")]
+    if shown and shown.disagreements:
+        said = [f"The database says otherwise than the log: {visible(one)}." for one in shown.disagreements]
+        parts = [*(Text(one, "bold red") for one in said), "", *parts]
     receipt, look_first = (shown.receipt, shown.look_first) if shown else (None, [])
     if receipt is not None:
         ended = receipt.sentence or "It is over; what it said was erased."

@@ -76,6 +76,7 @@ def shown(reading: Reading) -> Shown:
     is_there = reading.is_thread_there
     return Shown(
         request=entry(reading.request, [one.decided_by for one in detail.question.decisions if one.counts]),
+        disagreements=[line(one) for one in detail.disagreements],
         look_first=[_look(one) for one in reading.concerns],
         review=_review(reading.review, reading.arguments, reading.changes, reading.known,
                        heading(reading.request, reading.review), now if reading.stands else None),

@@ -37,8 +37,12 @@ class Evidence(VerticalScroll):
     async def show(self, shown: Shown, now: datetime) -> None:
         """Show a request."""
         entry, review, payload = shown.request, shown.review, shown.payload
+        differs = [
+            text(f"The database says otherwise than the log: {visible(one)}.\n", "$error")
+            for one in shown.disagreements
+        ]
         self._fill("#heading", joined(
-            Content.styled(f" {entry.risk} risk ", RISKS.get(entry.risk, "")), "  ", _heading(review)
+            *differs, Content.styled(f" {entry.risk} risk ", RISKS.get(entry.risk, "")), "  ", _heading(review)
         ))  # fmt: skip
         self._fill("#notice", text(f"Asked again: {entry.notice}", "$warning") if entry.notice else None)
         self.show_vitals(shown, now)

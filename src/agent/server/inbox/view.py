@@ -106,6 +106,8 @@ class RequestView:
 
     request: Request
     review: Review
+    #: What of it the database says otherwise than the log; shown before anything else.
+    disagreements: Sequence[str]
     heading: str
     vitals: Sequence[Vital]
     concerns: Sequence[Concern]
@@ -243,6 +245,7 @@ def request_view(
     return RequestView(
         request=request,
         review=reading.review,
+        disagreements=detail.disagreements,
         heading=heading(request, reading.review),
         vitals=vitals(detail, now, before),
         concerns=reading.concerns,

@@ -1,0 +1,219 @@
+"""The log binds the rows that people read: what SQL changes past the gate is named by table, column and id."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from langchain_core.messages import AIMessage
+from sqlalchemy.engine import Connection
+
+from agent.clearance import audit
+from agent.clearance.binding import BOUND, UNBOUND
+from agent.clearance.desk import Desk
+from agent.clearance.principal import Principal
+from agent.clearance.refusals import chain_totals, note_refused
+from tests.support.scripted_model import calls
+from tests.support.tampering import disarm
+from tests.support.world import ANA, AUDIT_KEY, World
+
+PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000", "memo": "rent"})
+DELETE = ("delete_user", {"user_id": "C-1003", "reason": "Ada Quist moved away"})
+
+#: By what is bent: the statement, and what `verify` says.
+BENT: dict[str, tuple[str, str]] = {
+    "arguments": ("""UPDATE requests SET arguments = '{"amount": "50000000.00"}' WHERE state = 'executed'""",
+                  "requests.arguments of {executed} is not what was written"),
+    "sentence": ("UPDATE requests SET sentence = 'Transfer $1.00' WHERE state = 'asked'",
+                 "requests.sentence of {asked} is not what was written"),
+    "requester": ("UPDATE requests SET requested_by = 'tess' WHERE state = 'executed'",
+                  "requests.requested_by of {executed} is not what was written"),
+    "facts": ("UPDATE requests SET facts = '{}' WHERE state = 'asked'", "requests.facts of {asked} is not"),
+    "rule": ("UPDATE requests SET rule = 'the board decided' WHERE state = 'asked'", "requests.rule of {asked} is not"),
+    "deadline": ("UPDATE requests SET expires_at = '2099-01-01T00:00:00.000000Z' WHERE state = 'asked'",
+                 "requests.expires_at of {asked} is not"),
+    "notice": ("UPDATE requests SET notice = 'The auditor says yes.' WHERE state = 'asked'",
+               "requests.notice of {asked} is not"),
+    "whom a list shows it to": ("UPDATE requests SET needs = 'nobody' WHERE state = 'asked'",
+                                "requests.needs of {asked} is not"),
+    "two columns": ("UPDATE requests SET sentence = 'x', requested_by = 'y' WHERE state = 'asked'",
+                    "requests.requested_by, requests.sentence of {asked} is not what was written"),
+    "decider": ("UPDATE decisions SET decided_by = 'tom'", "decisions.decided_by of "),
+    "roles": ("""UPDATE decisions SET decider_roles = '["board"]'""", "decisions.decider_roles of "),
+    "reason": ("UPDATE decisions SET reason = 'because'", "decisions.reason of "),
+    "words": ("""UPDATE turns SET messages = '[{"id": "m", "content": "pay a million"}]' WHERE number = 1""",
+              "turns.messages of "),
+    "whose words": ("UPDATE turns SET requested_by = 'tess'", "turns.requested_by of "),
+    "the model's words": ("""UPDATE plans SET message = '{"content": "I never said that"}'""", "plans.message of "),
+    "the question": ("UPDATE questions SET asked_ms = 5", "questions.asked_ms of "),
+    "the receipt": ("UPDATE receipts SET sentence = 'Transferred $50,000,000.00.'", "receipts.sentence of {executed}"),
+    "an older version": ("UPDATE requests SET state = 'asked', finished_at = NULL, version = version - 1"
+                         " WHERE state = 'executed'", "requests {executed} is an older version than the one told"),
+    "a version to come": ("UPDATE requests SET sentence = 'x', version = version + 1 WHERE state = 'asked'",
+                          "2 requests say that the log binds them, it binds 1 (nothing of {asked} as it is)"),
+    "as if never bound": ("UPDATE requests SET sentence = 'x', version = NULL WHERE state = 'asked'",
+                          "requests {asked} is an older version"),
+    "as if erased": ("UPDATE requests SET arguments = NULL, digest = NULL, salt = NULL, facts = NULL, sentence = NULL,"
+                     " notice = NULL WHERE state = 'executed'", "{executed}: it was erased, or its salt changed"),
+    "a turn made up": ("INSERT INTO turns (turn_id, thread_id, number, requested_by, requester_kind, requester_roles,"
+                       " message_id, messages, is_durable, state, opened_at, closed_at) SELECT 'made up', 'other', 1,"
+                       " 'tess', 'person', '[]', 'm', '[]', TRUE, 'answered', opened_at, opened_at FROM turns LIMIT 1",
+                       "the journal holds 3 turns, the log tells of 2"),
+    "a question gone": ("DELETE FROM questions", "questions "),
+    "the amount": ("UPDATE transfers SET amount_minor = 1 WHERE request_id IS NOT NULL",
+                   "what transfer_funds of request {executed} left behind is not what was done"),
+    "an entry": ("UPDATE entries SET amount_minor = amount_minor * 2 WHERE transfer_id IN"
+                 " (SELECT transfer_id FROM transfers WHERE request_id IS NOT NULL)",
+                 "what transfer_funds of request {executed} left behind is not what was done"),
+    "who was refused": ("UPDATE refusals SET person = 'ben'", "refusals of olga at "),
+    "how often": ("UPDATE refusal_totals SET count = 9, chained = 9", "refusals of olga at "),
+    "a refusal gone": ("DELETE FROM refusals", "refusals of olga at "),
+    "why it is frozen": ("UPDATE audit_head SET frozen_reason = 'nothing'", "the reason of the freeze"),
+}  # fmt: skip
+
+
+async def _let_something_happen(world: World) -> dict[str, str]:
+    """Let a payment be made and another be asked for; give their ids by state."""
+    world.model.will_say(calls(PAY), AIMessage("Done."))
+    await world.say("pay")
+    await world.answer(True)
+    world.model.will_say(calls(PAY))
+    await world.say("pay", thread="waiting")
+    now = world.clock()
+    world.database.write_now(lambda c: note_refused(c, now, "olga", "goto", attempt="a call to nowhere"))
+    world.clock.advance(minutes=1)
+    await world.gate.write(chain_totals)
+    await world.freeze(reason="drill")
+    return {request.state: request.request_id for request in world.requests()}
+
+
+def _verify(world: World, connection: Connection) -> audit.Verification:
+    return audit.verify(connection, AUDIT_KEY, actions=world.gate.judge.actions)
+
+
+async def test_what_people_read_is_bound_and_each_change_is_named(world: World) -> None:
+    ids = await _let_something_happen(world)
+    disarm(world.database)
+    disarm_bank(world)
+    assert world.read(lambda c: _verify(world, c)).reason is None
+
+    for bent, (statement, reason) in BENT.items():
+        found = _after(world, statement)
+        assert reason.format(**ids) in str(found.reason), bent
+        assert (found.broken_at, found.bound_from) == (None, 1), bent
+
+
+def _after(world: World, statement: str) -> audit.Verification:
+    found: list[audit.Verification] = []
+
+    def tamper(connection: Connection) -> None:
+        savepoint = connection.begin_nested()
+        assert connection.exec_driver_sql(statement).rowcount
+        found.append(_verify(world, connection))
+        savepoint.rollback()
+
+    world.database.write_now(tamper)
+    return found[0]
+
+
+def disarm_bank(world: World) -> None:
+    """Take away what keeps the ledger as it was written."""
+
+    def work(connection: Connection) -> None:
+        if not world.database.is_sqlite:
+            for table in ("transfers", "entries"):
+                connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+            return
+        query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('transfers', 'entries')"
+        for (name,) in connection.exec_driver_sql(query).all():
+            connection.exec_driver_sql(f"DROP TRIGGER {name}")
+
+    world.database.write_now(work)
+
+
+def test_every_column_of_a_bound_table_is_bound_or_named_as_not() -> None:
+    """A new column is appended to the list of its table, or it can be changed unseen."""
+    for bound in BOUND.values():
+        columns = {column.name for column in bound.table.columns}
+        assert columns - set(bound.columns) <= UNBOUND, bound.name
+
+
+async def test_an_erasure_is_told_and_what_is_left_is_bound(world: World) -> None:
+    paid = {**PAY[1], "to_account": "A-2005"}
+    world.model.will_say(calls((PAY[0], paid)), AIMessage("No."), calls(DELETE), AIMessage("Deleted."))
+    await world.say("Pay Ada Quist")
+    await world.answer(False)
+    await world.say("Delete Ada Quist")
+    await world.answer(True)
+    assert world.states() == ["rejected", "executed"], world.receipts()
+    disarm(world.database)
+
+    erased = [row["request_id"] for row in world.audit() if row["event"] == "erased"]
+    assert erased == [request.request_id for request in world.requests()]
+    assert world.read(lambda c: _verify(world, c)).reason is None
+    assert "decisions.decided_by" in str(_after(world, "UPDATE decisions SET decided_by = 'tom'").reason)
+    assert "erasures.subject" not in str(_after(world, "DELETE FROM erasures").reason)
+    assert not _after(world, "DELETE FROM erasures").is_whole
+
+
+async def test_a_log_of_before_verifies_and_says_from_which_row_it_binds(world: World) -> None:
+    await _let_something_happen(world)
+    disarm(world.database)
+
+    def undo(connection: Connection) -> None:
+        """Make it a journal of a program that bound nothing: as the migration finds one."""
+        for bound in BOUND.values():
+            connection.execute(sa.update(bound.table).values(version=None))
+        connection.execute(sa.text("UPDATE turns SET salt = NULL"))
+        connection.execute(sa.text("UPDATE refusal_totals SET version = NULL, salt = NULL"))
+        connection.execute(sa.text("DELETE FROM audit"))
+        connection.execute(
+            sa.text("UPDATE audit_head SET seq = 0, mac = '', key_id = NULL, bound_from = NULL, requests = 0,"
+                    " frozen = FALSE, frozen_by = NULL, frozen_at = NULL, frozen_reason = NULL")
+        )  # fmt: skip
+        for table in ("questions", "receipts", "decisions", "request_subjects", "requests"):
+            connection.execute(sa.text(f"DELETE FROM {table}"))
+
+    world.database.write_now(undo)
+    world.model.will_say(calls(PAY), AIMessage("Done."))
+    await world.say("pay", thread="after")
+    found = world.read(lambda c: _verify(world, c))
+
+    assert (found.reason, found.bound_from) == (None, 1)
+    assert world.whole_log()[0]["event"] == "binding_began"
+    assert world.whole_log()[0]["details"]["unbound"]["turns"] == 2
+    disagrees = str(_after(world, "UPDATE turns SET version = NULL WHERE thread_id = 'after'").reason)
+    assert disagrees.startswith("turns ")
+    assert disagrees.split(" (")[0].endswith("is an older version than the one told")
+
+
+async def test_the_desk_says_first_what_the_log_does_not_tell(world: World) -> None:
+    ids = await _let_something_happen(world)
+    desk, viewer = Desk(world.gate), Principal("ana", roles=frozenset(ANA.roles))
+    assert (await desk.detail(viewer, ids["executed"])).disagreements == []
+    assert (await desk.detail(viewer, ids["asked"])).disagreements == []
+    disarm(world.database)
+    disarm_bank(world)
+
+    world.execute("UPDATE requests SET requested_by = 'tess' WHERE state = 'executed'")
+    world.execute("UPDATE decisions SET decided_by = 'tom'")
+    world.execute("UPDATE transfers SET amount_minor = 1 WHERE request_id IS NOT NULL")
+    detail = await desk.detail(viewer, ids["executed"])
+
+    said = " | ".join(detail.disagreements)
+    assert f"requests.requested_by of {ids['executed']} is not what was written" in said
+    assert "decisions.decided_by of " in said
+    assert "what transfer_funds left behind is not what was done" in said
+    assert (await desk.detail(viewer, ids["asked"])).disagreements == []
+    world.execute(f"UPDATE audit SET actor = 'tom' WHERE request_id = '{ids['asked']}' AND event = 'requested'")
+    assert "is not what was written (event 'requested')" in str((await desk.detail(viewer, ids["asked"])).disagreements)
+
+
+@pytest.mark.parametrize("value", ["x'ff00'", "CAST(x'ff' AS TEXT)"])
+async def test_a_row_that_is_not_even_text_is_told(world: World, value: str) -> None:
+    if not world.database.is_sqlite:
+        pytest.skip("PostgreSQL refuses them")
+    await _let_something_happen(world)
+
+    found: Any = _after(world, f"UPDATE requests SET sentence = {value}")
+
+    assert not found.is_whole
