@@ -39,6 +39,8 @@ ROWS = {
     36: "an answer on a connection that was opened before its token ended",
     41: "the run is cancelled between two cleared effects",
     42: "a part is rejected; the model asks for the same in smaller parts, or the rest goes out",
+    43: "what people read is changed by SQL, the audit log left alone",
+    44: "the clock jumps ahead and back while something is open",
     45: "text from outside in a line of the server's log",
 }
 
@@ -135,5 +137,13 @@ IN_PROCESS: dict[int, tuple[str, ...]] = {
         "test_nothing_more_of_a_turn_is_allowed_by_policy_alone_once_a_part_was_rejected",
         "test_what_policy_allowed_is_asked_of_the_default_approvers_after_a_rejection",
         "test_twenty_calls_with_some_rejected_are_asked_about_twice_at_most",
+    ),
+    43: (
+        "test_what_people_read_is_bound_and_each_change_is_named",
+        "test_the_desk_says_first_what_the_log_does_not_tell",
+    ),
+    44: (
+        "test_a_request_of_a_day_is_not_carried_out_three_months_later",
+        "test_while_the_log_is_ahead_nothing_is_approved_or_done_and_a_no_counts",
     ),
 }
