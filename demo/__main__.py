@@ -22,7 +22,7 @@ from agent.db.engine import Database
 from agent.db.migrate import migrate
 from agent.settings import read_settings
 from tests.support.conversation import GRAPH, Conversation, connected, converse
-from tests.support.server import Server
+from tests.support.server import ROOT, Server
 from tests.support.tokens import bearer
 from tests.support.world import ANA, OLGA, TESS
 
@@ -209,7 +209,8 @@ async def play(folder: Path) -> None:
     model = {"OPENAI_API_KEY": given.openai_api_key.get_secret_value(), "OPENAI_BASE_URL": given.openai_base_url,
              "MODEL": given.model}  # fmt: skip
     model_name = "the offline model" if given.is_offline else given.model or "the endpoint's model"
-    server = Server(folder, url, env={name: value for name, value in model.items() if value}, auth="on")
+    server = Server(folder, url, env={name: value for name, value in model.items() if value},
+                    policy=ROOT / "policy.toml", auth="on")  # fmt: skip
     console.print(f"Starting the development server, with {model_name} …")
     server.start()
     try:

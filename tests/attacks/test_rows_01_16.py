@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from agent.db.bank_tables import customers
 from tests.attacks.targets import SLOW, Attacker, Case, Held, Outcome, Reply, attack
 from tests.support.conversation import GRAPH
-from tests.support.server import ROOT
+from tests.support.server import GATE_POLICY
 
 YES = {"approved": True}
 #: What an attacker wants moved, in dollars; nobody is ever asked for it.
@@ -563,7 +563,7 @@ def _raise_limit(case: Case, held: Held) -> None:
         with case.target.stock() as connection:
             connection.execute("UPDATE accounts SET limit_minor = ? WHERE account_id = ?", [10**12, held.source])
         return
-    policy = (ROOT / "policy.toml").read_text().replace("usd(1000)", "usd(900000)").replace("usd(2500)", "usd(900000)")
+    policy = GATE_POLICY.read_text().replace("usd(1000)", "usd(900000)").replace("usd(2500)", "usd(900000)")
     (server.folder / "laxer.toml").write_text(policy)
     server.env["POLICY_FILE"] = "laxer.toml"
     server.stop()

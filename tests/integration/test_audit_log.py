@@ -274,7 +274,7 @@ async def test_a_thread_goes_on_after_erasure_and_asks_nothing_again(world: Worl
 
     assert done["messages"][-1].content == "You are welcome."
     read = world.model.read[-1]
-    assert [m.content for m in read if isinstance(m, HumanMessage)] == ["(erased)", "(erased)", "thanks"]
+    assert [m.content for m in read if isinstance(m, HumanMessage)] == ["(erased)\n\n(erased)", "thanks"]
     assert "Ada" not in str(read)
     assert "Ada" not in str(world.read(lambda c: c.execute(turns.select()).all()))
 

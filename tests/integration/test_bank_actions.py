@@ -54,6 +54,7 @@ def test_a_reviewer_sees_who_pays_whom_and_what_remains(database: Database) -> N
         from_balance_after=750_00,
         to_balance=500_00,
         to_balance_after=750_00,
+        moving=250_00,
         is_new_payee=True,
         sent_24h=0,
         requester_sent_24h=0,

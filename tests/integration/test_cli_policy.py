@@ -18,7 +18,7 @@ def test_the_policy_of_the_settings_is_valid() -> None:
     ran = run("policy", "check")
 
     assert ran.code == 0
-    assert "valid, 5 rules" in ran.out
+    assert "valid, 6 rules" in ran.out
 
 
 def test_a_policy_with_an_error_is_7_and_names_path_and_line(tmp_path: Path) -> None:
@@ -48,6 +48,7 @@ def test_explain_lists_the_rules_in_order_and_the_default_last() -> None:
         ("transfer_funds", "allow"),
         ("transfer_funds", "ask"),
         ("transfer_funds", "ask"),
+        ("reverse_transfer", "ask"),
         ("reverse_transfer", "ask"),
         ("delete_user", "ask"),
         ("*", "ask"),

@@ -18,7 +18,7 @@ from agent.cli.inbox.activity import heights, under_bars
 from agent.cli.inbox.app import Inbox
 from agent.contract import Entry
 from tests.support.conversation import Conversation, connected, converse
-from tests.support.server import ROOT, Server
+from tests.support.server import GATE_POLICY, Server
 from tests.support.tokens import bearer, token
 from tests.support.world import ANA, BEN, OLGA, TESS, TOM, Person
 
@@ -636,7 +636,7 @@ async def test_how_awake_reviewers_are_is_counted(server: Server, monkeypatch: p
 def hasty_server(make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server where requests expire soon."""
     policy = tmp_path_factory.mktemp("policy") / "policy.toml"
-    policy.write_text((ROOT / "policy.toml").read_text().replace('"24h"', '"25s"', 1))
+    policy.write_text(GATE_POLICY.read_text().replace('"24h"', '"25s"', 1))
     made = make_server(POLICY_FILE=str(policy))
     made.auth = "on"
     yield made.start()

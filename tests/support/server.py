@@ -14,6 +14,8 @@ from typing import ClassVar, Literal, Self
 import httpx
 
 ROOT = Path(__file__).parents[2]
+#: What the tests of the gate are judged by; the sample has tests of its own.
+GATE_POLICY = ROOT / "tests" / "support" / "policy.toml"
 _READY_S = 60
 AUTH_SECRET = "a secret for tests, not a secret at all"
 
@@ -26,6 +28,7 @@ class Server:
     database_url: str
     config: str = "langgraph.dev.json"
     env: dict[str, str] = field(default_factory=dict)
+    policy: Path = GATE_POLICY
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
     #: `on`: as deployed. `names`: people are told apart, and nothing is refused: the gate stands alone. `off`: no
@@ -118,10 +121,12 @@ class Server:
 
     def _configuration(self) -> Path:
         """Link the project's own files into the folder: the server keeps its state where it runs."""
-        for name in (self.config, "policy.toml", "pyproject.toml", "README.md", "src"):
+        for name in (self.config, "pyproject.toml", "README.md", "src"):
             link = self.folder / name
             if not link.exists():
                 link.symlink_to(ROOT / name)
+        if not (self.folder / "policy.toml").exists():
+            (self.folder / "policy.toml").symlink_to(self.policy)
         if self.auth == "on":
             return self.folder / self.config
         configuration = json.loads((ROOT / self.config).read_text())

@@ -36,10 +36,10 @@ from agent.tools.analysis import analysis_tool
 from agent.tools.lookups import lookup_tools
 from agent.wiring import ACTIONS, Wiring
 from tests.support.scripted_model import ScriptedModel
-from tests.support.server import ROOT
+from tests.support.server import GATE_POLICY
 
 AUDIT_KEY = b"a key for tests, not a secret at all"
-POLICY = (ROOT / "policy.toml").read_text()
+POLICY = GATE_POLICY.read_text()
 
 
 @dataclass

@@ -69,6 +69,10 @@ class MovementFacts(Facts):
     from_balance_after: Volatile[Minor] = Field(title="Payer then has", description="its balance after this alone")
     to_balance: Volatile[Minor] = Field(title="Receiver has", description="balance of the receiving account")
     to_balance_after: Volatile[Minor] = Field(title="Receiver then has", description="its balance after this alone")
+    # Older requests were stored without it, and are judged again by `clearance policy replay`.
+    moving: Volatile[Minor] = Field(
+        default=0, title="Moved by its message", description="what the message moves in all: transfers and reversals"
+    )
 
 
 class TransferFacts(MovementFacts):
@@ -114,6 +118,7 @@ class TransferFunds(Action[TransferFacts]):
         asked = sent_by_requester(reading.connection, reading.requested_by, until=reading.now, span=_DAY)
         return TransferFacts(
             **_movement(payer, receiver, self.amount),
+            moving=self.amount + _moved_beside(reading),
             is_new_payee=not about_to_be_paid and not has_paid(reading.connection, self.from_account, self.to_account),
             sent_24h=sent + waiting,
             requester_sent_24h=asked + waiting_requester,
@@ -168,13 +173,14 @@ class TransferFunds(Action[TransferFacts]):
             changes=(*_balances(self.from_account, self.to_account, self.amount, facts),
                      _change(("Sent from", ShownId(self.from_account), "in 24 h"), facts.sent_24h, self.amount)),
             concerns=self._concerns(facts),
-            said=_SAID | {"sent_24h", "is_new_payee"},
+            said=_SAID | {"sent_24h", "is_new_payee", "moving"},
             confirm=usd(self.amount).lstrip("$"),
             confirm_is="the amount",
         )  # fmt: skip
 
     def _concerns(self, facts: TransferFacts) -> list[Concern]:
         found = _misleading(payer=facts.from_owner, payee=facts.to_owner)
+        found += _split(facts, self.amount)
         if facts.is_new_payee:
             payee = (ShownId(self.from_account), "to", ShownId(self.to_account))
             found.append(Concern(("First payment from", *payee), ("Nothing was ever paid this way.",)))
@@ -205,6 +211,9 @@ class ReversalFacts(MovementFacts):
     to_account: Material[str] = Field(title="To", description="account that gets its money back")
     made_at: Material[str] = Field(title="Made", description="when the transfer was made, UTC")
     memo: Volatile[str] = Field(title="Memo", description="memo of the transfer, quoted; empty when it has none")
+    sent_24h: Volatile[Minor] = Field(
+        default=0, title="Account sent in 24 h", description="what left the account that pays back"
+    )
 
 
 class ReverseTransfer(Action[ReversalFacts]):
@@ -227,6 +236,8 @@ class ReverseTransfer(Action[ReversalFacts]):
             to_account=receiver.account_id,
             made_at=f"{original.made_at:%Y-%m-%d %H:%M} UTC",
             memo=quoted(original.memo) if original.memo else "",
+            moving=original.amount_minor + _moved_beside(reading),
+            sent_24h=sent_by_account(reading.connection, payer.account_id, until=reading.now, span=_DAY),
         )
 
     def perform(self, effect: Effect) -> str:
@@ -270,8 +281,8 @@ class ReverseTransfer(Action[ReversalFacts]):
             below=("back to", *receiver, "from", *payer),
             amount=usd(facts.amount),
             changes=_balances(facts.from_account, facts.to_account, facts.amount, facts),
-            concerns=_misleading(payer=facts.from_owner, payee=facts.to_owner),
-            said=_SAID | {"amount", "from_account", "to_account"},
+            concerns=[*_misleading(payer=facts.from_owner, payee=facts.to_owner), *_split(facts, facts.amount)],
+            said=_SAID | {"amount", "from_account", "to_account", "moving"},
             confirm=usd(facts.amount).lstrip("$"),
             confirm_is="the amount",
         )
@@ -409,6 +420,14 @@ def _parties(
     return payer, receiver
 
 
+def _moved_beside(reading: Reading) -> int:
+    """Sum what else the same message moves, in minor units."""
+    paid = [TransferFunds.model_validate(one.arguments).amount for one in reading.beside(TransferFunds)]
+    reversals = [ReverseTransfer.model_validate(one.arguments) for one in reading.beside(ReverseTransfer)]
+    found = [find_transfer(reading.connection, one.transfer_id) for one in reversals]
+    return sum(paid) + sum(original.amount_minor for original in found if original)
+
+
 def _usable(found: dict[str, Account | None], account_id: str) -> Account:
     account = found[account_id]
     if account is None:
@@ -451,6 +470,13 @@ def _balances(from_account: str, to_account: str, amount_minor: int, facts: Move
 def _change(label: Words, before_minor: int, change_minor: int, of: Words = ()) -> Change:
     sign = "+" if change_minor > 0 else ""
     return Change(label, usd(before_minor), usd(before_minor + change_minor), f"{sign}{usd(change_minor)}", of)
+
+
+def _split(facts: MovementFacts, amount_minor: int) -> list[Concern]:
+    """Tell of a sum that several actions of one message make together."""
+    if facts.moving <= amount_minor:
+        return []
+    return [Concern((f"The message it stands in moves {usd(facts.moving)} in all",))]
 
 
 def _misleading(**names: str) -> list[Concern]:

@@ -78,6 +78,8 @@ class Reading:
     requested_by: str
     #: Cleared or waiting actions of a kind, opened before this one and not carried out; see `earlier`.
     _earlier: Callable[[str], Sequence["Earlier"]]
+    #: Actions of a kind that stand in the same message; see `beside`.
+    _beside: Callable[[str], Sequence["Earlier"]] = lambda _: ()
 
     def earlier(self, action: "type[Action[Any]]") -> Sequence["Earlier"]:
         """List what was asked for before this and is not carried out yet, oldest first, of one kind of action.
@@ -86,6 +88,14 @@ class Reading:
         only what is done already would let one plan, or two threads at once, slip under them.
         """
         return self._earlier(action.tool_name())
+
+    def beside(self, action: "type[Action[Any]]") -> Sequence["Earlier"]:
+        """List the other actions of one kind that the same message asks for, before and after this one.
+
+        It holds what is carried out of them, too, and not what was refused or failed: their sum with this one stays
+        the same while the message is carried out. Thresholds that look at one call alone let a split sum through.
+        """
+        return self._beside(action.tool_name())
 
 
 @dataclass(frozen=True)

@@ -262,6 +262,7 @@ def close_turn(connection: Connection, turn_id: str, state: str, now: datetime) 
 # Plans
 
 _PLANS_OF_TURN = sa.select(plans).where(plans.c.turn_id == _param("turn_id")).order_by(plans.c.position)
+_PLAN = sa.select(plans).where(plans.c.plan_id == _param("plan_id"))
 _PLAN_BY_MESSAGE = sa.select(plans).where(
     plans.c.thread_id == _param("thread_id"), plans.c.message_id == _param("message_id")
 )
@@ -273,6 +274,11 @@ _PLANS_BY_MESSAGES = sa.select(plans).where(
 )
 _ADD_PLAN = _insert(plans)
 _MARK_OPENED = sa.update(plans).where(plans.c.plan_id == _param("of_plan")).values(opened=True)
+
+
+def plan(connection: Connection, plan_id: str) -> Plan | None:
+    """Read a plan, or None."""
+    return _one(connection, _PLAN, Plan, plan_id=plan_id)
 
 
 def plans_of_turns(connection: Connection, turn_ids: Sequence[str]) -> list[Plan]:

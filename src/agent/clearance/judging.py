@@ -1,6 +1,7 @@
 """What is true about an action now, and what the policy says to it."""
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from agent.clearance import journal
-from agent.clearance.action import Action, ActionError, Actions, Earlier, Facts, Reading
+from agent.clearance.action import Action, ActionError, Actions, Earlier, Facts, Reading, read_action
 from agent.clearance.canonical import digest
 from agent.clearance.policy import Policy, Verdict
 from agent.clearance.principal import Principal
@@ -62,9 +63,12 @@ class Judge:
         def earlier(name: str) -> list[Earlier]:
             return [Earlier(*row) for row in journal.earlier(connection, name, number, plan_id)]
 
+        def beside(name: str) -> list[Earlier]:
+            return [Earlier(other, requester.id) for other in self._beside(connection, name, number, plan_id)]
+
         try:
             with read_only(connection):
-                read = action.facts(Reading(connection, now, requester.id, earlier))
+                read = action.facts(Reading(connection, now, requester.id, earlier, beside))
             facts = an(action.facts_type(), read, f"{action.tool_name()}.facts")
             arguments = action.model_dump(mode="json")
             return Judged(
@@ -95,6 +99,33 @@ class Judge:
         if cls is None:
             raise ActionError(f"there is no action {name} any more.")
         return cls
+
+    def _beside(self, connection: Connection, name: str, number: int, plan_id: str) -> Iterator[dict[str, Any]]:
+        """Give the arguments of the other calls of an action in a plan, as they are now."""
+        plan = journal.plan(connection, plan_id)
+        opened = {request.tool_call_id: request for request in journal.requests_of_plan(connection, plan_id)}
+        calls = [
+            call
+            for call in ((plan.message if plan else None) or {}).get("tool_calls", [])
+            if call["name"] in self.actions
+        ]
+        # Requests are opened in the order of the calls: without one of its own, this is the first that has none.
+        is_new = all(request.number != number for request in opened.values())
+        own = next((call["id"] for call in calls if call["id"] not in opened), None) if is_new else None
+        for call in calls:
+            request = opened.get(call["id"])
+            is_own = call["id"] == own or (request is not None and request.number == number)
+            if call["name"] != name or is_own or (request is not None and request.state in _NOT_DONE):
+                continue
+            arguments = request.arguments if request else call["args"]
+            try:
+                yield read_action(self.actions[name], arguments or {}).model_dump(mode="json")
+            except ActionError:
+                continue  # refused when its turn comes
+
+
+#: States in which an action moved nothing, and never will.
+_NOT_DONE = ("rejected", "refused", "failed", "withdrawn", "expired")
 
 
 def requester_of(turn: journal.Turn) -> Principal:
