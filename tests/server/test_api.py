@@ -462,7 +462,7 @@ async def test_what_is_decided_is_shown_as_it_was_asked_with_how_it_ended(walled
     assert not_done["receipt"]["sentence"] == "Not done: ana rejected it: paid"
     assert not_done["review"]["read_at"] is None
     assert (not_done["look_first"], not_done["answers"]["may_reject"], not_done["thread"]) == ([], False, "unknown")
-    assert [event["event"] for event in not_done["history"]] == ["requested", "rejected"]
+    assert [event["event"] for event in not_done["history"]] == ["requested", "question_put", "rejected"]
 
 
 async def test_hidden_characters_in_names_and_words_are_shown_as_code_points(
