@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.aegra.test_main_job import effects
+from tests.aegra.test_recovery import rested
 from tests.support.aegra import Aegra
 from tests.support.conversation import connected, converse
 from tests.support.tokens import bearer
@@ -24,7 +25,8 @@ async def test_ana_signs_in_and_approves_by_the_form_what_olga_asked_for(walled:
         await talk.say("show account A-2003, then transfer 1,500 from A-2001 to A-2003 for the inbox")
 
         visit = approve_from_the_list(walled.url, ANA)
-        said = str(await talk.messages())
+        # The effect is in when the page says so; the thread learns of it by the run that follows.
+        said = await rested(talk)
 
     assert (len(visit.listed), visit.forged, visit.taken) == (1, 403, 303)
     assert "Transferred $1,500.00 from A-2001 to A-2003 (T-" in visit.receipt

@@ -55,7 +55,8 @@ class Intent:
     amount: str
     source: str
     target: str
-    #: What the reviewer answers, or None for an amount that policy allows.
+    #: What the reviewer answers, or None for an amount that policy allows: it is asked all the same once another part
+    #: of the plan was rejected, and approved then.
     approve: bool | None
 
     @property
@@ -78,7 +79,7 @@ class Talk:
     def answer_to(self, question: dict[str, Any]) -> dict[str, Any]:
         """Decide as it is written in the wish that the question is about."""
         (wish,) = (wish for wish in self.wishes if wish.memo == question["memo"])
-        return {"approved": wish.approve, "id": question["id"], "digest": question["digest"]}
+        return {"approved": wish.approve is not False, "id": question["id"], "digest": question["digest"]}
 
 
 @dataclass
