@@ -42,6 +42,7 @@ ROWS = {
     43: "what people read is changed by SQL, the audit log left alone",
     44: "the clock jumps ahead and back while something is open",
     45: "text from outside in a line of the server's log",
+    50: "two names that look alike, as maker and checker of one request",
 }
 
 #: Tests that try the same in one process, without any server: what the gate holds when there is nothing before it.
@@ -145,5 +146,10 @@ IN_PROCESS: dict[int, tuple[str, ...]] = {
     44: (
         "test_a_request_of_a_day_is_not_carried_out_three_months_later",
         "test_while_the_log_is_ahead_nothing_is_approved_or_done_and_a_no_counts",
+    ),
+    50: (
+        "test_who_looks_like_the_requester_does_not_approve",
+        "test_who_looks_like_one_who_edited_does_not_approve_the_edit",
+        "test_two_who_look_alike_are_not_two_approvers",
     ),
 }

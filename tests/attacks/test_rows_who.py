@@ -96,3 +96,18 @@ async def test_row_45_text_from_outside_makes_no_line_of_the_log(case: Case) -> 
         is_forged = any(line.startswith(_MADE_UP) or "\x1b]0;" in line for line in lines)
         outcome.note(reply, got=int(is_forged))
     return outcome
+
+
+@attack(50)
+async def test_row_50_who_looks_like_the_requester_approves_nothing(case: Case) -> Outcome:
+    """One person with two names that nobody can tell apart: a Cyrillic letter, a capital I, a zero."""
+    outcome = Outcome()
+    for mine, others in (("olga", "\u043elga"), ("paul", "pauI"), ("bob", "b0b")):
+        held = await case.hold(by=case.somebody(mine))
+        before = len(case.effects())
+
+        reply = await case.somebody(others, "approver", "treasurer").answer(held.thread_id, YES)
+        await case.settle(held.thread_id)
+
+        outcome.note(reply, got=len(case.effects()) - before)
+    return outcome

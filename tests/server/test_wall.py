@@ -20,7 +20,7 @@ import websockets
 
 from agent.clearance.refusals import FLOOD, ROWS_A_MINUTE
 from agent.db.tables import audit, refusals
-from agent.server.tokens import DEVELOPMENT
+from agent.server.tokens import DEVELOPMENT, NOT_NFC
 from tests.attacks.targets import Attacker, Case, Held, Reply, Target
 from tests.support.conversation import GRAPH
 from tests.support.provider import ISSUER, Provider, make_claims, running_provider
@@ -69,6 +69,7 @@ def message(text: str) -> dict[str, Any]:
         pytest.param({"Authorization": f"Bearer {signed(iss='other')}"}, id="another issuer"),
         pytest.param({"Authorization": f"Bearer {signed('system')}"}, id="the server's name"),
         pytest.param({"Authorization": f"Bearer {signed('local')}"}, id="the local principal's name"),
+        pytest.param({"Authorization": f"Bearer {signed('syst' + chr(0x435) + 'm')}"}, id="a name like the server's"),
         pytest.param({"Authorization": f"Bearer {signed('os:root')}"}, id="the command line's name"),
         pytest.param({"Authorization": f"Bearer {signed('langgraph-studio-user')}"}, id="Studio's name"),
         pytest.param({"Authorization": f"Bearer {signed(chr(0x202E) + 'ana')}"}, id="characters that hide"),
@@ -83,6 +84,20 @@ async def test_who_is_not_signed_in_gets_one_plain_answer(guarded: Target, heade
         answers = [await http.post("/threads/search", json={}), await http.get(f"/assistants/{uuid4()}/schemas")]
 
     assert [(answer.status_code, answer.json()) for answer in answers] == [(401, SIGN_IN)] * 2
+
+
+async def test_a_name_in_another_form_of_unicode_is_told_so(guarded: Target) -> None:
+    headers = {"Authorization": f"Bearer {signed('Rene' + chr(0x301))}"}
+    async with httpx.AsyncClient(base_url=guarded.url, headers={**headers, "Origin": guarded.url}) as http:
+        answers = [await http.post("/threads/search", json={}), await http.get("/approvals/me")]
+        page = await http.post("/inbox/sign-in", data={"token": signed("Rene" + chr(0x301))})
+    async with httpx.AsyncClient(base_url=guarded.url, headers={"x-api-key": signed("René")}) as http:
+        taken = await http.post("/threads/search", json={})
+
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(401, {"detail": NOT_NFC})] * 2
+    assert page.status_code == 401
+    assert "NFC" in page.text
+    assert taken.status_code == 200
 
 
 async def test_a_token_counts_in_either_header_and_the_first_of_two_wins(case: Case) -> None:

@@ -18,6 +18,7 @@ What is kept
 
 What people see
     rendering     text from outside, made safe       lookalikes    letters that pose as others
+    namesakes     people whose names look alike
     desk          what inbox, API and terminal do    listing       pages of requests
     review        an action in few words             reviewing     as asked, and as it is now
     statistics    how awake reviewers are            replay        another policy over what was

@@ -11,8 +11,9 @@ from agent.clearance.canonical import key
 from agent.clearance.journal import Decision, Request
 from agent.clearance.judging import Judge, Judged, requester_of
 from agent.clearance.losses import reconsider
+from agent.clearance.namesakes import namesake
 from agent.clearance.principal import STUDIO_ID, Principal
-from agent.clearance.rendering import unshown
+from agent.clearance.rendering import line, unshown
 from agent.clearance.transitions import asked, finish, note, salted
 from agent.loglines import logger_of
 
@@ -155,6 +156,9 @@ def _approve(
     is_own = principal.id in _makers(request, made)
     if is_own and not principal.may_approve_own:
         return Refusal("own", f"{principal.id} asked for this or edited it; somebody else has to approve it.")
+    alike = namesake(principal.id, _makers(request, made))
+    if alike and not principal.may_approve_own:
+        return _look_alike(principal, alike, "asked for this or edited it")
     if log.frozen or log.ahead:
         return _stopped(log)
     given = [other for other in made if other.counts]
@@ -162,10 +166,21 @@ def _approve(
         return Refusal(
             "twice", f"{principal.id} has approved it already; it needs {request.approvals} different people."
         )
+    alike = namesake(principal.id, [other.decided_by for other in given])
+    if alike:
+        return _look_alike(principal, alike, "has approved it already")
     journal.add_decision(log.connection, replace(decision, counts=True))
     _cleared_if_enough(log, request, len(given) + 1)
     _noted(log, "approved", request, decision, is_own)
     return None
+
+
+def _look_alike(principal: Principal, other: str, did: str) -> Refusal:
+    return Refusal(
+        "look-alike",
+        f"the name {line(principal.id)} looks like {line(other)}, who {did}: who reads it cannot tell the two apart,"
+        " so somebody else has to decide.",
+    )
 
 
 @dataclass(frozen=True)
@@ -185,6 +200,9 @@ def check_edit(log: Log, judge: Judge, request: Request, answer: Edit, principal
     """Tell what an edit would come to, or why it cannot be made. Writes nothing."""
     if principal.id == request.requested_by and not principal.may_approve_own:
         return Refusal("own", f"{principal.id} asked for this; somebody else has to decide.")
+    alike = namesake(principal.id, [request.requested_by])
+    if alike and not principal.may_approve_own:
+        return _look_alike(principal, alike, "asked for this")
     if log.frozen or log.ahead:
         return _stopped(log)
     if answer.action not in (None, request.action):

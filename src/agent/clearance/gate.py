@@ -29,6 +29,7 @@ from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Plan, PutQuestion, Receipt, Request, Turn
 from agent.clearance.judging import Judge, Judged, changed_material, requester_of
 from agent.clearance.losses import after_no, reconsider
+from agent.clearance.namesakes import namesake
 from agent.clearance.notices import tell_unheard
 from agent.clearance.policy import Verdict
 from agent.clearance.principal import Principal
@@ -458,7 +459,11 @@ class Gate:
             for decision in journal.decisions_on(log.connection, [request.request_id])
             if decision.counts and (decision.decider_kind == "local" or role in decision.decider_roles)
         ]
-        return len(given) >= verdict.approvals
+        people: list[str] = []
+        for decision in given:
+            if namesake(decision.decided_by, people) is None:
+                people.append(decision.decided_by)
+        return len(people) >= verdict.approvals
 
     def _perform(self, log: Log, request: Request, judged: Judged) -> Receipt:
         connection = log.connection

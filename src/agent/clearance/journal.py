@@ -652,3 +652,9 @@ def _erase(connection: Connection, of_requests: sa.ColumnElement[bool]) -> list[
         _write(connection, _update(turns, messages=messages, salt=None).where(turns.c.turn_id == row.turn_id))
     _write(connection, _update(plans, message=None).where(plans.c.turn_id.in_(turn_ids)))
     return erased
+
+
+def people(connection: Connection) -> list[str]:
+    """Give who ever asked or decided, in no order."""
+    asked, decided = sa.select(turns.c.requested_by), sa.select(decisions.c.decided_by)
+    return list(connection.scalars(sa.union(asked, decided)))

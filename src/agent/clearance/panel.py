@@ -6,7 +6,9 @@ from datetime import datetime
 
 from agent.clearance.desk import Detail
 from agent.clearance.journal import Decision
+from agent.clearance.namesakes import namesake
 from agent.clearance.principal import Principal
+from agent.clearance.rendering import line
 from agent.clearance.review import Id, Review, Words
 
 
@@ -49,6 +51,10 @@ def panel(detail: Detail, review: Review, viewer: Principal, now: datetime, *, i
     if request.requested_by == viewer.id and not viewer.may_approve_own:
         return Panel(why_not=("You asked for this, so others decide.",),
                      hint="To take it back, write in the thread: a new message withdraws it.")  # fmt: skip
+    alike = namesake(viewer.id, [request.requested_by])
+    if alike and not viewer.may_approve_own:
+        return Panel(why_not=(f"Your name looks like {line(alike)}, who asked for this, so others decide.",),
+                     hint="Who reads the two names cannot tell them apart.")  # fmt: skip
     if missing:
         return Panel(why_not=(f"Who holds the role {' and '.join(missing)} decides this.",),
                      hint="You may read all of it.")  # fmt: skip
@@ -80,6 +86,12 @@ def _why_not_approve(detail: Detail, viewer: Principal) -> tuple[Words, str]:
     if any(one.counts and one.decided_by == viewer.id for one in made):
         more = detail.request.approvals - given(made)
         return (f"You approved it; {more} more {'person has' if more == 1 else 'people have'} to.",), ""
+    alike = namesake(viewer.id, [one.decided_by for one in made if one.counts])
+    if alike:
+        return (f"Your name looks like {line(alike)}, who approved it: it takes somebody else.",), ""
+    edited = namesake(viewer.id, [one.decided_by for one in made if one.decision == "edit"])
+    if edited and not viewer.may_approve_own:
+        return (f"Your name looks like {line(edited)}, who changed it, so somebody else approves it.",), ""
     if any(one.decision == "edit" and one.decided_by == viewer.id for one in made) and not viewer.may_approve_own:
         return ("You changed it, so somebody else approves it.",), ""
     return (), ""

@@ -8,6 +8,7 @@ The expression language is https://cel.dev.
 import re
 import tomllib
 import typing
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from pydantic import BaseModel
 
 from agent.clearance.action import Action, Actions, Facts
 from agent.clearance.errors import PolicyError
+from agent.clearance.namesakes import namesake
 from agent.clearance.principal import Principal
 
 Word = Literal["allow", "ask", "deny"]
@@ -156,6 +158,11 @@ class _Loader:
             raise self._error(
                 'needs a table [roles] with one line per role: name = "what it is for"', self._line("roles")
             )
+        for role in roles:
+            other = namesake(role, roles)
+            if other or not unicodedata.is_normalized("NFC", role):
+                why = f"looks like {other!r}" if other else "is not in Unicode's form NFC, so no token could hold it"
+                raise self._error(f"the role {role!r} {why}", self._line("roles"))
         return roles
 
     def _read_default(self, defaults: Any) -> Verdict:

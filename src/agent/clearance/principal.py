@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from agent.clearance.namesakes import namesake, reads_as
+
 Kind = Literal["person", "local", "system"]
 
 
@@ -35,5 +37,6 @@ STUDIO_ID = "langgraph-studio-user"
 
 
 def is_reserved(name: str) -> bool:
-    """Tell whether a name stands for no person: in the log it would pass as the server or the command line."""
-    return name.casefold() in {"system", "local", "policy", "nobody", STUDIO_ID} or name.casefold().startswith("os:")
+    """Tell whether a name stands for no person, or reads so: it would pass as the server or the command line."""
+    stands = {"system", "local", "policy", "nobody", STUDIO_ID}
+    return name in stands or namesake(name, stands) is not None or reads_as(name, "os:")

@@ -1,6 +1,7 @@
 """What the graph reads: turns, plans and calls as they are in the journal, whatever the state of a thread says."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,12 +13,17 @@ from agent.clearance import journal, twins
 from agent.clearance.action import read_arguments, shown_facts
 from agent.clearance.approval import Question, written
 from agent.clearance.errors import NotOursError
-from agent.clearance.journal import Plan, Receipt, Request, Turn
+from agent.clearance.journal import Decision, Plan, Receipt, Request, Turn
 from agent.clearance.judging import Judge
+from agent.clearance.namesakes import namesake
 from agent.clearance.notices import read_notices
+from agent.clearance.rendering import line
 from agent.clearance.review import Concern
 from agent.clearance.reviewing import taken_away
 from agent.db.engine import Database
+
+#: Seconds for which it is known who asked or decided ever.
+_PEOPLE_S = 60
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class Records:
         self._database = database
         self._judge = judge
         self._clock = clock
+        #: Who asked or decided, and when that was read: all of them are many rows.
+        self._people: tuple[float, list[str]] = (float("-inf"), [])
 
     async def turn(self, thread_id: str, turn_id: str) -> tuple[Turn | None, list[Plan], dict[str, Receipt | None]]:
         """Read a turn of this thread, its plans in order, its requests and how each ended; None without such a turn."""
@@ -133,15 +141,33 @@ class Records:
         decisions = journal.decisions_on(connection, [request.request_id])
         called = read_arguments(self._judge.actions.get(request.action), request.arguments or {})
         return Question(request, turn, requests, decisions, self._facts_shown(request), called,
-                        self._concerns(connection, request), written(plan))  # fmt: skip
+                        self._concerns(connection, request, decisions), written(plan))  # fmt: skip
 
-    def _concerns(self, connection: Connection, request: Request) -> list[Concern]:
+    def _concerns(self, connection: Connection, request: Request, made: list[Decision]) -> list[Concern]:
         if request.state != "asked":
             return []
         now = self._clock()
         found = twins.read_twins(connection, [request], now)
         gone = taken_away(self._judge.actions, request)
-        return [*([gone] if gone else []), *twins.concerns(request, found.get(request.request_id, []), now)]
+        alike = self._namesakes(connection, dict.fromkeys([request.requested_by, *(one.decided_by for one in made)]))
+        return [*([gone] if gone else []), *alike, *twins.concerns(request, found.get(request.request_id, []), now)]
+
+    def _namesakes(self, connection: Connection, names: Iterable[str]) -> list[Concern]:
+        """Say of each of these people whether somebody else of the journal has a name that looks the same."""
+        read_at, people = self._people
+        if time.monotonic() - read_at > _PEOPLE_S:
+            people = journal.people(connection)
+            self._people = time.monotonic(), people
+        found = [(name, namesake(name, [*people, *names])) for name in names]
+        return [
+            Concern(
+                (f"{line(name)} is not {line(other)}.",),
+                ("Two people have names that look alike; neither decides for the other.",),
+                is_bad=True,
+            )
+            for name, other in found
+            if other
+        ]
 
     def _facts_shown(self, request: Request) -> list[tuple[str, str]]:
         cls = self._judge.actions.get(request.action)

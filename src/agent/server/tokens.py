@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
@@ -17,12 +18,20 @@ from agent.settings import Settings
 DEVELOPMENT = "clearance-development"
 _LONGEST_TOKEN, _LONGEST_NAME, _MOST_ROLES = 16_000, 200, 100
 _LEEWAY_S = 30
+NOT_NFC = "The name in this token is not in Unicode's form NFC. Have your identity provider send it in that form."
 #: Keys are asked for again after this, and kept when nobody answers until they are too old to trust.
 _FRESH_S, _TOO_OLD_S, _BETWEEN_S = 300, 3_600, 10
 
 
 class NotSignedInError(Exception):
-    """No token, or none that counts. Why is for our log: who sends one is told nothing that helps to forge another."""
+    """No token, or none that counts. Why is for our log: who sends one is told nothing that helps to forge another.
+
+    `told` is what may be said all the same: of a token whose signature holds.
+    """
+
+    def __init__(self, why: str, told: str = "") -> None:
+        super().__init__(why)
+        self.told = told
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,9 @@ def make_token(settings: Settings, secret: bytes, name: str, roles: list[str], l
 def _name(subject: Any) -> str:
     if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_NAME:
         _refuse("a name that is missing or too long")
+    if not unicodedata.is_normalized("NFC", subject):
+        # Two people who look like one; to merge them would give one the other's threads.
+        raise NotSignedInError("a name that is not in Unicode's form NFC", NOT_NFC)
     if subject != subject.strip() or visible(subject) != subject:
         _refuse("a name with characters that cannot be seen")
     if is_reserved(subject):

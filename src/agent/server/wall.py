@@ -60,7 +60,7 @@ class Wall:
         except NotSignedInError as exc:
             logger.info("not signed in: %s", exc)
             await self._count(NOBODY, "not signed in")
-            raise Auth.exceptions.HTTPException(status_code=401, detail=SIGN_IN) from None
+            raise Auth.exceptions.HTTPException(status_code=401, detail=exc.told or SIGN_IN) from None
         opened_with(self.tokens, token, known.until)
         return known
 

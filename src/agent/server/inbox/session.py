@@ -20,7 +20,7 @@ from starlette.responses import Response
 from agent import wiring
 from agent.clearance.principal import LOCAL, Principal
 from agent.server.people import person_of
-from agent.server.wall import Wall, wall
+from agent.server.wall import SIGN_IN, Wall, wall
 
 COOKIE = "clearance_inbox"
 #: Holds what was typed into a form that could not be taken, until its page is read again.
@@ -35,8 +35,10 @@ _NOT_KEPT = frozenset(["csrf", "digest", "revision", "token"])
 class SignInError(Exception):
     """Nobody is signed in, or not any more."""
 
-    def __init__(self, *, ended: bool) -> None:
+    def __init__(self, *, ended: bool, told: str = "") -> None:
         self.ended = ended
+        #: Why a token does not count, where that may be said.
+        self.told = told
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ async def session_of(here: Wall, token: str) -> Session:
     except HTTPException as exc:
         if exc.status_code != 401:
             raise
-        raise SignInError(ended=True) from None
+        raise SignInError(ended=True, told="" if exc.detail == SIGN_IN else str(exc.detail)) from None
     return Session(person, await _csrf(here, token), has_sign_in=True, is_decider=here.is_approver(person))
 
 

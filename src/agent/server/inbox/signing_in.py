@@ -50,9 +50,9 @@ async def sign_in(request: Request, form: SignInForm) -> Response:
     token = form.get("token", "").strip()
     try:
         await session_of(here, token)
-    except SignInError:
+    except SignInError as exc:
         return page("signin.html", 401, next=onward, ended=False, kept=False,
-                     error="This token is not valid here. Ask whoever gave it to you for a new one.",
+                     error=exc.told or "This token is not valid here. Ask whoever gave it to you for a new one.",
                      is_development=not here.parts.settings.auth_jwks_url)  # fmt: skip
     response = RedirectResponse(onward, 303)
     set_cookie(request, response, token)

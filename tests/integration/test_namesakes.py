@@ -1,0 +1,73 @@
+"""Two people whose names look alike are marked, and are not maker and checker of one request, nor two approvers."""
+
+import pytest
+
+from tests.support.scripted_model import calls
+from tests.support.world import ANA, OLGA, TESS, TOM, Person, World, question
+
+PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000"})
+HUGE = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "30000"})
+#: With Cyrillic letters in place of Latin ones.
+FALSE_OLGA = Person("\u043elga", ("approver", "treasurer"))
+FALSE_TESS = Person("t\u0435ss", ("approver", "treasurer"))
+
+
+async def test_who_looks_like_the_requester_does_not_approve(world: World) -> None:
+    """What went wrong: one who had both names asked as the one and approved as the other, and who read it saw one."""
+    world.model.will_say(calls(PAY))
+    await world.say("pay")
+
+    asked = question(await world.answer(True, by=FALSE_OLGA))
+    assert "looks like olga, who asked for this or edited it" in asked["notice"]
+    assert world.transfers() == []
+
+    await world.answer(True, by=ANA)
+    assert len(world.transfers()) == 1
+
+
+async def test_who_looks_like_the_requester_does_not_edit(world: World) -> None:
+    world.model.will_say(calls(PAY))
+    await world.say("pay")
+
+    await world.answer({"approved": True, "edited_args": {"amount": "4000"}}, by=FALSE_OLGA)
+
+    assert world.transfers() == []
+    assert world.states() == ["asked"]
+
+
+async def test_who_looks_like_one_who_edited_does_not_approve_the_edit(world: World) -> None:
+    world.model.will_say(calls(PAY))
+    await world.say("pay")
+    await world.answer({"approved": True, "edited_args": {"amount": "6000"}}, by=TESS)
+
+    await world.answer(True, by=FALSE_TESS)
+    assert world.transfers() == []
+
+    await world.answer(True, by=TOM)
+    assert world.transfers() == [("A-2001", "A-2003", 600_000)]
+
+
+async def test_two_who_look_alike_are_not_two_approvers(world: World) -> None:
+    world.model.will_say(calls(HUGE))
+    await world.say("pay")
+    await world.answer(True, by=TESS)
+
+    asked = question(await world.answer(True, by=FALSE_TESS))
+    assert "looks like tess, who has approved it already" in asked["notice"]
+    assert world.transfers() == []
+
+    await world.answer(True, by=TOM)
+    assert len(world.transfers()) == 1
+
+
+@pytest.mark.parametrize("by", [FALSE_OLGA, Person("0lga", ("approver",)), Person("OLGA", ("approver",))])
+async def test_it_is_marked_where_people_decide(world: World, by: Person) -> None:
+    world.model.will_say(calls(PAY), calls(PAY))
+    await world.say("pay", by=by)
+
+    asked = question(await world.say("pay", by=OLGA, thread="another"))
+
+    (told,) = [one for one in asked["look_first"] if "look alike" in one]
+    assert told.startswith("olga is not ")
+    assert by.identity in told
+    assert told in asked["description"]
