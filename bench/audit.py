@@ -31,6 +31,7 @@ from agent.db.engine import Database
 from agent.db.migrate import migrate
 from agent.db.tables import audit as audit_rows
 from agent.db.tables import audit_head, decisions, plans, receipts, requests, turns
+from agent.db.types import to_text
 
 KEY = b"a key for a benchmark, not a secret"
 #: Rows of the log that one request writes: requested, approved, executed.
@@ -41,14 +42,35 @@ TURN, PLAN, THREAD = "turn", "plan", "7d3f1f1c-6f0e-4b0e-9d4c-6d2a2f0f4a11"
 
 
 class Collected:
-    """Stands in for a connection: keeps the rows that the log would insert one by one."""
+    """Stands in for a connection: keeps the rows that the log would insert."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
-    def execute(self, _statement: sa.Insert, row: dict[str, Any]) -> None:
-        """Keep a row."""
-        self.rows.append(row)
+    def execute(self, _statement: sa.Insert, rows: list[dict[str, Any]]) -> None:
+        """Keep rows."""
+        self.rows += rows
+
+
+def _bind(log: audit.Log, table: str, row: Any, salt: str | None) -> None:
+    """Let the log bind a row that is stored later, as the database will give it."""
+    bound = binding.BOUND[table]
+    values = tuple(_plain(bound.table.c[name], getattr(row, name)) for name in bound.columns)
+    row_id = row.decision_id if table == "decisions" else row.request_id
+    log._written.rows[table, row_id] = binding.Row(row_id, 1, row.request_id, TURN, THREAD, salt, values)
+    log._written.new.add((table, row_id))
+
+
+def _plain(column: sa.Column[Any], value: Any) -> Any:
+    match value:
+        case bool():
+            return int(value)
+        case datetime():
+            return to_text(value)
+        case dict() | list():
+            return json.dumps(value)
+        case _:
+            return value
 
 
 def fill(database: Database, rows: int) -> None:
@@ -56,6 +78,10 @@ def fill(database: Database, rows: int) -> None:
     database.write_now(_open_plan)
     collected = Collected()
     log = audit.Log(collected, START, START, False, None, None, 0, KEY, 0, "", 1, binding.Written())  # type: ignore[arg-type]  # only inserts
+    for table in ("turns", "plans"):
+        row = binding.Row.read(database.read_now(lambda c: c.execute(sa.select(*binding.BOUND[table].shown)).one()))  # noqa: B023  runs at once
+        log._written.rows[table, row.id] = row
+        log._written.new.add((table, row.id))
     while log.requests * EACH < rows:
         collected.rows.clear()
         many = min(BATCH, rows // EACH + 1 - log.requests)
@@ -67,18 +93,18 @@ def _open_plan(connection: Connection) -> None:
     connection.execute(
         sa.insert(turns).values(
             turn_id=TURN, thread_id=THREAD, number=1, requested_by="olga", requester_kind="person", requester_roles=[],
-            message_id="message", messages=[], is_durable=True, state="open", opened_at=START,
+            message_id="message", messages=[], is_durable=True, state="open", opened_at=START, version=1,
         )
     )  # fmt: skip
     connection.execute(
         sa.insert(plans).values(
             plan_id=PLAN, turn_id=TURN, position=0, thread_id=THREAD, message_id="message", digest="", opened=True,
-            stored_at=START,
+            stored_at=START, version=1,
         )
     )  # fmt: skip
 
 
-def _request(log: audit.Log) -> tuple[Request, journal.Receipt, datetime]:
+def _request(log: audit.Log) -> tuple[Request, journal.Receipt, journal.Decision]:
     """Let a payment be asked for, approved and carried out, as far as the log hears of it."""
     log.requests += 1
     number = log.requests
@@ -89,45 +115,42 @@ def _request(log: audit.Log) -> tuple[Request, journal.Receipt, datetime]:
         arguments=arguments, digest=key("digest", str(number), size=64), salt=key("salt", str(number)), facts={},
         sentence=None, verdict="ask", rule="transfers above 1,000 are asked", risk="high", approvers=["approver"],
         approvals=1, state="executed", revision=1, notice=None, opened_at=log.now,
-        expires_at=log.now + timedelta(days=1), asked_ms=None, refused_answers=0,
+        expires_at=log.now + timedelta(days=1), asked_ms=None, refused_answers=0, needs="approver",
     )  # fmt: skip
     note(log, "requested", request, "olga", action=request.action, arguments=salted(request, arguments),
          verdict=request.verdict, rule=request.rule)  # fmt: skip
-    decided = log.now = log.now + timedelta(milliseconds=700)
+    log.flush()
+    log.now = log.now + timedelta(milliseconds=700)
+    decision = journal.Decision(
+        decision_id=f"d{number}", number=1, request_id=request.request_id, revision=1, digest=request.digest,
+        decision="approve", decided_by="ana", decider_kind="person", decider_roles=["approver"], reason=None,
+        edited=None, counts=True, lapsed=None, decided_at=log.now,
+    )  # fmt: skip
+    _bind(log, "decisions", decision, request.salt)
     note(log, "approved", request, "ana", digest=salted(request, request.digest), revision=1)
+    log.flush()
     log.now += timedelta(milliseconds=40)
     sentence = f"Transferred {number}.00 from A-2001 to A-2003."
     receipt = journal.Receipt(request.request_id, "executed", 1, sentence, log.now)
     note(log, "executed", request, "system", receipt=salted(request, sentence), arguments=salted(request, arguments),
          subjects=["customer:C-1001"])  # fmt: skip
+    for table, row in (("requests", request), ("receipts", receipt)):
+        _bind(log, table, row, request.salt)
+    log.flush()
     log.now += timedelta(seconds=2)
-    return request, receipt, decided
+    return request, receipt, decision
 
 
 def _store(
     connection: Connection,
     log: audit.Log,
-    made: list[tuple[Request, journal.Receipt, datetime]],
+    made: list[tuple[Request, journal.Receipt, journal.Decision]],
     rows: list[dict[str, Any]],
 ) -> None:
     connection.execute(sa.insert(audit_rows), rows)
     connection.execute(sa.insert(requests), [vars(request) for request, _, _ in made])
     connection.execute(sa.insert(receipts), [vars(receipt) for _, receipt, _ in made])
-    approval = {"number": 1, "revision": 1, "decision": "approve", "decided_by": "ana", "decider_kind": "person",
-                "decider_roles": ["approver"], "counts": True}  # fmt: skip
-    connection.execute(
-        sa.insert(decisions),
-        [
-            {
-                **approval,
-                "decision_id": f"d{r.number}",
-                "request_id": r.request_id,
-                "digest": r.digest,
-                "decided_at": at,
-            }
-            for r, _, at in made
-        ],
-    )
+    connection.execute(sa.insert(decisions), [vars(decision) for _, _, decision in made])
     last = rows[-1]
     head = {"seq": last["seq"], "mac": last["mac"], "at": last["at"], "requests": log.requests}
     connection.execute(sa.update(audit_head).values(**head))
