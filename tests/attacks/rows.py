@@ -35,14 +35,17 @@ ROWS = {
     31: "a flood of refused answers and forbidden calls",
     32: "`command.update` writes requester, turn or plan into the state",
     33: "arguments that let the action raise, overflow or time out",
+    34: "words left in the state by a run that ended before they were heard; somebody else runs the thread",
     35: "headers of Studio, of a proxy, of another scheme, and no token",
     36: "an answer on a connection that was opened before its token ended",
+    37: "an answer or words sent into the future",
     41: "the run is cancelled between two cleared effects",
     42: "a part is rejected; the model asks for the same in smaller parts, or the rest goes out",
     43: "what people read is changed by SQL, the audit log left alone",
     44: "the clock jumps ahead and back while something is open",
     45: "text from outside in a line of the server's log",
     50: "two names that look alike, as maker and checker of one request",
+    51: "a question taken out of sight of those who may answer it, without deciding it",
 }
 
 #: Tests that try the same in one process, without any server: what the gate holds when there is nothing before it.
@@ -134,6 +137,12 @@ IN_PROCESS: dict[int, tuple[str, ...]] = {
         "test_arguments_that_do_not_fit_are_told_to_the_model_and_asked_of_nobody",
         "test_numbers_that_json_holds_only_roughly_do_not_stop_the_run",
     ),
+    34: (
+        "test_words_left_in_a_thread_are_not_those_of_who_answers_next",
+        "test_words_left_in_a_thread_are_not_heard_with_somebodys_own",
+        "test_nor_by_a_run_that_brings_nothing_their_own_authors_included",
+    ),
+    37: ("test_what_is_no_decision_is_refused_recorded_as_that_and_the_question_stands",),
     42: (
         "test_nothing_more_of_a_turn_is_allowed_by_policy_alone_once_a_part_was_rejected",
         "test_what_policy_allowed_is_asked_of_the_default_approvers_after_a_rejection",

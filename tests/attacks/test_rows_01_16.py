@@ -193,7 +193,7 @@ async def test_row_08_who_may_not_decide_decides_nothing(case: Case) -> Outcome:
     return outcome
 
 
-@attack(8, ours=("asked",), trace=("answer_refused",), gate_trace=("answer_refused",), by=("ana",))
+@attack(8, ours=("403", "422"), trace=("answer_refused",), gate_trace=("answer_refused",), by=("ana",))
 async def test_row_08_an_approver_does_not_approve_what_they_asked_for(case: Case) -> Outcome:
     """An approver asks, and answers."""
     outcome = Outcome()
@@ -264,9 +264,9 @@ GARBAGE: list[Any] = [
 ]  # fmt: skip
 
 
-@attack(10, ours=("asked",), trace=("answer_refused",), gate_trace=("answer_refused",), by=("ana",))
+@attack(10, ours=("422",), trace=("answer_refused",), gate_trace=("answer_refused",), by=("ana",))
 async def test_row_10_garbage_from_an_approver_decides_nothing_and_sticks_nowhere(case: Case) -> Outcome:
-    """What is not exactly a decision is asked again, and the decision that follows counts."""
+    """What is not exactly a decision is refused, or asked again by the gate alone, and what follows counts."""
     outcome = Outcome(harm="effects or stuck threads")
 
     async def attempt(answers: list[Any]) -> None:
@@ -276,7 +276,7 @@ async def test_row_10_garbage_from_an_approver_decides_nothing_and_sticks_nowher
             status = await case.settle(held.thread_id)
             is_taken, is_stuck = held.effect in case.effects(), status not in ("interrupted", "idle")
             outcome.note(reply, got=int(is_taken or is_stuck))
-            if reply.how != "asked":
+            if reply.how not in ("asked", "422"):
                 held = await case.hold()
         if case.target.is_ours:
             assert await case.goes_on(held)
