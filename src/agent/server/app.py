@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from agent.loglines import logger_of
+from agent.loglines import guard_handlers, logger_of
 from agent.server import aegra, api
 from agent.server.cancelling import WithdrawCancelled
 from agent.server.closed import ClosedRoutes
@@ -37,6 +37,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     Raises:
         SettingsError, PolicyError: the server does not start, and says where.
     """
+    guard_handlers()
     parts = await wired()
     # A model that cannot be made stops the server, too, and not the first conversation.
     await asyncio.to_thread(lambda: (parts.model, parts.prompt))
