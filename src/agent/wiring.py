@@ -13,6 +13,7 @@ from langchain_core.language_models import BaseChatModel
 
 from agent.bank.actions import DeleteUser, ReverseTransfer, TransferFunds
 from agent.clearance.action import Actions
+from agent.clearance.errors import AuditKeyError
 from agent.clearance.gate import Gate
 from agent.clearance.judging import Judge
 from agent.clearance.policy import Policy, load_policy
@@ -69,7 +70,11 @@ def wire(settings: Settings) -> Wiring:
     database = open_database(settings)
     migrate(database)
     gate = Gate(database, Judge(actions, policy), audit_keys(settings), finish_reasons=settings.finish_reasons)
-    gate.check_log()
+    try:
+        gate.check_log()
+    except AuditKeyError:
+        database.close()
+        raise
     lookups = [*lookup_tools(database), analysis_tool(database, settings.analysis_chunk)]
     return Wiring(settings, database, gate, Toolbox(lookups, gate))
 
