@@ -155,9 +155,11 @@ class Demo:
 
     async def wrong_answer_corrected(self) -> None:
         await self.say("delete customer C-1003")
-        await self.answer("yes")
-        notice = (await self.question())["notice"]
-        check("a wrong answer is refused with a reason, and asked again", holds="'yes'" in notice, seen=notice)
+        asked = (await self.question())["id"]
+        status = await self.is_refused("ana", self.ana, "yes")
+        check("a wrong answer is refused", holds=status == 422, seen=status)
+        question = await self.question()
+        check("the question stands, with the reason", holds=question["id"] == asked, seen=question["id"])
         words = await self.answer({"approved": True})
         check("corrected, the customer is deleted", holds="C-1003" in words and "Not done" not in words, seen=words)
 
