@@ -38,6 +38,7 @@ def test_the_commands_are_those_that_the_readme_names() -> None:
         *("chat", "inbox", "watch", "pending", "show", "approve", "reject", "edit"),
         *("status", "freeze", "unfreeze", "migrate", "seed"),
         *("audit", "audit verify", "audit head", "audit tail", "audit export"),
+        *("audit check", "audit rotate-key", "audit settle-clock"),
         *("policy", "policy check", "policy explain", "policy replay"),
         *("token", "stats"),
     }

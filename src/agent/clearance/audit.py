@@ -192,27 +192,25 @@ def locked(connection: Connection, key: bytes, clock: Callable[[], datetime]) ->
     elif row.key_id != key_id:
         raise AuditKeyError(row.key_id, key_id)
     before, read = from_text(row.at), clock()
-    log = Log(
-        connection=connection,
-        # Strictly later, so that the order of rows is the order of times.
-        now=max(read, before + timedelta(microseconds=1)),
-        clock=read,
-        frozen=row.frozen,
-        frozen_by=row.frozen_by,
-        frozen_reason=row.frozen_reason,
-        requests=row.requests,
-        _key=key,
-        _seq=row.seq,
-        _mac=row.mac,
-        _bound_from=row.bound_from,
-        _written=binding.begin(connection),
-    )
-    try:
+    with binding.noting(connection) as written:
+        log = Log(
+            connection=connection,
+            # Strictly later, so that the order of rows is the order of times.
+            now=max(read, before + timedelta(microseconds=1)),
+            clock=read,
+            frozen=row.frozen,
+            frozen_by=row.frozen_by,
+            frozen_reason=row.frozen_reason,
+            requests=row.requests,
+            _key=key,
+            _seq=row.seq,
+            _mac=row.mac,
+            _bound_from=row.bound_from,
+            _written=written,
+        )
         yield log
         if log._events or log._written.rows:
             log.flush()
-    finally:
-        binding.end(connection)
     if log._seq != row.seq or log.requests != row.requests:
         connection.execute(
             _MOVE_HEAD,

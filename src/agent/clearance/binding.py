@@ -9,6 +9,7 @@ written. Erasure takes the salt away and writes the row's digest anew, without o
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -246,15 +247,15 @@ class Written:
             yield table, row, mention(table, row, is_new=(table, row_id) in self.new)
 
 
-def begin(connection: Connection) -> Written:
-    """Begin to note what this transaction writes."""
-    written = connection.info[_WRITTEN] = Written()
-    return written
-
-
-def end(connection: Connection) -> None:
-    """Note no more."""
-    connection.info.pop(_WRITTEN, None)
+@contextmanager
+def noting(connection: Connection) -> Iterator[Written]:
+    """Note what the transaction writes for the length of the block."""
+    info = connection.info  # kept: a connection that is lost meanwhile gives it no more, and would hide why
+    written = info[_WRITTEN] = Written()
+    try:
+        yield written
+    finally:
+        info.pop(_WRITTEN, None)
 
 
 def note_written(connection: Connection, table: sa.Table, rows: Iterable[Any], *, are_new: bool) -> None:

@@ -255,7 +255,8 @@ def kept_open(connection: Connection) -> Iterator[None]:
             delattr(connection, name)
 
 
-_ENDS = ("commit", "rollback", "close", "invalidate")
+# Not `invalidate`, which SQLAlchemy calls by itself where the connection is lost: that commits nothing.
+_ENDS = ("commit", "rollback", "close")
 
 
 def normalise_url(url: str) -> str:
