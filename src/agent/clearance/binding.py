@@ -270,9 +270,12 @@ def note_written(connection: Connection, table: sa.Table, rows: Iterable[Any], *
 
 # Digests
 
+#: Hex digits by which a column is told to have changed.
+_HINT = 4
+
 
 def mention(table: str, row: Row, *, is_new: bool) -> str:
-    """Write what the log says of a row: version, digest, and two hex digits to each column, to tell which changed.
+    """Write what the log says of a row: version, digest, and a hint to each column, to tell which changed.
 
     `+` before it stands for a new row.
     """
@@ -298,7 +301,7 @@ class Told(NamedTuple):
     @property
     def many(self) -> int:
         """How many columns it is about."""
-        return len(self.hints) // 2
+        return len(self.hints) // _HINT
 
 
 def read_mention(text: str) -> Told:
@@ -319,9 +322,9 @@ def key_of(bound: Bound, row_id: str) -> str:
 def differing(bound: Bound, row: Row, told: Told) -> list[str]:
     """Name the columns of a row that are not what was told; empty when all are, or the hints cannot tell.
 
-    Two hex digits miss one change in 256; the digest misses none.
+    A hint misses one change in 65,536; the digest misses none.
     """
-    hints = [told.hints[at : at + 2] for at in range(0, len(told.hints), 2)]
+    hints = [told.hints[at : at + _HINT] for at in range(0, len(told.hints), _HINT)]
     return [
         name
         for number, (name, value, hint) in enumerate(zip(bound.columns, row.values, hints, strict=False))
@@ -330,7 +333,7 @@ def differing(bound: Bound, row: Row, told: Told) -> list[str]:
 
 
 def _hint(salt: str | None, number: int, value: str) -> str:
-    return hashlib.blake2b(f"{salt or ''}{number}:{value}".encode(), digest_size=1).hexdigest()
+    return hashlib.blake2b(f"{salt or ''}{number}:{value}".encode(), digest_size=_HINT // 2).hexdigest()
 
 
 def _text(value: Any) -> str:

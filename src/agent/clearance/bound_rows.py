@@ -33,7 +33,7 @@ def disagreement(bound: Bound, row_id: str, row: Row | None, told: Told) -> str 
     if row.version > told.version or told.digest == binding.digest(bound.name, row, told.many):
         return None
     columns = binding.differing(bound, row, told)
-    if len(columns) > len(bound.columns) // 2:  # chance alone leaves one hint in 256 equal
+    if len(columns) > len(bound.columns) // 2:  # chance alone leaves few hints equal
         return f"{of}: it was erased, or its salt changed, and no event tells so"
     named = ", ".join(f"{bound.name}.{column}" for column in columns) or f"a column of {bound.name}"
     return f"{named} of {row_id} is not what was written"
