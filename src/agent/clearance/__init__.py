@@ -23,4 +23,5 @@ What people see
     review        an action in few words             reviewing     as asked, and as it is now
     statistics    how awake reviewers are            replay        another policy over what was
     panel         what somebody may answer           notices       what the gate tells in a thread
+    tries         what never gets anywhere ends
 """

@@ -117,9 +117,10 @@ def stalled(connection: Connection) -> list[tuple[Turn, str]]:
     With each stands a mark that changes when any of its requests does.
     """
     found = [Turn(*row) for row in connection.execute(_STALLED)]
-    return [(turn, _mark(connection, turn)) for turn in found]
+    return [(turn, mark_of(connection, turn)) for turn in found]
 
 
-def _mark(connection: Connection, turn: Turn) -> str:
+def mark_of(connection: Connection, turn: Turn) -> str:
+    """Give a mark that changes when any request of a turn does."""
     states = connection.execute(_STATES, {"thread_id": turn.thread_id, "turn_id": turn.turn_id})
     return key(*(str(part) for row in states for part in row))

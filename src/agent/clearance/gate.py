@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from agent.clearance import approval, audit, intake, journal
+from agent.clearance import approval, audit, deadlines, intake, journal
 from agent.clearance.action import ActionError, Effect, read_action
 from agent.clearance.answering import CLOSED, Refusal, decide, is_recorded
 from agent.clearance.answers import Answer, NewMessage, Unclear, parse
@@ -30,7 +30,7 @@ from agent.clearance.journal import Plan, PutQuestion, Receipt, Request, Turn
 from agent.clearance.judging import Judge, Judged, changed_material, requester_of
 from agent.clearance.losses import after_no, reconsider
 from agent.clearance.namesakes import namesake
-from agent.clearance.notices import tell_unheard
+from agent.clearance.notices import tell_given_up, tell_unheard
 from agent.clearance.policy import Verdict
 from agent.clearance.principal import Principal
 from agent.clearance.records import Records, Truth, plan_and_turn, read_truth
@@ -47,6 +47,7 @@ from agent.clearance.transitions import (
     salted,
     withdraw_turn,
 )
+from agent.clearance.tries import MOST_TRIES, count_try
 from agent.db.engine import Database, is_lost, kept_open
 from agent.loglines import logger_of
 
@@ -99,6 +100,7 @@ class Gate:
         self.records = Records(database, judge, clock)
         self.keys = audit_key if isinstance(audit_key, Keys) else Keys(audit_key)
         self._clock = clock
+        self._began = clock()
         #: Further reasons by which an answer of the model is finished: see `finished`.
         self._finish_reasons = finish_reasons
 
@@ -129,6 +131,10 @@ class Gate:
             answer = parsed
         elif approval.is_answered():
             answer = Unclear("it is not asked for now.")
+
+        if request.is_open and request.state != "asked" and request.opened_at < self._began:
+            # Cleared before this process was there: what ended the one before may be just this.
+            await self.write(lambda log: self._may_try(log, request.plan_id))
 
         def work(log: Log) -> Receipt | None:
             if answer:
@@ -397,11 +403,48 @@ class Gate:
 
         def work() -> None:
             waiting = self.database.read_now(lambda connection: journal.open_requests_of_turn(connection, turn_id))
+            if not waiting or any(request.state == "asked" for request in waiting):
+                return
             # A plan is opened once the one before it has all its receipts, so these are of one.
-            if waiting and all(request.state != "asked" for request in waiting):
-                self.carry_out_plan(waiting[0].plan_id)
+            plan_id = waiting[0].plan_id
+            while self.write_now(lambda log: self._may_try(log, plan_id)):
+                if not self.write_now(lambda log: self._carry_out_next(log, plan_id)):
+                    break
 
         await self.database.run(work)
+
+    def _may_try(self, log: Log, plan_id: str) -> bool:
+        """Count a try of what of a plan is carried out next, before it begins; tell whether anything is left to try.
+
+        After too many it ends as failed: all of them broke off before they committed, by an error that leaves no
+        receipt or with the process.
+        """
+        following = _next(journal.requests_of_plan(log.connection, plan_id))
+        if following is None or following.state == "asked":
+            return False
+        if count_try(log.connection, following.request_id, str(following.revision)) > MOST_TRIES:
+            sentence = f"Not done: it was tried {MOST_TRIES} times and broke off each time; nothing of it was done."
+            self._fail(log, following, "failed", sentence, cause="tries")
+        return True
+
+    async def begin_run(self, turn_id: str) -> tuple[str, str] | None:
+        """Count a run that is to carry on a turn of which nothing is to be decided; None while it may.
+
+        After too many that changed nothing of it the turn ends, and what its thread is told is given: (id, text).
+        """
+
+        def work(log: Log) -> tuple[str, str] | None:
+            turn = journal.turn(log.connection, turn_id)
+            if turn is None or turn.state != "open":
+                return None
+            plans = journal.plans_of_turn(log.connection, turn_id)
+            mark = key(deadlines.mark_of(log.connection, turn), str(len(plans)))
+            if count_try(log.connection, turn_id, mark) <= MOST_TRIES:
+                return None
+            withdraw_turn(log, turn, actor=SYSTEM_ACTOR, because="it could not be carried on", cause="tries")
+            return tell_given_up(log, turn)
+
+        return await self.write(work)
 
     def _carry_out(self, log: Log, plan_id: str, request_id: str) -> Receipt | None:
         """Use up a clearance: effect, receipt and audit event in this transaction, or the reason why not."""

@@ -7,6 +7,7 @@ from sqlalchemy.engine import Connection
 
 from agent.clearance.audit import Log
 from agent.clearance.canonical import key
+from agent.clearance.journal import Turn
 from agent.clearance.principal import Principal
 from agent.clearance.refusals import note_attempt
 from agent.db.tables import notices
@@ -16,6 +17,10 @@ NOTICE = "notice-"
 
 _TOLD = sa.select(notices.c.message_id, notices.c.text).where(
     notices.c.thread_id == sa.bindparam("thread_id"), notices.c.message_id.in_(sa.bindparam("ids", expanding=True))
+)
+_GIVEN_UP = (
+    "This could not be carried on: each try broke off. What was done before stands in the receipts; nothing more is "
+    "done for it. Say it again if it is still wanted."
 )
 _UNSIGNED = "Nobody signed in wrote this message, so it is not answered."
 
@@ -41,6 +46,15 @@ def tell_unheard(
     log.connection.execute(sa.insert(notices), row)
     note_attempt(log, "unheard_words", by.id, thread_id=thread_id, pointer=key("pointer", *message_ids))
     return notice_id, text
+
+
+def tell_given_up(log: Log, turn: Turn) -> tuple[str, str]:
+    """Keep what a thread is told of a turn that was given up, and give it: (id, text)."""
+    notice_id = f"{NOTICE}{key('given up', turn.turn_id)}"
+    row = {"thread_id": turn.thread_id, "message_id": notice_id, "text": _GIVEN_UP, "at": log.now}
+    if not read_notices(log.connection, turn.thread_id, [notice_id]):
+        log.connection.execute(sa.insert(notices), row)
+    return notice_id, _GIVEN_UP
 
 
 def read_notices(connection: Connection, thread_id: str, message_ids: Sequence[str]) -> dict[str, str]:

@@ -324,6 +324,14 @@ notices = sa.Table(
     sa.Column("at", UtcTime, nullable=False),
 )
 
+tries = sa.Table(
+    "tries",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True, doc="the turn or the request that was tried"),
+    sa.Column("mark", sa.Text, nullable=False, doc="how it stood then; with another one it got somewhere"),
+    sa.Column("count", sa.Integer, nullable=False, doc="tries with this mark"),
+)
+
 refusals = sa.Table(
     "refusals",
     metadata,

@@ -5,7 +5,9 @@ the decisions in the journal, and the model's messages are the stored ones.
 """
 
 import asyncio
+import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -14,12 +16,13 @@ from weakref import WeakValueDictionary
 import httpx
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import ConflictError, NotFoundError
+from langgraph_sdk.errors import APIError, ConflictError, NotFoundError
 from langgraph_sdk.schema import Thread
 from sqlalchemy.engine import Connection
 
-from agent.clearance import journal
+from agent.clearance import deadlines, journal
 from agent.clearance.journal import Plan, Request, Turn
+from agent.db.engine import DatabaseUnavailable
 from agent.loglines import logger_of
 from agent.server import aegra
 from agent.server.duties import Duty
@@ -34,6 +37,8 @@ _LEASE_TIME = timedelta(seconds=10)
 _LOOKS, _BETWEEN_S = 60, 1
 #: Runs of a thread that are looked at for one that is due.
 _MOST_PENDING = 1_000
+#: Seconds between two runs for a turn that does not go on, at most.
+_LONGEST_S = 10
 #: Seconds between two looks at threads at rest, and how often a question is put again in one.
 _ASK_EVERY_S, _ASKS = 5, 10
 
@@ -49,7 +54,8 @@ async def recover(parts: Wiring) -> None:
         if not unsettled:
             break
         await asyncio.sleep(_BETWEEN_S)
-        await parts.gate.take_lease(_LEASE, holder, _LEASE_TIME)
+        with suppress(DatabaseUnavailable):  # it is renewed at the next look
+            await parts.gate.take_lease(_LEASE, holder, _LEASE_TIME)
     for turn in unsettled:
         logger.error("turn %s of thread %s does not go on; a new message there ends it", turn.turn_id, turn.thread_id)
     await parts.gate.drop_lease(_LEASE, holder)
@@ -90,7 +96,14 @@ async def settle(parts: Wiring, turn: Turn, *, may_make: bool = True) -> bool:
     With `may_make` a thread that is not there is made again: right after a start it was lost, later it was deleted.
     """
     async with _lock(turn.thread_id):
-        return await _settle(parts, turn, may_make=may_make)
+        try:
+            is_settled = await _settle(parts, turn, may_make=may_make)
+        except DatabaseUnavailable as exc:
+            logger.warning("turn %s of thread %s is not recovered yet: %s", turn.turn_id, turn.thread_id, exc)
+            return False
+    if is_settled:
+        _paced.pop(turn.turn_id, None)
+    return is_settled
 
 
 #: One at a time looks at a thread and starts a run in it: several at once would each see none and start one.
@@ -112,13 +125,29 @@ async def _settle(parts: Wiring, turn: Turn, *, may_make: bool) -> bool:
             await parts.gate.withdraw_thread(turn.thread_id)
             return True
         # Whatever stands before the run that tells it: what is cleared is carried out now.
-        await parts.gate.carry_out_turn(turn.turn_id)
+        try:
+            await parts.gate.carry_out_turn(turn.turn_id)
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # an action's: the turns of others go on, and this one ends after some tries
+            logger.exception("what is cleared in turn %s of thread %s broke off", turn.turn_id, turn.thread_id)
+            return False
         if await _is_busy(client, thread):
             return False
         state = await client.threads.get_state(turn.thread_id)
         # The row counts, too: clients find what is pending by its status, and one made anew says "idle". "busy" it says
         # now while a run stands in its queue that is not due.
         if thread["status"] in ("interrupted", "busy") and _waits_rightly(await _next_request(parts, turn), state):
+            return True
+        following = await _next_request(parts, turn)
+        is_asked = following is not None and following.state == "asked"
+        if not await _is_its_turn(parts, turn, is_asked=is_asked):
+            return False
+        # What is asked can be decided without its thread; the rest nobody else can end.
+        told = None if is_asked else await parts.gate.begin_run(turn.turn_id)
+        if told is not None:
+            logger.error("turn %s of thread %s was given up: no run carries it on", turn.turn_id, turn.thread_id)
+            await _tell(client, turn, *told)
             return True
         is_there = bool(state["next"]) and _values(state).get("turn_id") == turn.turn_id
         words: dict[str, Any] | None = None if is_there else {"messages": await _rebuilt(parts, turn)}
@@ -140,6 +169,32 @@ async def _settle(parts: Wiring, turn: Turn, *, may_make: bool) -> bool:
         return False
     logger.warning("turn %s of thread %s continued", turn.turn_id, turn.thread_id)
     return False
+
+
+#: Turn by turn: its mark, the runs that were started for it, and when the next may be.
+_paced: dict[str, tuple[str, int, float]] = {}
+
+
+async def _is_its_turn(parts: Wiring, turn: Turn, *, is_asked: bool) -> bool:
+    """Tell whether another run may be started for a turn, at growing intervals while the last one changed nothing."""
+    mark = await parts.database.read(lambda connection: deadlines.mark_of(connection, turn))
+    before, runs, at = _paced.get(turn.turn_id, ("", 0, 0.0))
+    if before != mark:
+        runs = 0
+    elif time.monotonic() < at:
+        return False
+    most_s = _ASK_EVERY_S if is_asked else _LONGEST_S
+    _paced[turn.turn_id] = (mark, runs + 1, time.monotonic() + min(2**runs, most_s))
+    return True
+
+
+async def _tell(client: LangGraphClient, turn: Turn, message_id: str, text: str) -> None:
+    """Write into a thread, past its runs, what became of it: they break."""
+    said = {"type": "ai", "id": message_id, "content": text}
+    try:
+        await client.threads.update_state(turn.thread_id, {"messages": [said]}, as_node="model")
+    except (APIError, httpx.HTTPError, OSError) as exc:
+        logger.warning("thread %s cannot be told that its turn was given up: %s", turn.thread_id, exc)
 
 
 async def _is_busy(client: LangGraphClient, thread: Thread) -> bool:

@@ -1,0 +1,35 @@
+"""How often the same was tried without getting anywhere: kept, so that a restart does not begin to count anew.
+
+What ends the process, or fails in a way that leaves no receipt, would else be tried for ever: at each start again.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from agent.db.tables import tries
+
+#: Tries after which something ends, told as failed.
+MOST_TRIES = 6
+
+_FOUND = sa.select(tries.c.mark, tries.c.count).where(tries.c.subject == sa.bindparam("subject"))
+_ADD = sa.insert(tries)
+_CHANGE = (
+    sa.update(tries)
+    .where(tries.c.subject == sa.bindparam("of_subject"))
+    .values(mark=sa.bindparam("new_mark"), count=sa.bindparam("new_count"))
+)
+
+
+def count_try(connection: Connection, subject: str, mark: str) -> int:
+    """Count one more try of `subject`, a turn or a request, as it stands with `mark`; give the number of it.
+
+    With another mark it got somewhere, so the count begins anew. Call it in a transaction that commits before the try.
+    """
+    found = connection.execute(_FOUND, {"subject": subject}).one_or_none()
+    if found is None:
+        connection.execute(_ADD, {"subject": subject, "mark": mark, "count": 1})
+        return 1
+    before, so_far = found
+    count = so_far + 1 if before == mark else 1
+    connection.execute(_CHANGE, {"of_subject": subject, "new_mark": mark, "new_count": count})
+    return int(count)
