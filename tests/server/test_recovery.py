@@ -5,10 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from agent.bank.ledger import find_account
+from agent.clearance.tries import MOST_TRIES
 from agent.db.engine import Database
-from tests.support.conversation import Conversation, connected, converse
+from agent.db.tables import plans
+from tests.support.conversation import GRAPH, Conversation, connected, converse
 from tests.support.server import Server
 
 HELD = "transfer 5,000 from A-2001 to A-2003 and 2,000 from A-2001 to A-2002"
@@ -109,6 +112,44 @@ async def test_a_deleted_thread_stays_deleted(make_server: Callable[..., Server]
 
     assert thread_id not in {thread["thread_id"] for thread in threads}
     assert balance(server, "A-2001") == before
+
+
+async def test_a_turn_whose_runs_always_fail_is_given_up_and_its_thread_is_told(
+    make_server: Callable[..., Server],
+) -> None:
+    """What went wrong: it was tried some sixty times at each start."""
+    server = make_server(ANALYSIS_CHUNK="1").start()
+    async with connected(server.url) as client:
+        talk = await converse(client)
+        words: Any = {"messages": [{"role": "user", "content": "analyze transactions"}]}
+        await client.runs.create(talk.thread_id, GRAPH, input=words)
+        for _ in range(100):
+            if [message["type"] for message in await talk.messages()] == ["human", "ai"]:
+                break
+            await asyncio.sleep(0.05)
+    server.kill()
+    database = Database(server.database_url)
+    broken = sa.update(plans).values(message={"type": "ai", "tool_calls": "none of this can be read"})
+    database.write_now(lambda connection: connection.execute(broken))
+    database.close()
+
+    server.start()
+    async with connected(server.url) as client:
+        talk = Conversation(client, talk.thread_id)
+        for _ in range(120):
+            told = await talk.messages()
+            if "could not be carried on" in str(told[-1]["content"]):
+                break
+            await asyncio.sleep(1)
+        runs = await client.runs.list(talk.thread_id, limit=100)
+        await asyncio.sleep(5)
+        later = await client.runs.list(talk.thread_id, limit=100)
+        done = await talk.say("who is Priya Natarajan?")
+    server.stop()
+
+    assert "could not be carried on" in str(told[-1]["content"]), server.log[-3000:]
+    assert len(later) == len(runs) <= MOST_TRIES + 2
+    assert "Priya" in str(done["messages"][-1]["content"])
 
 
 def test_a_policy_that_cannot_be_stops_the_server_and_says_where(make_server: Callable[..., Server]) -> None:
