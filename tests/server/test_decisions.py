@@ -1,6 +1,8 @@
 """`clearance pending`, `show`, `approve`, `edit` where people are told apart: who sees what, and may do what."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -216,16 +218,31 @@ def test_a_server_that_is_lost_while_it_decides_leaves_open_what_became_of_it(
     assert "Whether your answer was recorded is not known" in ran.err
 
 
-def test_what_changed_since_it_was_asked_stands_on_the_card(server: Server, by: Callable[..., Ran]) -> None:
-    held = _hold(server, by, "transfer 1,611 from A-2001 to A-2003")
+def test_a_material_fact_that_changed_since_it_was_asked_stands_on_the_card(
+    server: Server, by: Callable[..., Ran]
+) -> None:
+    """Balances move all day: they are read afresh, and not told as a change."""
+    held = _hold(server, by, "transfer 1,611 from A-2001 to A-2006")
     before = by(ANA, "show", held["id"]).out
     by(ANA, "approve", _hold(server, by, "transfer 1,612 from A-2001 to A-2004")["id"])
 
+    moved = by(ANA, "show", held["id"]).out
+    owner = _owner_of(server, "A-2006", "C-1001")
     after = by(ANA, "show", held["id"]).out
+    _owner_of(server, "A-2006", owner)
 
     assert "Changed since it was asked" not in before
+    assert "Changed since it was asked" not in moved
     (line,) = [
-        line for line in after.split("Changed since it was asked")[1].splitlines() if "Balance of A-2001" in line
+        line for line in after.split("Changed since it was asked")[1].splitlines() if "Receives, customer" in line
     ]
-    was, now = (part.split()[-1] for part in line.rstrip(" │").split(" → "))
-    assert float(was.strip("$").replace(",", "")) - float(now.strip("$").replace(",", "")) == 1_612
+    assert line.rstrip(" │").split("customer")[-1].split() == [owner, "→", "C-1001"]
+
+
+def _owner_of(server: Server, account_id: str, customer_id: str) -> str:
+    """Give an account to another customer, past the gate; give whose it was."""
+    with closing(sqlite3.connect(server.database_url.removeprefix("sqlite:///"), timeout=20)) as connection, connection:
+        query = "SELECT customer_id FROM accounts WHERE account_id = ?"
+        was = str(connection.execute(query, [account_id]).fetchone()[0])
+        connection.execute("UPDATE accounts SET customer_id = ? WHERE account_id = ?", [customer_id, account_id])
+    return was
