@@ -9,12 +9,13 @@ import heapq
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from agent.clearance.canonical import clean
 from agent.clearance.journal import Request
 from agent.clearance.principal import Principal
 from agent.db.tables import OPEN_STATES, decisions, requests
@@ -226,6 +227,6 @@ def _cursor(request: Request, tab: Tab) -> str:
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         at, request_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return from_text(at), str(request_id)
-    except (ValueError, TypeError, binascii.Error) as exc:
+        return from_text(at).astimezone(UTC), clean(str(request_id))
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as exc:
         raise CursorError from exc

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +54,18 @@ _STEPS = 200_000
 
 class DatabaseUnavailable(Exception):
     """The database did not answer; nothing was changed, or what was changed is found again under its key."""
+
+
+@dataclass
+class Written:
+    """What became of the writing that one request asked for."""
+
+    #: Whether something was committed, or may have been.
+    may_be: bool = False
+
+
+#: Where the request of this task notes it; None where nobody asks.
+written: ContextVar[Written | None] = ContextVar("written", default=None)
 
 
 class DatabaseBusy(DatabaseUnavailable):
@@ -126,7 +139,7 @@ class Database:
         return await self._in(self._writers, work)
 
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        future = threads.submit(work)
+        future = threads.submit(copy_context().run, work)
         is_late = False
 
         def give_up() -> None:
@@ -140,6 +153,8 @@ class Database:
             task = asyncio.current_task()
             if is_late and not (task and task.cancelling()):
                 raise (self._busy() if threads is self._writers else DatabaseBusy(_READERS_BUSY)) from None
+            if threads is self._writers:
+                _note_written()  # abandoned here, and carried on in its thread
             raise
         finally:
             timer.cancel()
@@ -166,18 +181,27 @@ class Database:
 
     def _run(self, work: Work[T], *, writing: bool, until: float, is_long: bool = False) -> T:
         for attempt in range(1, _ATTEMPTS + 1):
-            began = time.monotonic()
+            began, is_ending = time.monotonic(), False
             try:
                 with (
                     (self._engine if writing else self._reading).begin() as connection,
                     self._at_work(writing),
                     _limited(connection, writing=writing, until=until, is_long=is_long),
                 ):
-                    return work(connection)
+                    result = work(connection)
+                    is_ending = writing  # what is left is COMMIT
+                if writing:
+                    _note_written()
+                return result
             except sa.exc.TimeoutError as exc:
                 raise DatabaseUnavailable("The database gave no connection in time.") from exc
             except DBAPIError as exc:
+                if is_ending and getattr(exc.orig, "sqlite_errorname", "") != "SQLITE_FULL":
+                    # The answer to COMMIT was lost: nobody knows. A full disk kept SQLite from it.
+                    _note_written()
                 is_late = getattr(exc.orig, "sqlstate", None) in (_PG_TIMEOUT, _PG_BUSY) or _is_interrupted(exc)
+                if _is_refusing(exc):
+                    raise DatabaseUnavailable(f"The database takes nothing now: {exc.orig}") from exc
                 if not (is_late or is_lost(exc)):
                     raise
                 # What took that long would take it again, and hold up everybody each time.
@@ -385,3 +409,23 @@ def is_lost(exc: DBAPIError) -> bool:
         text = str(exc.orig)
         return sqlstate is None and ("locked" in text or "connect" in text or "unable to open" in text)
     return False
+
+
+def _note_written() -> None:
+    note = written.get()
+    if note is not None:
+        note.may_be = True
+
+
+#: What SQLite says of a disk that is full, gone or broken; PostgreSQL of too few resources, of its system, of itself.
+_SQLITE_REFUSING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_NOMEM", "SQLITE_CANTOPEN")
+_PG_REFUSING = ("53", "58", "XX")
+
+
+def _is_refusing(exc: DBAPIError) -> bool:
+    """Tell whether the database cannot do anything for now, so that another try is no use."""
+    name = str(getattr(exc.orig, "sqlite_errorname", ""))
+    # An action whose facts write hears the same of a statement; of a file that nobody may write to, it comes at BEGIN.
+    is_read_only = name.startswith("SQLITE_READONLY") and (exc.statement or "BEGIN").startswith("BEGIN")
+    sqlstate = str(getattr(exc.orig, "sqlstate", None) or "")
+    return is_read_only or name.startswith(_SQLITE_REFUSING) or sqlstate.startswith(_PG_REFUSING)

@@ -13,6 +13,7 @@ What is served
     inbox/      pages on which people decide               shapes      our values as the contract has them
     request     one request as both show it                talk        the conversation that led to it
     deciding    a decision of whoever is signed in         received    when a request came
+    failures    what callers are told when something fails
 
 What goes on by itself
     recovery    lost threads and unfinished turns          waking      a thread goes on after a decision

@@ -32,15 +32,16 @@ from agent.contract import (
     Tab,
     Whole,
 )
-from agent.db.engine import DatabaseBusy
+from agent.db.engine import DatabaseBusy, DatabaseUnavailable
 from agent.server import shapes
 from agent.server.deciding import close_lost, decide_and_wake, found, refused
+from agent.server.failures import TellingRoute
 from agent.server.ids import canonical_id
 from agent.server.people import Decider, OfDesk, Person
 from agent.server.request import read_request
 from agent.server.wall import wall
 
-router = APIRouter(prefix="/approvals", tags=["approvals"])
+router = APIRouter(prefix="/approvals", tags=["approvals"], route_class=TellingRoute)
 
 _MOST_AT_ONCE = 200
 _LAST_SEQ = 2**63 - 1
@@ -223,7 +224,12 @@ async def _changes(desk: Desk, after: int) -> AsyncIterator[str]:
     silent_s = 0.0
     yield ": clearance\n\n"
     while True:
-        rows = await desk.events(after=after, limit=_MOST_AT_ONCE)
+        try:
+            rows = await desk.events(after=after, limit=_MOST_AT_ONCE)
+        except DatabaseUnavailable:
+            # Who listens keeps their place: nothing is lost, and it goes on when the database does.
+            rows = []
+            yield ": the database does not answer\n\n"
         for row in rows:
             after = row["seq"]
             yield f"id: {after}\nevent: {row['event']}\ndata: {shapes.event(row).model_dump_json()}\n\n"

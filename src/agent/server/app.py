@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from agent.db.engine import DatabaseUnavailable
 from agent.loglines import guard_handlers, logger_of
 from agent.server import aegra, api
 from agent.server.cancelling import WithdrawCancelled
 from agent.server.closed import ClosedRoutes
+from agent.server.failures import NoteWritten, database_unavailable
 from agent.server.ids import ReadIds
 from agent.server.inbox import pages
 from agent.server.lifetimes import EndWithToken
@@ -91,6 +93,7 @@ def _tell_failure(task: "asyncio.Task[None]") -> None:
 
 
 app = FastAPI(title="Clearance", lifespan=lifespan, openapi_url=None)
+app.add_exception_handler(DatabaseUnavailable, database_unavailable)
 app.include_router(api.router)
 app.include_router(pages.router)
 app.add_middleware(NoteDeletedThreads)
@@ -100,6 +103,7 @@ app.add_middleware(ClosedRoutes)
 if aegra.is_here():
     app.add_middleware(aegra.NoStatelessRuns)
 app.add_middleware(EndWithToken)
+app.add_middleware(NoteWritten)
 app.add_middleware(NoteAnswered)
 app.add_middleware(BoundBodies)
 app.add_middleware(NoteReceived)

@@ -1,9 +1,18 @@
 """A thread that somebody deleted stays deleted: what was open in it is withdrawn, so recovery leaves it alone."""
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.clearance import journal
+from agent.db.engine import DatabaseUnavailable
+from agent.server.failures import unavailable
 from agent.server.paths import parts_of
 from agent.wiring import wired
+
+_NOT_WITHDRAWN = (
+    "The thread is deleted, but the database does not answer: what was open in it is open still, until it is closed"
+    " in the inbox."
+)
 
 
 class NoteDeletedThreads:
@@ -23,10 +32,27 @@ class NoteDeletedThreads:
             return
         thread_id = parts[1]
 
+        here = await wired()
+        is_over = False
+        try:
+            # A thread whose requests cannot be withdrawn is not deleted: they would stay open without it.
+            await here.database.read(lambda connection: journal.open_turn_of(connection, thread_id))
+        except DatabaseUnavailable:
+            await JSONResponse({"detail": unavailable()}, 503)(scope, receive, send)
+            return
+
         async def note(message: Message) -> None:
+            nonlocal is_over
+            if is_over:
+                return
             if message["type"] == "http.response.start" and 200 <= message["status"] < 300:
-                # Before the client hears of it: when it does, recovery will not bring the thread back.
-                await (await wired()).gate.withdraw_thread(thread_id)
+                try:
+                    # Before the client hears of it: when it does, recovery will not bring the thread back.
+                    await here.gate.withdraw_thread(thread_id)
+                except DatabaseUnavailable:
+                    is_over = True
+                    await JSONResponse({"detail": _NOT_WITHDRAWN}, 503)(scope, receive, send)
+                    return
             await send(message)
 
         await self._app(scope, receive, note)

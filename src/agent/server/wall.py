@@ -22,6 +22,7 @@ from agent.clearance.refusals import NOBODY, Floods, note_refused
 from agent.db.engine import DatabaseUnavailable
 from agent.identity import RECEIVED_MS, principal_of
 from agent.loglines import logger_of
+from agent.server.failures import unavailable
 from agent.server.lifetimes import opened_with
 from agent.server.orders import ForbiddenError, Order, read_order
 from agent.server.received import received_ms
@@ -138,7 +139,7 @@ class Wall:
                 kept = await self.parts.database.read(lambda c: journal.size_of_words(c, order.thread_id))
                 await self.check_size(person, check_thread, kept, thread_id=order.thread_id)
         except DatabaseUnavailable as exc:
-            raise Auth.exceptions.HTTPException(status_code=503, detail="The database does not answer.") from exc
+            raise Auth.exceptions.HTTPException(status_code=503, detail=unavailable()) from exc
         if not order.takes_filters:
             return None
         if value.get("if_not_exists") == "create":
@@ -207,7 +208,10 @@ class Wall:
 
     async def may_speak(self, person: Principal, thread_id: str) -> bool:
         """Tell whether a thread is nobody else's in the journal, which outlives the server's row of it."""
-        owner = await self.parts.database.read(lambda connection: _owner(connection, thread_id))
+        try:
+            owner = await self.parts.database.read(lambda connection: _owner(connection, thread_id))
+        except DatabaseUnavailable as exc:
+            raise Auth.exceptions.HTTPException(status_code=503, detail=unavailable()) from exc
         return owner in (None, person.id)
 
     async def _count(

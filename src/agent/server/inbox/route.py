@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, StreamingRespons
 
 from agent.db.engine import DatabaseUnavailable
 from agent.loglines import logger_of
+from agent.server.failures import recorded
 from agent.server.inbox import assets
 from agent.server.inbox.session import SignInError, keep_typed
 
@@ -102,7 +103,7 @@ def _told(request: Request, exc: HTTPException | RequestValidationError | Databa
     if isinstance(exc, DatabaseUnavailable):
         error_id = secrets.token_hex(4)
         logger.error("a page could not be made, error id %s: %s", error_id, exc)
-        return _page(503, "The database does not answer", f"No request was changed. Error {error_id}.")
+        return _page(503, "The database does not answer", f"{recorded()} Error {error_id}.")
     return _page(422, "There is no such page", "The address is not one of these pages.")
 
 
