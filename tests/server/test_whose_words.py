@@ -82,7 +82,7 @@ async def test_nor_are_they_anybodys_with_the_gate_alone(gate: Case, leave: Leav
 async def test_words_of_a_run_that_the_server_ended_are_heard_as_its_own_once(
     seeded_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The server runs it again under its id: that run is still its caller's, whoever answers in between."""
+    """The server runs it again under its id: that run is still its caller's."""
     with _serving("ours", seeded_sqlite, tmp_path_factory.mktemp("late")) as target:
         case = Case(target)
         left = await ended(case)
