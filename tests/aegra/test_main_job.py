@@ -22,14 +22,15 @@ def effects(server: Aegra, memo: str) -> int:
     return found or 0
 
 
-async def test_a_wrong_answer_is_asked_again_and_the_approved_call_happens_once(
+async def test_a_wrong_answer_is_refused_its_question_stands_and_the_approved_call_happens_once(
     aegra: Aegra, client: LangGraphClient
 ) -> None:
     talk = await converse(client)
 
     held = await talk.say("transfer 5,000 from A-2001 to A-2003 for main job")
     first = await talk.question()
-    await talk.answer_by_id({"approved": "false"})
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        await talk.answer_by_id({"approved": "false"})
     again, status = await talk.question(), await talk.status()
     done = await talk.answer_by_id({"approved": True})
 
@@ -37,7 +38,8 @@ async def test_a_wrong_answer_is_asked_again_and_the_approved_call_happens_once(
     assert first is not None
     assert again is not None
     assert (again["id"], status) == (first["id"], "interrupted")
-    assert "refused: approved is the text 'false'" in again["notice"]
+    assert refused.value.response.status_code == 422
+    assert "approved is the text 'false'" in refused.value.response.text
     assert await talk.status() == "idle"
     assert "Transferred $5,000.00 from A-2001 to A-2003" in done["messages"][-1]["content"]
     assert effects(aegra, "main job") == 1
