@@ -99,9 +99,10 @@ async def test_watch_prints_changes_as_json_lines(server: Server, tmp_path: Path
         _until(out, "requested")
 
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    (row,) = [row for row in rows if row["thread_id"] == thread]
-    assert (row["event"], row["actor"]) == ("requested", "olga")
-    assert {"seq", "at", "turn_id", "request_id", "details"} <= row.keys()
+    told = {row["event"]: row for row in rows if row["thread_id"] == thread}
+    assert list(told)[:3] == ["turn_opened", "model_said", "requested"]
+    assert told["requested"]["actor"] == "olga"
+    assert {"seq", "at", "turn_id", "request_id", "details"} <= told["requested"].keys()
 
 
 @pytest.mark.parametrize(("person", "said"), [(OLGA, "role of the policy"), (None, "Put a token in CLEARANCE_TOKEN")])

@@ -62,6 +62,10 @@ async def _watch(url: str, *, as_json: bool) -> None:
                 await asyncio.sleep(_AGAIN_S)
 
 
+#: Events around what happens to requests, for auditors: as JSON they are told, too.
+_AROUND = frozenset(["turn_opened", "model_said", "question_put", "turn_ended"])
+
+
 class _Lines:
     """Prints changes for people."""
 
@@ -71,7 +75,9 @@ class _Lines:
         self._sentences: dict[str, str | None] = {}
 
     async def change(self, change: "Event") -> None:
-        """Print one change."""
+        """Print one change, if it is one of a request or of the switch."""
+        if change.event in _AROUND:
+            return
         text = Text(f"{line(change.at[11:19])}  ")
         text.append(f"{line(change.event):<14}", "bold").append(f"  {line(change.actor):<12}")
         if change.request_id is not None:
