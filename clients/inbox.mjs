@@ -43,9 +43,8 @@ async function resume(threadId, interruptId, decision, ...rest) {
     await tell(threadId, await client.runs.wait(threadId, "clearance", { command }));
   } catch (error) {
     if (error.status === undefined) throw error;
-    // It decided nothing, and the question stands under its id.
-    console.error(`refused: ${error.message}`);
     process.exitCode = 1;
+    console.error(`refused: ${error.message}`); // it decided nothing, and the question stands under its id
   }
 }
 

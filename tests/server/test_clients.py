@@ -320,16 +320,16 @@ def test_the_three_scripts_hold_list_and_resume(own_server: Server) -> None:
     at = next(at for at, line in enumerate(listed) if thread in line)
     interrupt = listed[at].split()[3]
 
-    with pytest.raises(subprocess.CalledProcessError) as refused:
-        _script("resume", thread, interrupt, "edit", "amount=nothing")
+    # Without authentication there is no door that refuses it: the gate asks again, and says why.
+    refused = _script("resume", thread, interrupt, "edit", "amount=nothing")
     standing = _interrupt(own_server, thread)
     done = _script("resume", thread, standing, "edit", "amount=4000")
 
     assert "Transfer $4,400.00" in said
     assert "transfer_funds: Transfer $4,400.00" in listed[at + 1]
     assert "(risk: high)" in listed[at + 1]
-    assert refused.value.stderr.startswith("refused: Not recorded: ")
-    assert standing == interrupt
+    assert "The last answer was refused: " in refused
+    assert standing != interrupt
     assert "Transferred $4,000.00 from A-2001 to A-2003" in done
 
 

@@ -469,7 +469,7 @@ async def test_a_text_that_is_typed_into_studio_is_refused_with_the_reason(dev: 
 
     (asked,) = await page.interrupts()
 
-    met = await dev.olga.answer(str(page.thread_id), "yes")
+    met = await dev.ana.answer(str(page.thread_id), "yes")
 
     (standing,) = await page.interrupts()
     assert (met.status, standing["id"]) == (422, asked["id"])
