@@ -1,5 +1,6 @@
 """`clearance inbox` against the real server, by its keys: what a reviewer sees, and what becomes of what they do."""
 
+import asyncio
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -159,7 +160,12 @@ async def request_of(client: Approvals, said: str) -> Entry:
 
 async def result_of(talk: Conversation) -> str:
     """What the last call of a thread came to."""
-    return str([one for one in await talk.messages() if one["type"] == "tool"][-1]["content"])
+    # The effect comes first; the thread learns of it by the run that follows.
+    for _ in range(200):
+        if told := [one for one in await talk.messages() if one["type"] == "tool"]:
+            return str(told[-1]["content"])
+        await asyncio.sleep(0.1)
+    raise AssertionError("the thread was not told")
 
 
 async def test_a_request_is_found_read_and_approved_by_keys_alone(
