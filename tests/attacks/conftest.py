@@ -84,7 +84,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for name, text in report.user_properties
         if name == "attack" and report.when == "call"
     ]
-    if not lines:
+    # A process of `-n` knows its own tests only: what it wrote would take the others' figures away.
+    if not lines or hasattr(terminalreporter.config, "workerinput"):
         return
     terminalreporter.section("attacks")
     terminalreporter.write_line(markdown(lines))
