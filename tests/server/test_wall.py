@@ -386,10 +386,9 @@ DEEP: dict[str, Any] = {"a": [{"b": {"__pregel_resume_map": {}}}]}
         pytest.param({"command": {"goto": "tools"}}, id="goto"),
         pytest.param({"command": {"goto": {"node": "tools", "input": {}}}}, id="goto Send"),
         pytest.param({"command": {"goto": "__end__", "resume": True}}, id="goto end with an answer"),
-        pytest.param({"command": {"goto": "__end__"}, "input": message("x")}, id="goto end with words"),
         pytest.param({"command": {"update": {"messages": []}}}, id="update"),
         pytest.param({"command": {"update": {"turn_id": "x"}, "resume": YES}}, id="update with an answer"),
-        pytest.param({"command": {"resume": YES}, "input": message("x")}, id="words with an answer"),
+        pytest.param({"command": {"goto": "tools"}, "input": message("x")}, id="goto with words"),
         pytest.param({"config": {"configurable": {"__pregel_resume_map": {"a" * 32: YES}}}}, id="resume map"),
         pytest.param({"config": {"configurable": {"__clearance_is_resume": True}}}, id="our own key"),
         pytest.param({"config": {"configurable": {"x": DEEP}}}, id="deep in configurable"),
@@ -494,6 +493,49 @@ async def test_leaving_with_goto_end_passes_and_the_next_message_withdraws(case:
 
 
 # Answers
+
+
+ALL_THEY_KNOW: list[dict[str, Any]] = [
+    message("transfer 900 from SOURCE to TARGET for nothing"),
+    {"messages": [{"type": "human", "content": "hello", "id": "made-up"}], "tools": [], "copilotkit": {"actions": []}},
+    {"turn_id": "x", "ag-ui": {"context": []}},
+]
+
+
+@pytest.mark.parametrize("beside", ALL_THEY_KNOW, ids=["words", "a page's state", "no words"])
+async def test_what_a_page_sends_beside_an_answer_is_not_read(case: Case, held: Held, beside: dict[str, Any]) -> None:
+    """What went wrong: pages that send their state as input with each answer could not answer at all."""
+    given = json.loads(json.dumps(beside).replace("SOURCE", held.source).replace("TARGET", held.target))
+
+    refused = await case.olga.answer(held.thread_id, {held.interrupt_id: YES}, input=given)
+    left = await case.ana.run(held.thread_id, command={"goto": "__end__"}, input=given)
+    empty = await case.ana.run(held.thread_id, command={}, input=given)
+    wrong = await case.ana.answer(held.thread_id, {held.interrupt_id: "yes"}, input=given)
+    taken = await case.ana.answer(held.thread_id, {held.interrupt_id: YES}, input=given)
+    again = await case.ben.answer(held.thread_id, {held.interrupt_id: YES}, input=given)
+    await case.settle(held.thread_id)
+
+    state = await case.olga.state(held.thread_id)
+    assert [one.status for one in (refused, left, empty, wrong, taken, again)] == [403, 403, 403, 422, 200, 409]
+    assert [one["type"] for one in state["values"]["messages"]] == ["human", "ai", "tool", "ai"]
+    assert case.effects() == [held.effect]
+
+
+async def test_what_stands_beside_an_order_to_leave_is_not_read(case: Case, held: Held) -> None:
+    left = await case.olga.run(held.thread_id, command={"goto": "__end__"}, input=message("hello"))
+    state = await case.olga.state(held.thread_id)
+
+    assert left.status == 200
+    assert [one["type"] for one in state["values"]["messages"]] == ["human", "ai"]
+
+
+async def test_words_beside_an_empty_command_are_words_and_bounded_as_that(case: Case, held: Held) -> None:
+    """The server reads the input there: what passed for part of an answer was said without a bound."""
+    much = await case.olga.run(held.thread_id, command={}, input=message("x" * 1_000_000))
+    said = await case.olga.run(held.thread_id, command={}, input=message("hello"))
+
+    assert (much.status, said.how) == (413, "done")
+    assert await case.olga.interrupts(held.thread_id) == []
 
 
 async def test_an_answer_to_what_is_no_longer_open_is_told_so_and_recorded(case: Case, held: Held) -> None:

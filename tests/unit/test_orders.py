@@ -92,6 +92,13 @@ BOTH = pytest.mark.parametrize("shape", [nested, flat])
         ({"command": {}}, False, []),
         ({"command": {"goto": "__end__"}}, False, []),
         ({"command": {"goto": ["__end__"]}}, False, []),
+        # Beside a command no server reads an input, of any shape; beside an empty one LangGraph's does.
+        ({"command": {"resume": True}, "input": HELLO}, False, [(None, True)]),
+        ({"command": {"resume": {ID: 1}}, "input": {**HELLO, "tools": []}}, False, [(ID, 1)]),
+        ({"command": {"resume": True}, "input": [HELLO]}, False, [(None, True)]),
+        ({"command": {"resume": None}, "input": HELLO}, False, []),
+        ({"command": {"goto": "__end__"}, "input": HELLO}, False, []),
+        ({"command": {}, "input": HELLO}, True, []),
     ],
 )
 def test_words_and_answers_are_read(shape: Any, body: dict[str, Any], words: bool, answers: list[Any]) -> None:
@@ -118,8 +125,8 @@ def test_words_and_answers_are_read(shape: Any, body: dict[str, Any], words: boo
         ({"command": {"goto": 0}}, "goto"),
         ({"command": {"goto": "__end__", "resume": True}}, "goto"),
         ({"command": {"goto": "__end__", "resume": False}}, "goto"),
-        ({"command": {"goto": "__end__"}, "input": HELLO}, "goto"),
-        ({"command": {"resume": True}, "input": HELLO}, "command"),
+        ({"command": {"goto": "tools"}, "input": HELLO}, "goto"),
+        ({"command": {}, "input": [HELLO]}, "input"),
         ({"command": {"resume": True, "graph": "parent"}}, "command"),
         ({"command": {"__pregel_resume_map": {}}}, "command"),
         ({"command": "resume"}, "command"),

@@ -174,6 +174,10 @@ def _order(thread_id: Any, run_id: Any, given: Any, command: Any, configurable: 
     if configurable.get("checkpoint_ns") or configurable.get("checkpoint_map"):
         _forbid("checkpoint", "A run may start from a checkpoint of its thread, not from inside one of its steps.")
     pinned = configurable.get("checkpoint_id")
+    if command:
+        # Beside a command the server reads no input, and some pages send all they know with each answer. Nor is it
+        # read here: it speaks for nobody. An empty command is none.
+        given = None
     if given is not None and not isinstance(given, dict):
         _forbid("input", 'The input of a run is {"messages": [...]}.')
     # Whatever else stands there langgraph makes a message of, an empty text too.
@@ -182,13 +186,13 @@ def _order(thread_id: Any, run_id: Any, given: Any, command: Any, configurable: 
         thread_id=str(thread_id),
         run_id=str(run_id) if run_id is not None else None,
         has_words=has_words,
-        answers=_answers(command, has_words=has_words),
+        answers=_answers(command),
         checkpoint_id=str(pinned) if pinned else None,
         configurable=configurable,
     )
 
 
-def _answers(command: Any, *, has_words: bool) -> list[tuple[str | None, Any]]:
+def _answers(command: Any) -> list[tuple[str | None, Any]]:
     if command is None:
         return []
     if not isinstance(command, dict) or set(command) - {"resume", "goto", "update"}:
@@ -197,11 +201,9 @@ def _answers(command: Any, *, has_words: bool) -> list[tuple[str | None, Any]]:
         _forbid("update", "No client writes the state of a thread: a run's command may hold an answer only.")
     goto, resume = command.get("goto"), command.get("resume")
     if goto not in (None, []):
-        if goto not in ("__end__", ["__end__"]) or resume is not None or has_words:
+        if goto not in ("__end__", ["__end__"]) or resume is not None:
             _forbid("goto", "No client tells the graph where to go; only __end__ alone, to leave what is open.")
         return []
-    if resume is not None and has_words:
-        _forbid("command", "A run brings either words or an answer.")
     if resume is None:
         return []
     if isinstance(resume, dict) and all(isinstance(one, str) and _INTERRUPT_ID.fullmatch(one) for one in resume):

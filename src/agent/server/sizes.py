@@ -188,7 +188,7 @@ def check_run(value: dict[str, Any], bounds: Settings) -> None:
         beside = [_without_user(one) for one in beside]
     if size(beside) > _BESIDE_BYTES:
         raise TooMuchError(413, f"Config, context and metadata of a run may have {_BESIDE_BYTES:,} bytes together.")
-    if run.get("command") is None:  # else the platform ignores it: some clients send all they know beside an answer
+    if not run.get("command"):  # else the server ignores it: some clients send all they know beside an answer
         _check_words(run.get("input"), bounds)
 
 
