@@ -30,8 +30,11 @@ def slow_writes(world: World, action: type = TransferFunds) -> Iterator[tuple[th
 
 
 @contextmanager
-def failing_commits(world: World, times: int, *, after: int = 0) -> Iterator[threading.Event]:
-    """Lose the connection at the next commits of transactions that wrote something, once `after` have passed."""
+def failing_commits(world: World, times: int, *, after: int = 0, is_done: bool = False) -> Iterator[threading.Event]:
+    """Lose the connection at the next commits of transactions that wrote something, once `after` have passed.
+
+    With `is_done` they are committed, and only the answer to that is lost.
+    """
     engine: sa.Engine = world.database._engine
     commit = engine.dialect.do_commit
     left, passing, wrote, failed = [times], [after], threading.local(), threading.Event()
@@ -47,6 +50,8 @@ def failing_commits(world: World, times: int, *, after: int = 0) -> Iterator[thr
         elif has_written and left[0]:
             left[0] -= 1
             failed.set()
+            if is_done:
+                commit(dbapi_connection)
             raise engine.dialect.loaded_dbapi.OperationalError("connection lost")
         commit(dbapi_connection)
 

@@ -23,6 +23,10 @@ class ScriptedModel(BaseChatModel):
         """Add lines to the script."""
         self._script.extend(lines)
 
+    def will_say_nothing_more(self) -> None:
+        """Forget what is left of the script."""
+        self._script.clear()
+
     @property
     def read(self) -> list[list[BaseMessage]]:
         """What each call read."""

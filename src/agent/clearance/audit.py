@@ -69,6 +69,11 @@ class Log:
     _events: list[_Event] = field(default_factory=list)
 
     @property
+    def end(self) -> "Head":
+        """Where the log ends, with what this transaction wrote of it so far."""
+        return Head(self._seq, self._mac)
+
+    @property
     def ahead(self) -> timedelta | None:
         """Tell how far the log is ahead of the clock; None while that is within what machines differ."""
         return self.now - self.clock if self.now - self.clock > TOLERANCE else None
@@ -267,6 +272,13 @@ def read_head(connection: Connection) -> Head:
     """Read where the log ends."""
     row = connection.execute(sa.select(audit_head.c.seq, audit_head.c.mac)).one()
     return Head(row.seq, row.mac)
+
+
+def is_committed(connection: Connection, end: Head) -> bool:
+    """Tell whether a transaction of ours that wrote the log up to `end` was committed, once it is over for certain."""
+    # Under the lock that it held: in PostgreSQL it may still be at its COMMIT when its connection is lost.
+    connection.execute(_HEAD)
+    return bool(connection.scalar(sa.select(audit.c.mac).where(audit.c.seq == end.seq)) == end.mac)
 
 
 def rows(connection: Connection, after: int | None = None) -> Iterator[dict[str, Any]]:

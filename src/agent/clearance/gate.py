@@ -177,9 +177,19 @@ class Gate:
         return self.database.write_now(self._locked(work))
 
     def _locked(self, work: Callable[[Log], T]) -> Callable[[Connection], T]:
+        #: Where the log ended with the last try, and what it gave.
+        tried: list[tuple[audit.Head, T]] = []
+
         def run(connection: Connection) -> T:
+            # The answer to its COMMIT may be what was lost: it is not done again then, nor refused as done already.
+            if tried and audit.is_committed(connection, tried[-1][0]):
+                return tried[-1][1]
             with audit.locked(connection, self.keys.now, self._clock) as log:
-                return work(log)
+                before = log.end
+                result = work(log)
+            if log.end != before:
+                tried.append((log.end, result))
+            return result
 
         return run
 
