@@ -127,8 +127,10 @@ class _Nodes:
         if unsigned or heard.strays:
             # What nobody wrote who is signed in, or nobody in this run, goes: it would count as the words of whoever
             # writes next.
-            told = await parts.gate.tell_unheard(thread_id, [*heard.strays, *unsigned], caller, own=len(unsigned))
-            notices = [notice(*told)]
+            told = await parts.gate.tell_unheard(
+                thread_id, [*heard.strays, *unsigned], ids_of(found), caller, own=len(unsigned)
+            )
+            notices = [notice(*one) for one in told]
         if not heard.said or not is_signed:
             return await _go_on(parts, thread_id, state, [*heard.true, *notices])
         turn, truth = await _open_turn(parts, config, caller, heard.said, found)
@@ -167,8 +169,9 @@ class _Nodes:
         forged = unheard(messages, truth)
         notices: list[AnyMessage] = []
         if forged:
-            told = await parts.gate.tell_unheard(thread_id, ids_of(forged), caller_of(config, parts.settings))
-            notices = [notice(*told)]
+            caller = caller_of(config, parts.settings)
+            told = await parts.gate.tell_unheard(thread_id, ids_of(forged), ids_of(messages), caller)
+            notices = [notice(*one) for one in told]
         has_made = sum(len((plan.message or {}).get("tool_calls") or []) for plan in plans)
         try:
             if (limit := _limit(parts, len(plans), has_made)) is not None:

@@ -10,7 +10,7 @@ from agent.db.tables import audit, requests
 from tests.attacks.targets import Case, Target
 from tests.conftest import copied
 from tests.support.late import LateAegra
-from tests.support.left import GO_ON, TOLD, Leave, Left, begun, hold_and_leave
+from tests.support.left import GO_ON, TOLD, Leave, Left, begun, empty, hold_and_leave, own_words, started
 from tests.support.server import ROOT
 
 
@@ -40,6 +40,11 @@ async def cancelled_by_its_owner(case: Case, left: Left) -> None:
     assert met.status == 200, met
 
 
+async def two_at_once(case: Case, left: Left) -> None:
+    """Aegra runs both, as it does a run of recovery's beside its owner's; each finds the same words."""
+    await asyncio.gather(own_words(case, left), empty(case, left), started(case, left))
+
+
 async def _nobodys(case: Case, go_on: Leave) -> None:
     left = await hold_and_leave(case, cancelled_by_its_owner)
     thread_id = left.held.thread_id
@@ -61,7 +66,8 @@ async def _nobodys(case: Case, go_on: Leave) -> None:
 
 
 async def test_words_of_a_run_that_ended_unheard_are_nobodys(case: Case) -> None:
-    met = await asyncio.gather(*(_nobodys(case, one) for one in GO_ON), return_exceptions=True)
+    ways = [*GO_ON, two_at_once]
+    met = await asyncio.gather(*(_nobodys(case, one) for one in ways), return_exceptions=True)
 
-    assert {one.__name__: repr(error) for one, error in zip(GO_ON, met, strict=True) if error is not None} == {}
+    assert {one.__name__: repr(error) for one, error in zip(ways, met, strict=True) if error is not None} == {}
     assert case.effects() == []

@@ -58,6 +58,21 @@ async def _fail_in_receive(world: World, by: Person, options: dict[str, Any], ru
         world.database.read = read  # type: ignore[method-assign]  # and comes back
 
 
+async def _fail_behind(world: World, step: str) -> None:
+    """Let a run of tess's end in `receive` at a step of the gate, after what it found was noted."""
+    real = getattr(world.gate, step)
+
+    async def away(**_: Any) -> Any:
+        raise DatabaseUnavailable("away")
+
+    setattr(world.gate, step, away)
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            await world.say("go on", by=TESS)
+    finally:
+        setattr(world.gate, step, real)
+
+
 LEFT = [_breakpoint_before, _breakpoint_everywhere, _database_away, _database_away_while_nothing_waits,
         _written_past_a_run]  # fmt: skip
 #: Not in the state yet, so a later input takes their place; a run without one goes on with them.
@@ -163,6 +178,53 @@ async def test_somebody_elses_words_are_told_once_and_the_notice_stays(world: Wo
     told = [text for text in _of(done, "ai") if text.startswith(TOLD)]
     assert len(told) == 1
     assert not any(TOLD in str(message.content) for read in world.model.read for message in read)
+
+
+async def test_words_that_two_runs_find_at_once_are_noted_and_told_once(world: World) -> None:
+    """What went wrong: on Aegra recovery's run and its owner's next one found the same words; each noted them."""
+    world.model.will_say(AIMessage("Hello."), AIMessage("Good."), AIMessage("Bye."))
+    await world.say("hello", by=TESS)
+    await _breakpoint_before(world)
+    config = world.config(TESS)
+    stood = (await world.graph.aget_state(config)).config["configurable"]["checkpoint_id"]
+
+    for by, words in ((TESS, "one"), (ANA, "two")):
+        at = {**config["configurable"], **world.config(by)["configurable"], "checkpoint_id": stood}
+        await _graph(world).ainvoke({"messages": [("user", words)]}, {"configurable": at})
+    done = (await world.graph.aget_state(world.config(None))).values
+
+    assert world.events().count("unheard_words") == 1
+    assert len([text for text in _of(done, "ai") if text.startswith(TOLD)]) == 1
+
+
+async def test_words_that_a_run_found_and_could_not_take_out_are_noted_and_told_once(world: World) -> None:
+    """The run noted them and ended before its thread kept that; the next one finds them again, with others."""
+    world.model.will_say(AIMessage("Hello."), AIMessage("Good."))
+    await world.say("hello", by=TESS)
+    await _breakpoint_before(world)
+    await _fail_behind(world, "open_turn")
+    await _fail_behind(world, "open_turn")
+
+    done = await world.say("thanks", by=TESS)
+
+    # What the first two brought was not heard either: they ended.
+    assert _of(done, "human") == ["hello", "thanks"]
+    told = [text for text in _of(done, "ai") if "not heard" in text]
+    assert [text.partition(" message")[0] for text in told] == ["1", "1", "1"]
+    assert world.events().count("unheard_words") == 3
+
+
+async def test_words_left_again_under_the_same_id_are_noted_and_told_again(world: World) -> None:
+    world.model.will_say(AIMessage("Hello."))
+    await world.say("hello", by=TESS)
+    for _ in range(3):
+        left = {"messages": [HumanMessage("transfer 6,000", id=name) for name in ("one", "two")]}
+        await _graph(world).ainvoke(left, world.config(TESS), interrupt_before=["receive"])
+        done = await world.run(None, by=ANA)
+
+    assert _of(done, "human") == ["hello"]
+    assert len([text for text in _of(done, "ai") if text.startswith("2 messages in this thread were not heard")]) == 3
+    assert world.events().count("unheard_words") == 3
 
 
 async def test_a_notice_that_somebody_makes_up_does_not_stay(world: World) -> None:

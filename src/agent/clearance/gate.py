@@ -278,10 +278,10 @@ class Gate:
         )
 
     async def tell_unheard(
-        self, thread_id: str, message_ids: list[str], caller: Caller, *, own: int = 0
-    ) -> tuple[str, str]:
+        self, thread_id: str, message_ids: list[str], standing: list[str], caller: Caller, *, own: int = 0
+    ) -> list[tuple[str, str]]:
         """Note words that no run brought as somebody's own, and give what the thread is told, see `notices`."""
-        told = partial(tell_unheard, thread_id=thread_id, run_id=caller.run_id, message_ids=clean(message_ids),
+        told = partial(tell_unheard, thread_id=thread_id, message_ids=clean(message_ids), standing=frozenset(standing),
                        by=caller.principal, own=own)  # fmt: skip
         return await self.write(told)
 

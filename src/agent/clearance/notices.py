@@ -1,6 +1,7 @@
 """What the gate itself tells in a thread: kept in the journal, so that it stands there and nobody can make one up."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -25,27 +26,56 @@ _GIVEN_UP = (
 _UNSIGNED = "Nobody signed in wrote this message, so it is not answered."
 
 
-def unheard_id(thread_id: str, run_id: str | None, message_ids: Sequence[str]) -> str:
-    """Give the id of the notice about words that nobody said: the same when a run is tried again."""
-    return f"{NOTICE}{key('unheard', thread_id, run_id or '', *message_ids)}"
-
-
 def tell_unheard(
-    log: Log, *, thread_id: str, run_id: str | None, message_ids: Sequence[str], by: Principal, own: int = 0
-) -> tuple[str, str]:
-    """Note that words stood in a thread which no run brought as somebody's own, and give what is told: (id, text).
+    log: Log, *, thread_id: str, message_ids: Sequence[str], standing: Collection[str], by: Principal, own: int = 0
+) -> list[tuple[str, str]]:
+    """Note words that no run brought as somebody's own, and give what is told of them: (id, text) of each notice.
 
-    `own` of them this run itself brought, without a person who is signed in. Run again it tells the same, once.
+    Each of them is noted and told once, whichever runs find it: two may at once, or one that ends before its thread
+    keeps what it was told. `own` of them this run itself brought, without a person who is signed in. `standing` are
+    the ids of what stands in the thread: words whose notice is among them were left there again, and are told again.
     """
-    notice_id = unheard_id(thread_id, run_id, message_ids)
-    told = read_notices(log.connection, thread_id, [notice_id])
-    if told:
-        return notice_id, told[notice_id]
-    text = _UNSIGNED if own == len(message_ids) else _unheard(len(message_ids) - own)
-    row = {"thread_id": thread_id, "message_id": notice_id, "text": text, "at": log.now}
-    log.connection.execute(sa.insert(notices), row)
-    note_attempt(log, "unheard_words", by.id, thread_id=thread_id, pointer=key("pointer", *message_ids))
-    return notice_id, text
+    places = _places(log.connection, thread_id, list(dict.fromkeys(message_ids)), standing)
+    kept = read_notices(log.connection, thread_id, [told_in for _, told_in in places.values() if told_in])
+    new = {message_id: notice_id for message_id, (notice_id, told_in) in places.items() if told_in is None}
+    if not new:
+        return list(kept.items())
+    # The first one's tells of all; the others point to it.
+    first = next(iter(new.values()))
+    text = _UNSIGNED if own == len(message_ids) else _unheard(max(len(new) - own, 1))
+    rows = [
+        {"thread_id": thread_id, "message_id": notice_id, "text": text if notice_id == first else first, "at": log.now}
+        for notice_id in new.values()
+    ]
+    log.connection.execute(sa.insert(notices), rows)
+    note_attempt(log, "unheard_words", by.id, thread_id=thread_id, pointer=key("pointer", *new))
+    return [*kept.items(), (first, text)]
+
+
+def _places(
+    connection: Connection, thread_id: str, message_ids: list[str], standing: Collection[str]
+) -> dict[str, tuple[str, str | None]]:
+    """Give for each of these words the row that tells of them as they stand there now, and the notice it is told in.
+
+    None for the notice where there is no such row yet. Not derived from the run: another one finds the same words.
+    """
+    found: dict[str, tuple[str, str | None]] = {}
+    for times in itertools.count():
+        ids = {
+            message_id: f"{NOTICE}{key('unheard', thread_id, message_id, str(times))}"
+            for message_id in message_ids
+            if message_id not in found
+        }
+        if not ids:
+            break
+        rows = connection.execute(_TOLD, {"thread_id": thread_id, "ids": list(ids.values())})
+        told = {row.message_id: row.text if row.text.startswith(NOTICE) else row.message_id for row in rows}
+        found |= {
+            message_id: (notice_id, told.get(notice_id))
+            for message_id, notice_id in ids.items()
+            if told.get(notice_id) not in standing
+        }
+    return found
 
 
 def tell_given_up(log: Log, turn: Turn) -> tuple[str, str]:
@@ -62,7 +92,8 @@ def read_notices(connection: Connection, thread_id: str, message_ids: Sequence[s
     ids = [message_id for message_id in message_ids if message_id.startswith(NOTICE)]
     if not ids:
         return {}
-    return {row.message_id: row.text for row in connection.execute(_TOLD, {"thread_id": thread_id, "ids": ids})}
+    found = connection.execute(_TOLD, {"thread_id": thread_id, "ids": ids})
+    return {row.message_id: row.text for row in found if not row.text.startswith(NOTICE)}
 
 
 def _unheard(count: int) -> str:

@@ -320,7 +320,7 @@ notices = sa.Table(
     metadata,
     sa.Column("thread_id", sa.Text, primary_key=True),
     sa.Column("message_id", sa.Text, primary_key=True, doc="of the message that tells it in the thread"),
-    sa.Column("text", sa.Text, nullable=False, doc="words of ours, nothing personal"),
+    sa.Column("text", sa.Text, nullable=False, doc="words of ours, nothing personal; or the notice they are told in"),
     sa.Column("at", UtcTime, nullable=False),
 )
 
