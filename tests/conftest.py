@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from httpx._config import DEFAULT_LIMITS
 
 from agent.bank.seed import seed
 from agent.db.engine import Database, normalise_url
@@ -19,6 +20,10 @@ from tests.support.scheduling import ByServer, rank
 from tests.support.world import World
 
 DIALECTS = ("sqlite", "postgres")
+
+# Servers close a connection that was silent for 5 s, as httpx does: who asks at that moment gets no answer. For every
+# client of the tests, the SDK's too, which cannot be told.
+DEFAULT_LIMITS.keepalive_expiry = 2
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from agent.contract import Checked, Counts, Entry, Event, Freeze, Me, Page, Show
 
 #: Decisions wait on the server for their effect, up to 20 s.
 _TIMEOUT_S = 60
+#: Servers close a connection that was silent for 5 s, as httpx does: who asks at that moment gets no answer.
+_LIMITS = httpx.Limits(keepalive_expiry=2)
 #: The stream gives a sign of life every 15 s.
 _SILENCE_S = 40
 
@@ -157,7 +159,7 @@ async def approvals(url: str) -> AsyncIterator[Approvals]:
         raise Failed("CLEARANCE_TOKEN holds characters that no token has.")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with _in_words(url):
-        http = httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_S)
+        http = httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_S, limits=_LIMITS)
     async with http:
         yield Approvals(http)
 
