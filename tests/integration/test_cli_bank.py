@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from agent.db import engine
 from agent.db.bank_tables import customers
 from agent.db.engine import Database
 from tests.support.command import run
@@ -25,6 +26,13 @@ def test_seed_fills_an_empty_bank_and_refuses_a_second_time(database: Database) 
     assert second.code == 1
     assert "has customers already" in second.err
     assert database.read_now(lambda c: c.scalar(sa.select(sa.func.count()).select_from(customers))) == 20
+
+
+def test_seed_takes_the_time_it_needs_on_a_slow_machine(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_STATEMENT_S", 0.001)
+    monkeypatch.setattr(engine, "_STEPS", 100)
+
+    assert run("seed", "--size", "small").code == 0
 
 
 def test_migrate_can_run_on_a_database_that_is_up_to_date() -> None:

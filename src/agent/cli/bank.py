@@ -37,7 +37,7 @@ def seed(
     with opened_database(current_settings()) as database:
         bring_up_to_date(database)
         try:
-            planted = database.write_now(lambda connection: fill(connection, size.value))
+            planted = database.write_now(lambda connection: fill(connection, size.value), is_long=True)
         except BankNotEmpty as exc:
             if if_empty:
                 say("The bank has customers already; it stays as it is.")
