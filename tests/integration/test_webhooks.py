@@ -126,14 +126,13 @@ async def test_one_that_hangs_holds_up_neither_the_gate_nor_the_others(
     async with running(sender_to(world, receiver)):
         await until(world, lambda found: sum(one.delivered_at is not None for one in found) == 1)
         assert sum(one.attempts for one in outbox(world)) == 1  # the other one still hangs
-        began = time.monotonic()
         await world.unfreeze()
-        took = time.monotonic() - began
+        hangs_still = [one.last_error for one in outbox(world)] == [None, None, None]
         await until(world, lambda found: any(one.last_error == "no answer in 1 s" for one in found))
         world.clock.advance(seconds=7)
         await until(world, lambda found: sum(one.delivered_at is not None for one in found) == 3)
 
-    assert took < 0.5
+    assert hangs_still
     assert {*receiver.events} == {"requested", "frozen", "unfrozen"}
     assert len(receiver.deliveries) == 4
 

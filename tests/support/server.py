@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -105,6 +107,16 @@ class Server:
     def stop(self) -> None:
         """End it as an operator would, and wait."""
         self._end(signal.SIGTERM)
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Let it do nothing for the length of the block: what is sent meanwhile it finds all at once."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.process.pid, signal.SIGCONT)
 
     def _end(self, how: signal.Signals) -> None:
         process, self.process = self.process, None

@@ -373,14 +373,13 @@ async def test_who_is_known_is_not_held_up_by_made_up_keys_and_a_slow_provider(
         asyncio.create_task(reader.read(unsigned({"alg": "RS256", "kid": f"made-up-{number}"}))) for number in range(40)
     ]
     await asyncio.sleep(0.2)
-    started = time.monotonic()
     name = (await reader.read(good)).name
     # Others of this process run in the same threads.
     await asyncio.to_thread(time.monotonic)
-    took = time.monotonic() - started
+    wait_still = [task for task in flood if not task.done()]
     refused = await asyncio.gather(*flood, return_exceptions=True)
 
     assert name == "olga"
-    assert took < 0.5
+    assert wait_still == flood
     assert all(isinstance(one, NotSignedInError) for one in refused)
     assert provider.asked == 2
