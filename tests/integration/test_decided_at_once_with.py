@@ -23,7 +23,7 @@ async def delete(world: World) -> None:
 
 
 async def cancel(world: World) -> None:
-    await world.gate.cancel("thread", "none", by=Principal("olga"), goes_on=True)
+    await world.gate.cancel("thread", "none", by=Principal("olga"), goes_on_with=world.request().turn_id)
 
 
 async def say(world: World) -> None:

@@ -102,8 +102,10 @@ async def test_a_key_is_changed_once(world: World) -> None:
 async def test_a_cancel_is_told_as_one(world: World) -> None:
     await hold(world, PAY)
 
+    turn_id = world.request().turn_id
+
     with failing_commits(world, 1, is_done=True):
-        is_withdrawn = await world.gate.cancel("thread", "none", by=Principal("olga"), goes_on=True)
+        is_withdrawn = await world.gate.cancel("thread", "none", by=Principal("olga"), goes_on_with=turn_id)
 
     assert is_withdrawn
     assert world.events() == ["requested", "withdrawn"]

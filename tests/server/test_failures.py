@@ -1,17 +1,20 @@
 """Broken is told, on the real `langgraph dev`: with the database gone, and with what cannot be a request."""
 
+import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
 from tests.attacks.targets import Case, Held, Reply, Target
-from tests.conftest import copied
+from tests.conftest import _administer, copied
+from tests.support.cutting import Cutting
 from tests.support.server import Server
 
 YES = {"decision": "approve"}
@@ -19,40 +22,74 @@ NOTHING = "Nothing was recorded"
 NO_SUCH = "11111111-1111-4111-8111-111111111111"
 
 
-@pytest.fixture
-async def on_postgres(make_server: Callable[..., Server], seeded_postgres: str) -> AsyncIterator[Case]:
-    """People on a server whose journal is in PostgreSQL."""
-    with copied(seeded_postgres, "seeded") as url:
-        server = make_server(database_url=url)
+@pytest.fixture(scope="module")
+def cutting(make_server: Callable[..., Server], seeded_postgres: str) -> Iterator[tuple[Target, Cutting]]:
+    """A server whose journal is in PostgreSQL, and the way there, as a role that is not its administrator."""
+    role = f"role_{uuid4().hex}"
+    with copied(seeded_postgres, "seeded") as url, closing(psycopg.connect(seeded_postgres, autocommit=True)) as asking:
+        asking.execute(f"CREATE ROLE {role} LOGIN; GRANT postgres TO {role}")
+        cutting = Cutting(sa.make_url(url).set(username=role).render_as_string(hide_password=False)).start()
+        server = make_server(database_url=cutting.url_through)
         server.auth = "on"
-        case = Case(Target("ours", server.start()))
-        yield case
-        await case.close()
+        yield Target("ours", server.start()), cutting
         server.stop()
+        cutting.stop()
+    _administer(seeded_postgres, f"DROP ROLE {role}")
+
+
+@pytest.fixture
+async def on_postgres(cutting: tuple[Target, Cutting]) -> AsyncIterator[Case]:
+    """People on that server."""
+    case = Case(cutting[0])
+    yield case
+    await case.close()
 
 
 @contextmanager
-def gone(url: str, administrator: str) -> Iterator[None]:
-    """Take a database away from who uses it, for as long as the block runs."""
-    name = sa.make_url(url).database
+def gone(url: str, administrator: str, *, why: str) -> Iterator[None]:
+    """Let nobody into a database, and throw out who is in, for as long as the block runs."""
+    name, role = sa.make_url(url).database, sa.make_url(url).username
+    closing_it, opening_it = {
+        "away": (f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"),
+        "out of connections": (f"ALTER ROLE {role} CONNECTION LIMIT 0", f"ALTER ROLE {role} CONNECTION LIMIT -1"),
+    }[why]
     with closing(psycopg.connect(administrator, autocommit=True)) as connection:
-        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        connection.execute(closing_it)
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-        yield
-        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        try:
+            yield
+        finally:
+            connection.execute(opening_it)
 
 
+async def sent_form(case: Case, path: str, **fields: Any) -> Reply:
+    """Send a form of the inbox, as ana's browser would; its hidden key was in a page read before."""
+    ana = case.ana
+    cookie = {"Cookie": f"clearance_inbox={ana.http.headers['authorization'].removeprefix('Bearer ')}"}
+    return await ana.send("POST", path, data=fields, headers={**cookie, "Origin": case.target.url})
+
+
+async def csrf(case: Case) -> str:
+    ana = case.ana
+    cookie = {"Cookie": f"clearance_inbox={ana.http.headers['authorization'].removeprefix('Bearer ')}"}
+    page = await ana.get("/inbox/freeze", headers=cookie)
+    return str(page.body).partition('name="csrf" value="')[2].partition('"')[0]
+
+
+@pytest.mark.parametrize("why", ["away", "out of connections"])
 async def test_without_a_database_everybody_is_told_and_nothing_is_recorded(
-    on_postgres: Case, seeded_postgres: str
+    on_postgres: Case, seeded_postgres: str, why: str
 ) -> None:
     """The approvals API answered a bare 500."""
     case, ana, olga = on_postgres, on_postgres.ana, on_postgres.olga
     held = await case.hold()
     of_request = f"/approvals/requests/{held.question['id']}"
     seen = {name: held.question[name] for name in ("digest", "revision")}
+    key = await csrf(case)
+    (run,) = (await olga.get(f"/threads/{held.thread_id}/runs")).body
     met: dict[str, Reply] = {}
 
-    with gone(case.target.server.database_url, seeded_postgres):
+    with gone(case.target.server.database_url, seeded_postgres, why=why):
         for path in ("/approvals/requests", "/approvals/counts", of_request, "/approvals/freeze", "/approvals/audit",
                      "/approvals/audit/verification", "/approvals/statistics",
                      "/approvals/lookup?begins=a"):  # fmt: skip
@@ -63,6 +100,10 @@ async def test_without_a_database_everybody_is_told_and_nothing_is_recorded(
         met["say"] = await olga.say(held.thread_id, "hello")
         met["make"] = await olga.post("/threads", {})
         met["delete"] = await olga.send("DELETE", f"/threads/{held.thread_id}")
+        met["cancel"] = await olga.post(f"/threads/{held.thread_id}/runs/{run['run_id']}/cancel")
+        met["cancel all"] = await olga.post("/runs/cancel", {"status": "all"})
+        met["form"] = await sent_form(case, f"/inbox/requests/{held.question['id']}/approve", csrf=key, **seen)
+        met["freeze form"] = await sent_form(case, "/inbox/freeze", csrf=key, reason="try", confirm="freeze")
         signed_in = {"Cookie": f"clearance_inbox={ana.http.headers['authorization'].removeprefix('Bearer ')}"}
         page = await ana.get("/inbox", headers=signed_in)
 
@@ -71,6 +112,76 @@ async def test_without_a_database_everybody_is_told_and_nothing_is_recorded(
     assert page.status == 503
     assert NOTHING in page.body
     assert await case.goes_on(held)
+
+
+UNKNOWN = "may have been recorded: look before you repeat it"
+
+
+async def test_a_commit_whose_answer_is_lost_is_told_as_unknown_and_is_found(
+    on_postgres: Case, cutting: tuple[Target, Cutting]
+) -> None:
+    """The database is gone at once afterwards: what was asked for did happen, and nobody can know."""
+    case, ana, olga, way = on_postgres, on_postgres.ana, on_postgres.olga, cutting[1]
+
+    async def lost(event: str, sending: Callable[[], Awaitable[Reply]], who: str = ana.name) -> Reply:
+        with way.lose_answer(event, who):
+            reply = await sending()
+            assert way.cut.is_set(), event
+        return reply
+
+    key = await csrf(case)
+    decided = []
+    for word, event in (("approve", "approved"), ("reject", "rejected")):
+        held = await case.hold()
+        of_request = f"/approvals/requests/{held.question['id']}"
+        seen = {name: held.question[name] for name in ("digest", "revision")}
+        sent = {"decision": word, **seen}
+        decided.append(await lost(event, lambda: ana.post(f"{of_request}/decision", sent)))  # noqa: B023  runs at once
+        state = (await ana.get(of_request)).body["request"]["state"]
+        assert state in (event, "executed")
+    held = await case.hold()
+    seen = {name: held.question[name] for name in ("digest", "revision")}
+    path = f"/inbox/requests/{held.question['id']}/approve"
+    decided.append(await lost("approved", lambda: sent_form(case, path, csrf=key, **seen)))
+    held = await case.hold()
+    decided.append(await lost("approved", lambda: ana.answer(held.thread_id, {held.interrupt_id: {"approved": True}})))
+    decided.append(await lost("frozen", lambda: ana.post("/approvals/freeze", {"reason": "try"})))
+    assert (await ana.get("/approvals/freeze")).body["by"] == ana.name
+    decided.append(await lost("unfrozen", lambda: ana.send("DELETE", "/approvals/freeze")))
+    assert (await ana.get("/approvals/freeze")).body["by"] is None
+    held = await case.hold()
+    deleted = await lost("withdrawn", lambda: olga.send("DELETE", f"/threads/{held.thread_id}"), held.thread_id)
+
+    assert [(reply.status, UNKNOWN in str(reply.body)) for reply in decided] == [(503, True)] * 6, decided
+    assert deleted.status == 503
+    assert "is deleted" in deleted.body["detail"]
+    request = (await ana.get(f"/approvals/requests/{held.question['id']}")).body["request"]
+    assert request["state"] == "withdrawn"
+    for _ in range(300):
+        if len(case.effects()) == 3:  # of what was approved, each once
+            break
+        await asyncio.sleep(0.2)
+    assert len(case.effects()) == 3
+
+
+async def test_what_a_deleted_thread_left_open_is_withdrawn_when_the_database_answers(
+    on_postgres: Case, cutting: tuple[Target, Cutting]
+) -> None:
+    """It stayed open, and a restart made the thread again."""
+    case, way = on_postgres, cutting[1]
+    held = await case.hold()
+
+    with way.gone_at("its thread was deleted"):
+        deleted = await case.olga.send("DELETE", f"/threads/{held.thread_id}")
+    assert deleted.status == 503
+    assert "is withdrawn when it does" in deleted.body["detail"]
+
+    for _ in range(100):
+        request = (await case.ana.get(f"/approvals/requests/{held.question['id']}")).body["request"]
+        if request["state"] != "asked":
+            break
+        await asyncio.sleep(0.2)
+    assert request["state"] == "withdrawn"
 
 
 # What cannot be a request

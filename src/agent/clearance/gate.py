@@ -308,17 +308,19 @@ class Gate:
 
         await self.write(work)
 
-    async def cancel(self, thread_id: str, run_id: str, *, by: Principal, goes_on: bool) -> bool:
+    async def cancel(self, thread_id: str, run_id: str, *, by: Principal, goes_on_with: str | None) -> bool:
         """Withdraw what is open in a thread since its owner cancelled a run; tell whether anything was.
 
-        The run counts for the turn that it opened; with `goes_on`, for the open one whoever opened it. One that
+        The run counts for the turn that it opened, and for the one that it goes on with, whoever opened it. One that
         somebody else cancelled counts for nothing: an approver must not void what others cleared.
         """
 
         def work(log: Log) -> bool:
             turns = journal.turns_of(log.connection, thread_id)
             turn = next((one for one in turns if one.state == "open"), None)
-            if turn is None or turns[0].requested_by != by.id or not (goes_on or turn.run_id == run_id):
+            if turn is None or turns[0].requested_by != by.id:
+                return False
+            if turn.run_id != run_id and turn.turn_id != goes_on_with:
                 return False
             withdraw_turn(log, turn, actor=by.id, because=f"{by.id} cancelled the run", cause="cancelled")
             return True

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -20,10 +21,12 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.clearance.journal import Turn
 from agent.clearance.principal import Principal
 from agent.db.engine import DatabaseUnavailable
 from agent.loglines import logger_of
 from agent.server import aegra
+from agent.server.duties import do_later
 from agent.server.ids import canonical_id
 from agent.server.paths import is_inside, parts_of
 from agent.server.people import person_of
@@ -40,9 +43,10 @@ _MOST_THREADS = 1_000
 #: A body is read up to here; a list of runs is shorter.
 _MOST_BYTES = 1_000_000
 _NOT_WITHDRAWN = (
-    "The run is stopped, but the database does not answer: what was cleared is not withdrawn, and is carried out."
-    " Cancel again, or send a message."
+    "The run is stopped, but the database does not answer: what was cleared and not carried out is withdrawn when it"
+    " does, as long as this server runs. Look at the thread then; a new message there withdraws what is left."
 )
+_NOT_CANCELLED = "Nothing is cancelled: the database does not answer. Nothing was recorded; cancel again when it does."
 
 
 @dataclass
@@ -68,8 +72,8 @@ class _Target:
 
     thread_id: str
     run_id: str
-    #: Whether it goes on with the open turn of its thread; else it counts for its own turn only.
-    goes_on: bool
+    #: The open turn of its thread, with which it goes on; None: it counts for its own turn only.
+    goes_on_with: str | None
 
 
 class WithdrawCancelled:
@@ -90,7 +94,12 @@ class WithdrawCancelled:
         body: Any = None
         if kind in ("many", "patch"):
             body, receive = await _read(receive)
-        targets = await _targets(kind, parts_of(scope), body)
+        try:
+            targets = await _targets(kind, parts_of(scope), body)
+        except DatabaseUnavailable:
+            # Stopped now, the run would be carried on, and what was cleared with it.
+            await JSONResponse({"detail": _NOT_CANCELLED}, 503)(scope, receive, send)
+            return
         here = _Request()
         token = _request.set(here)
         is_over = False
@@ -159,7 +168,11 @@ async def _read(receive: Receive) -> tuple[Any, Receive]:
 
 
 async def _targets(kind: str, parts: Sequence[str], body: Any) -> list[_Target]:
-    """Find the runs that a request cancels, as far as they stand for something that is open."""
+    """Find the runs that a request cancels, as far as they stand for something that is open.
+
+    Raises:
+        DatabaseUnavailable: nobody knows what is open.
+    """
     try:
         match kind:
             case "many":
@@ -168,7 +181,7 @@ async def _targets(kind: str, parts: Sequence[str], body: Any) -> list[_Target]:
                 return []
             case _:
                 return await _of_thread(parts[1], [parts[3]], is_deleted=kind == "delete")
-    except (APIError, httpx.HTTPError, OSError, DatabaseUnavailable) as exc:
+    except (APIError, httpx.HTTPError, OSError) as exc:
         logger.warning("what a cancel is of cannot be read: %s", exc)
         return []
 
@@ -186,7 +199,7 @@ async def _named(body: dict[str, Any]) -> list[_Target]:
         client = _client(turn.requested_by)
         for run in await _active(client, turn.thread_id):
             if status.lower() in ("all", run["status"]):
-                found.append(_target(run, turn.thread_id))
+                found.append(_target(run, turn))
     return found
 
 
@@ -202,7 +215,7 @@ async def _of_thread(thread_id: str, run_ids: Sequence[str], *, is_deleted: bool
     turn = await (await wired()).gate.records.open_turn_of(thread_id)
     if turn is None:
         # Nothing is open, or the run has not come so far: then it is looked for once more afterwards.
-        return [_Target(thread_id, run_id, goes_on=False) for run_id in run_ids]
+        return [_Target(thread_id, run_id, goes_on_with=None) for run_id in run_ids]
     client = _client(turn.requested_by)
     found: list[_Target] = []
     for run_id in run_ids:
@@ -213,17 +226,17 @@ async def _of_thread(thread_id: str, run_ids: Sequence[str], *, is_deleted: bool
         # One that is over has nothing to be cancelled: a question it left waits as before. Deleted, it takes its turn
         # with it.
         if run["status"] in _ACTIVE:
-            found.append(_target(run, thread_id))
+            found.append(_target(run, turn))
         elif is_deleted:
-            found.append(_Target(thread_id, run_id, goes_on=False))
+            found.append(_Target(thread_id, run_id, goes_on_with=None))
     return found
 
 
-def _target(run: Mapping[str, Any], thread_id: str) -> _Target:
+def _target(run: Mapping[str, Any], turn: Turn) -> _Target:
     """Take a run as what goes on with its thread's open turn, unless it waits with words that nobody heard yet."""
     given = run["kwargs"].get("input") if isinstance(run.get("kwargs"), dict) else run.get("input")
     is_unheard = run["status"] == "pending" and isinstance(given, dict) and bool(given.get("messages"))
-    return _Target(thread_id, str(run["run_id"]), goes_on=not is_unheard)
+    return _Target(turn.thread_id, str(run["run_id"]), None if is_unheard else turn.turn_id)
 
 
 def _client(owner: str) -> LangGraphClient:
@@ -235,9 +248,15 @@ def _client(owner: str) -> LangGraphClient:
 async def _withdraw(person: Principal | None, targets: Sequence[_Target]) -> None:
     if person is None or person.kind == "system":
         return
+    try:
+        for target in targets:
+            await _withdrawn(person, target)
+    except DatabaseUnavailable:
+        for target in targets:
+            do_later(partial(_withdrawn, person, target), f"withdrawing what run {target.run_id} was to do")
+        raise
     for target in targets:
-        await _withdrawn(person, target)
-        task = asyncio.get_running_loop().create_task(_look_again(person, replace(target, goes_on=False)))
+        task = asyncio.get_running_loop().create_task(_look_again(person, replace(target, goes_on_with=None)))
         _looking.add(task)
         task.add_done_callback(_looking.discard)
 
@@ -256,4 +275,4 @@ async def _look_again(person: Principal, target: _Target) -> None:
 
 async def _withdrawn(person: Principal, target: _Target) -> bool:
     gate = (await wired()).gate
-    return await gate.cancel(target.thread_id, target.run_id, by=person, goes_on=target.goes_on)
+    return await gate.cancel(target.thread_id, target.run_id, by=person, goes_on_with=target.goes_on_with)

@@ -17,6 +17,9 @@ logger = logger_of(__name__)
 _LEASE_TIME = timedelta(seconds=15)
 _RENEW_S = 5
 
+#: Seconds for which something is tried that the database kept from being done, and between two tries.
+_LATER_S, _BETWEEN_S = 600, 0.5
+
 #: Tells whether there is more to do at once.
 Step = Callable[[], Awaitable[bool]]
 
@@ -74,3 +77,24 @@ class Duty:
     def _is_new(self, at: int, failure: str) -> bool:
         before, self._failures[at] = self._failures.get(at), failure
         return before != failure
+
+
+def do_later(work: Callable[[], Awaitable[object]], what: str) -> None:
+    """Do `work` as soon as the database answers again; `what` names it in the log. Ends with the process."""
+
+    async def try_on() -> None:
+        until = time.monotonic() + _LATER_S
+        while time.monotonic() < until:
+            await asyncio.sleep(_BETWEEN_S)
+            with suppress(DatabaseUnavailable):
+                await work()
+                return
+        logger.error("%s: not done, the database did not answer for %d s", what, _LATER_S)
+
+    # Held, since a task that nothing refers to may be collected before it ran.
+    task = asyncio.get_running_loop().create_task(try_on())
+    _later.add(task)
+    task.add_done_callback(_later.discard)
+
+
+_later: set["asyncio.Task[None]"] = set()

@@ -5,13 +5,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.clearance import journal
 from agent.db.engine import DatabaseUnavailable
+from agent.server.duties import do_later
 from agent.server.failures import unavailable
 from agent.server.paths import parts_of
 from agent.wiring import wired
 
 _NOT_WITHDRAWN = (
-    "The thread is deleted, but the database does not answer: what was open in it is open still, until it is closed"
-    " in the inbox."
+    "The thread is deleted, but the database does not answer: what was open in it is withdrawn when it does, as long"
+    " as this server runs. Look in the inbox, where it can be closed."
 )
 
 
@@ -51,6 +52,7 @@ class NoteDeletedThreads:
                     await here.gate.withdraw_thread(thread_id)
                 except DatabaseUnavailable:
                     is_over = True
+                    do_later(lambda: here.gate.withdraw_thread(thread_id), f"what was open in thread {thread_id}")
                     await JSONResponse({"detail": _NOT_WITHDRAWN}, 503)(scope, receive, send)
                     return
             await send(message)
