@@ -5,6 +5,7 @@ The key is not in the database: whoever can write the database can still not wri
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -149,10 +150,13 @@ class Log:
             event.rows.setdefault(table, {})[row.id] = mention
 
     def _begin_binding(self) -> None:
-        """Say from which row on the journal is bound, and how many rows of it are not."""
+        """Say from which row on the journal is bound, and how many rows of it were there before."""
         self._bound_from = self._seq + 1
+        # What this transaction changed has a version by now, and was there before as well.
+        changed = Counter(table for table, row_id in self._written.rows if (table, row_id) not in self._written.new)
         unbound = {
-            bound.name: self.connection.scalar(
+            bound.name: changed[bound.name]
+            + self.connection.scalar(
                 sa.select(sa.func.count()).select_from(bound.table).where(bound.table.c.version.is_(None))
             )
             for bound in binding.BOUND.values()
@@ -333,7 +337,7 @@ class Verification:
     broken_at: int | None
     #: What is wrong, naming the row; None when nothing is.
     reason: str | None
-    #: Row from which on the log binds the rows of the journal; None when it is empty.
+    #: Row from which on the log binds the rows of the journal; None when it does not yet, or is empty.
     bound_from: int | None = None
     #: How far the log is ahead of the clock, which stops effects; None while it is not.
     ahead: timedelta | None = None

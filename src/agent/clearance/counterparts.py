@@ -48,18 +48,18 @@ class Counterparts:
         self._bound = {name: BoundRows(connection, bound) for name, bound in BOUND.items()}
         self._refused = RefusedRows(connection)
         self._traces = Traces(connection, actions) if actions is not None else None
-        #: Row from which on rows of the journal are bound; None when the log has none.
+        #: Row from which on rows of the journal are bound; None when none does yet.
         self.bound_from: int | None = None
+        self._has_bound = False
 
     def hear(self, row: tuple[Any, ...], key: bytes) -> None:
         """Take the next row of the log, as its table has it; it has to be verified, under this key."""
         seq, self._at, event, actor, _, _, request_id, details, _ = row
         self._heard[event] = self._heard.get(event, 0) + 1
-        if self.bound_from is None:
-            self.bound_from = seq
         told = json.loads(details) if '"rows":' in details or event in _READ else {}
         rows = told.get("rows", {})
         for table, mentions in rows.items():
+            self._has_bound = True
             self._hear_rows(seq, table, mentions)
         if event in _OUTCOMES and request_id is not None:
             if "receipts" not in rows:
@@ -69,7 +69,9 @@ class Counterparts:
             if "traces" in told and self._traces:
                 self._note(self._traces.hear(seq, request_id, told["traces"]))
         elif event == "binding_began":
-            self.bound_from = seq
+            if self._has_bound:
+                self._note(f"row {seq} says that binding begins, though it had: audit_head.bound_from was taken away")
+            self.bound_from, self._has_bound = seq, True
             for table, bound in self._bound.items():
                 bound.unbound = told["unbound"].get(table, 0)
         elif event == "frozen":
@@ -104,7 +106,7 @@ class Counterparts:
 
     def _head(self) -> Iterator[str]:
         (head,) = stream(self._connection, _HEAD)
-        at, opened, frozen, frozen_by, frozen_at, reason = head
+        at, opened, frozen, frozen_by, frozen_at, reason, bound_from = head
         told = self._frozen and self._frozen[0]
         if frozen_by != told or bool(frozen) != bool(told):
             yield f"the freeze switch is {_switch(frozen_by)}, the log says {_switch(told)}"
@@ -116,6 +118,11 @@ class Counterparts:
             yield f"the head's time is {at}, its row is of {self._at}"
         if opened != self._told(requests):
             yield f"the head counts {opened} requests, the log {self._told(requests)}"
+        # A log that binds since its first row has no event that tells so.
+        begins = self.bound_from or (1 if self._has_bound else bound_from)
+        self.bound_from = begins if self._heard else None
+        if bound_from != begins:
+            yield f"audit_head.bound_from is {bound_from}, the log binds from row {begins} on"
 
     def _compare(self) -> None:
         """Compare the chunk with the journal and drop it."""
@@ -139,7 +146,7 @@ class Counterparts:
                 about = ", ".join(_alone(self._connection, table, events))
                 yield f"the journal holds {held} {name}, the log tells of {self._told(table)}{about and f' ({about})'}"
                 is_told = False
-        if not is_told:
+        if not is_told or self.bound_from is None:
             return
         untold = (rows.untold() for rows in self._bound.values())
         found = next(filter(None, untold), None) or self._refused.untold()
@@ -164,6 +171,7 @@ _HEAD = sa.select(
     audit_head.c.frozen_by,
     sa.cast(audit_head.c.frozen_at, sa.Text),
     audit_head.c.frozen_reason,
+    audit_head.c.bound_from,
 )
 # Times as text: what somebody put there need not be a time.
 _RECEIPTS = (

@@ -30,7 +30,8 @@ class _Request:
     actor: str
     #: Salted digest of action and arguments; None where it could be none, or the log told none yet.
     digest: str | None
-    revision: int
+    #: None where the log told none: it was written by a program that did not tell what is asked anew.
+    revision: int | None
     deadline: str | None
     approvals: int
     approved_by: set[str] = field(default_factory=set)
@@ -135,16 +136,15 @@ class _Checker:
 
     def _asked(self, request: _Request, details: dict[str, Any]) -> None:
         request.approved_by.clear()
-        if "deadline" in details:
-            request.digest, request.revision = details["digest"], details["revision"]
-            request.deadline, request.approvals = details["deadline"], details["approvals"]
+        request.digest, request.revision = details.get("digest"), details.get("revision")
+        request.deadline, request.approvals = details.get("deadline"), details.get("approvals", -1)
 
     def _approved(self, request: _Request, actor: str, details: dict[str, Any]) -> Iterator[str]:
         if request.ended:
             yield f"it was approved after it had ended: {request.ended}"
         if request.digest is not None and details["digest"] != request.digest:
             yield "what was approved is not what was asked for"
-        if details["revision"] != request.revision:
+        if request.revision is not None and details["revision"] != request.revision:
             yield f"revision {details['revision']} was approved, {request.revision} was asked"
         if actor in request.makers and not details.get("own_request"):
             yield f"{actor} asked for it or edited it, and approved it"

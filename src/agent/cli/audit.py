@@ -63,7 +63,9 @@ def verify(
     elif found.is_whole:
         say(f"Whole: {found.rows:,} rows.", "green")
         say(f"Head {text}")
-        if found.bound_from and found.bound_from > 1:
+        if found.bound_from is None and found.rows:
+            say("The journal is not bound yet: it will be from the next row on.", "yellow")
+        elif found.bound_from and found.bound_from > 1:
             say(f"The journal is bound from row {found.bound_from} on; older rows of it are not.", "yellow")
     elif found.broken_at is None:
         say(f"Broken: {found.reason}.", "bold red")
