@@ -15,7 +15,7 @@ VERSION_TABLE = "clearance_schema_version"
 _LOCK = 0x636C656172  # any constant: two servers that start at once migrate one after the other
 
 
-def migrate(database: Database) -> None:
+def migrate(database: Database, until: str = "head") -> None:
     """Run the migrations that are missing, in one transaction; safe to run twice and from two processes at once."""
 
     def upgrade(connection: Connection) -> None:
@@ -24,7 +24,7 @@ def migrate(database: Database) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, until)
 
     file = sqlite_file(database.url)
     if file is not None:
