@@ -156,9 +156,9 @@ class Log:
         changed = Counter(table for table, row_id in self._written.rows if (table, row_id) not in self._written.new)
         unbound = {
             bound.name: changed[bound.name]
-            + self.connection.scalar(
+            + self.connection.execute(
                 sa.select(sa.func.count()).select_from(bound.table).where(bound.table.c.version.is_(None))
-            )
+            ).scalar_one()
             for bound in binding.BOUND.values()
         }
         self._events.insert(0, _Event("binding_began", "system", None, None, None, {"unbound": unbound}))
