@@ -20,15 +20,27 @@ class Me(BaseModel):
     is_decider: bool = Field(description="holds a role of the policy: sees all requests, may decide some")
 
 
+class Look(BaseModel):
+    """Something out of the ordinary, found by our own code."""
+
+    text: str
+    is_bad: bool = Field(description="whether it looks made to mislead, or would not run as it is")
+
+
 class Entry(BaseModel):
     """A request in a list."""
 
     id: str
     action: str
-    sentence: str | None = Field(description="what will happen; null when it was erased")
+    sentence: str | None = Field(description="what was asked for; null when it was erased, or could not be carried out")
+    line: str = Field(description="the same in few words, as things stand: will be, was, was not done")
+    unsaid: str = Field(description="what of the arguments `line` does not say, cut: Memo: gift for the CFO")
+    remark: Look | None = Field(description="the worst of what is out of the ordinary, in short")
+    not_done: str = Field(description="how it ended without its effect; empty while it is open, and when it was done")
     risk: str
     state: str
     requested_by: str
+    namesake: str | None = Field(description="somebody else, whose name looks like that of whoever asked")
     requested_at: datetime
     expires_at: datetime
     finished_at: datetime | None
@@ -77,13 +89,6 @@ class Outcome(BaseModel):
     sentence: str | None = Field(description="null when it was erased")
     finished_at: datetime
     revision: int = Field(description="of the request that ended so")
-
-
-class Look(BaseModel):
-    """Something out of the ordinary, found by our own code."""
-
-    text: str
-    is_bad: bool = Field(description="whether it looks made to mislead, or would not run as it is")
 
 
 class Change(BaseModel):

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Bank
 from tests.support.world import ANA, Person
 
-Sits = Callable[[Person], Page]
+Sits = Callable[..., Page]
 
 MEMO = "Invoice " + "7 " * 150 + "gift for the CFO"
 
@@ -83,5 +83,36 @@ def test_balances_that_move_are_not_told_as_changes_and_a_new_name_is(sits: Sits
     expect(page.locator("#facts")).to_be_visible()
     expect(page.locator("#facts .old")).to_have_count(0)
     expect(page.locator("#facts")).not_to_contain_text("when it was asked")
-    expect(page.locator("#facts .panel-foot")).to_contain_text("Pays, Pays, customer, Paying account, Receives")
+    expect(page.locator("#facts .panel-foot")).to_contain_text("Pays; Pays, customer; Paying account; Receives")
     assert "owner" not in page.locator(".panel-foot").inner_text()
+
+
+def test_however_long_a_name_is_it_moves_no_page_sideways_and_one_that_looks_like_it_is_marked(
+    sits: Sits, bank: Bank
+) -> None:
+    name = "olga.with-a-name-from-a-directory-that-nobody-made-short@operations.example"
+    bank.transfer(1_641, by=Person(name))
+    request_id = bank.transfer(1_642, by=Person(name.replace("o", "о", 1)))
+    page = sits(ANA, width=360)
+
+    for address in ("/inbox?risk=high", f"/inbox/requests/{request_id}", "/inbox/audit"):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") == 360, address
+    page.goto(f"/inbox/requests/{request_id}")
+    first = page.locator(".first .worst").first
+    expect(first).to_contain_text("Two people have names that look alike")
+    assert first.inner_text().count("CYRILLIC SMALL LETTER O") == 1
+    page.goto(f"/inbox?tab=open&requester={name}")
+    expect(page.locator(".c-asked .remark-danger")).to_have_text("looks like another name")
+
+
+def test_what_could_not_be_carried_out_is_not_told_as_erased(sits: Sits, bank: Bank) -> None:
+    request_id = bank.transfer(9_000_000)
+    page = sits(ANA)
+
+    page.goto("/inbox?tab=decided")
+
+    row = page.locator(f"#r-{request_id}")
+    expect(row).to_contain_text("Refused: transfer_funds")
+    expect(row).to_contain_text("which is less than $9,000,000.00; nothing was moved.")
+    expect(row).not_to_contain_text("erased")

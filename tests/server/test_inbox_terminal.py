@@ -602,6 +602,67 @@ async def test_a_narrow_terminal_shows_the_same_one_below_the_other(
         await ana.sees("Transferred $3,016.00")
 
 
+async def test_on_24_lines_of_80_warnings_and_arguments_stand_in_sight_above_the_buttons(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        asked(server, "transfer 30,016 from A-2031 to A-2002 for gift for the CFO"),
+        inbox_of(server, TESS, monkeypatch, size=(80, 24)) as tess,
+    ):
+        await tess.opens("Transfer $30,016.00")
+        await tess.sees("Approve $30,016.00, 1 of 2")
+
+        lines = [line.rstrip() for line in tess.text.splitlines()]
+        stands = [next(at for at, line in enumerate(lines) if said in line) for said in (
+            "needs 2 × treasurer", "! First payment from A-2031 to A-2002", "From account  A-2031", "gift for the CFO",
+            "What changes, read at", "Balance of A-2031", "Type the amount, 30,016.00", "Approve $30,016.00, 1 of 2",
+            "Reject…", "u Back",
+        )]  # fmt: skip
+        assert stands == sorted(stands), tess.text
+        assert len(lines) == 24
+        await tess.press("a")
+        await tess.types("30016")
+        await tess.press("enter")
+        assert "gift for the CFO" in tess.text
+        assert tess.focused == "approve"
+
+
+async def test_a_line_of_the_list_says_what_is_unusual_what_it_carries_and_what_became_of_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = Person("оlga")  # its first letter is Cyrillic
+    async with connected(server.url, **bearer(who)) as client:
+        await (await converse(client)).say("transfer 3,041 from A-2016 to A-2017 for rent")
+        await (await converse(client)).say("transfer 9,000,000 from A-2016 to A-2017")
+    async with (
+        asked(server, "transfer 3,042 from A-2016 to A-2017 for from"),
+        as_person(server, BEN, monkeypatch) as ben,
+        inbox_of(server, ANA, monkeypatch, size=(80, 60)) as ana,
+    ):
+
+        async def line_of(said: str) -> str:
+            options = ana.app.screen.query_one("#list", OptionList)
+            await ana.until(lambda: any(said in str(one.prompt) for one in options.options), said)
+            return next(" ".join(str(one.prompt).split()) for one in options.options if said in str(one.prompt))
+
+        asked_by = "asked by оlga (look-alike letters: U+043E CYRILLIC SMALL LETTER O) (! looks like another name)"
+        assert re.fullmatch(
+            rf"high Transfer \$3,041\.00 from .+ A-2016 to .+ A-2017 ! First payment from A-2016 to A-2017 "
+            rf"Memo: rent · {re.escape(asked_by)} · 23 h left · needs approver",
+            await line_of("$3,041.00"),
+        )
+        # A memo is said though the sentence has the same word.
+        assert "Memo: from · asked by olga" in await line_of("$3,042.00")
+        await ben.decide(await request_of(ben, "$3,041.00"), "reject", reason="no lease")
+        await ben.decide(await request_of(ben, "$3,042.00"), "approve")
+        await ana.press("3")
+        assert re.search(r"Transferred \$3,042\.00 from .+ · done by ben, \d", await line_of("$3,042.00"))
+        told = await line_of("$3,041.00")
+        assert re.search(r"Not transferred: \$3,041\.00 from .+ Not done: ben rejected it: no lease Memo: rent", told)
+        # What could not be carried out has no sentence, and nobody erased it.
+        assert "low Refused: transfer_funds Not done: A-2016 has $" in await line_of("less than $9,000,000.00")
+
+
 async def test_the_keys_are_shown_and_lead_through_the_list(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         asked(server, "transfer 3,017 from A-2001 to A-2003", "transfer 3,018 from A-2001 to A-2003"),

@@ -117,6 +117,14 @@ def test_letters_that_pose_as_others_are_named(text: str, letters: str) -> None:
     assert line(text) == f"{visible(text)} (look-alike letters: {letters})"
 
 
+def test_letters_that_pose_are_named_once_wherever_their_text_is_given_again() -> None:
+    said = f"olga is not {line('оlga')}."
+
+    assert line(said) == said
+    assert line(line("оlga")) == line("оlga")
+    assert line(f"{said} Аna").endswith("CYRILLIC CAPITAL LETTER A)")
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -20,7 +20,8 @@ What people see
     rendering     text from outside, made safe       lookalikes    letters that pose as others
     namesakes     people whose names look alike
     desk          what inbox, API and terminal do    listing       pages of requests
-    review        an action in few words             reviewing     as asked, and as it is now
+    listed        a request as a line of a list      reviewing     as asked, and as it is now
+    review        an action in few words
     statistics    how awake reviewers are            replay        another policy over what was
     panel         what somebody may answer           notices       what the gate tells in a thread
     tries         what never gets anywhere ends

@@ -1,5 +1,6 @@
 """A reviewer's desk: what the approvals API, the inbox and the terminal show and do, without any of their forms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from agent.clearance.canonical import clean, is_too_much
 from agent.clearance.errors import NotOursError
 from agent.clearance.gate import Caller, Gate
 from agent.clearance.journal import Plan, Receipt, Request, Switch, Turn
+from agent.clearance.listed import Listed
 from agent.clearance.listing import Page, Wanted, count, read_beginning, read_page, read_some
 from agent.clearance.principal import Principal
 from agent.clearance.statistics import Statistics, read_statistics
@@ -78,8 +80,6 @@ class Decided:
     waits_for: list[Request]
     #: People who still have to approve this one.
     approvals_missing: int
-    #: Who approved it, as far as it counts.
-    approved_by: list[str]
 
 
 Word = Literal["approve", "edit", "reject"]
@@ -158,14 +158,9 @@ class Desk:
         by = None if self.sees_all(viewer) else viewer.id
         return await self._gate.database.read(lambda c: read_beginning(c, prefix, requested_by=by, limit=limit))
 
-    async def approvals(self, request_ids: list[str]) -> dict[str, list[str]]:
-        """Give who approved these requests, as far as it counts, by request."""
-        made = await self._gate.database.read(lambda c: journal.decisions_on(c, request_ids))
-        given: dict[str, list[str]] = {}
-        for one in made:
-            if one.counts:
-                given.setdefault(one.request_id, []).append(one.decided_by)
-        return given
+    async def listed(self, requests: Sequence[Request]) -> list[Listed]:
+        """Give what a list says of these requests, in their order."""
+        return await self._gate.records.listed(requests)
 
     async def detail(self, viewer: Principal, request_id: str) -> Detail:
         """Read one request.
@@ -359,11 +354,10 @@ def _standing(connection: Connection, request_id: str) -> Decided:
     request = journal.request(connection, request_id)
     assert request is not None
     plan = journal.requests_of_plan(connection, request.plan_id)
-    given = [made.decided_by for made in journal.decisions_on(connection, [request_id]) if made.counts]
+    given = sum(made.counts for made in journal.decisions_on(connection, [request_id]))
     return Decided(
         request,
         journal.receipt(connection, request_id),
         [one for one in plan if one.state == "asked" and one.request_id != request_id] if request.is_open else [],
-        max(request.approvals - len(given), 0) if request.state == "asked" else 0,
-        given,
+        max(request.approvals - given, 0) if request.state == "asked" else 0,
     )

@@ -1,7 +1,7 @@
 """What the graph reads: turns, plans and calls as they are in the journal, whatever the state of a thread says."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from agent.clearance.approval import Question, written
 from agent.clearance.errors import NotOursError
 from agent.clearance.journal import Decision, Plan, Receipt, Request, Turn
 from agent.clearance.judging import Judge
+from agent.clearance.listed import Listed, read_listed
 from agent.clearance.namesakes import namesake
 from agent.clearance.notices import read_notices
 from agent.clearance.rendering import line
@@ -143,6 +144,15 @@ class Records:
         return Question(request, turn, requests, decisions, self._facts_shown(request), called,
                         self._concerns(connection, request, decisions), written(plan))  # fmt: skip
 
+    async def listed(self, requests: Sequence[Request]) -> list[Listed]:
+        """Read what a list says of these requests."""
+
+        def work(connection: Connection) -> list[Listed]:
+            alike = self._alike(connection, {one.requested_by: None for one in requests})
+            return read_listed(connection, self._judge.actions, requests, alike, self._clock())
+
+        return await self._database.read(work)
+
     def _concerns(self, connection: Connection, request: Request, made: list[Decision]) -> list[Concern]:
         if request.state != "asked":
             return []
@@ -154,20 +164,25 @@ class Records:
 
     def _namesakes(self, connection: Connection, names: Iterable[str]) -> list[Concern]:
         """Say of each of these people whether somebody else of the journal has a name that looks the same."""
-        read_at, people = self._people
-        if time.monotonic() - read_at > _PEOPLE_S:
-            people = journal.people(connection)
-            self._people = time.monotonic(), people
-        found = [(name, namesake(name, [*people, *names])) for name in names]
         return [
             Concern(
                 (f"{line(name)} is not {line(other)}.",),
                 ("Two people have names that look alike; neither decides for the other.",),
                 is_bad=True,
             )
-            for name, other in found
-            if other
+            for name, other in self._alike(connection, names).items()
         ]
+
+    def _alike(self, connection: Connection, names: Iterable[str]) -> dict[str, str]:
+        """Name for each of these people somebody else of the journal whose name looks the same, if there is one."""
+        read_at, people = self._people
+        names = list(names)
+        # Who is new must not look like somebody else for a minute before it is told.
+        if time.monotonic() - read_at > _PEOPLE_S or not set(names) <= set(people):
+            people = journal.people(connection)
+            self._people = time.monotonic(), people
+        found = {name: namesake(name, [*people, *names]) for name in names}
+        return {name: other for name, other in found.items() if other}
 
     def _facts_shown(self, request: Request) -> list[tuple[str, str]]:
         cls = self._judge.actions.get(request.action)

@@ -102,7 +102,8 @@ def _line(text: str, limit: int = VALUE, length: int | None = None, gap: re.Patt
     body = "".join(kept)
     said = f" … {length or len(text):,} characters" if room < 0 else ""
     warning = lookalikes(body)
-    return body, f"{said} ({warning})" if warning else said
+    # What is given once more, or stands in a sentence that was, says it already.
+    return body, f"{said} ({warning})" if warning and f"({warning})" not in body else said
 
 
 def prose(text: str, limit: int) -> str:

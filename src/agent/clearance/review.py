@@ -50,6 +50,11 @@ class Concern:
     #: Worse than unusual: it looks made to mislead.
     is_bad: bool = False
 
+    @property
+    def stop(self) -> str:
+        """What ends the title where more follows."""
+        return "." if self.text and "".join(self.title)[-1:] not in (".", ":") else ""
+
 
 @dataclass(frozen=True)
 class Review:

@@ -24,7 +24,7 @@ from agent.clearance.action import (
 from agent.clearance.journal import Request, Turn
 from agent.clearance.judging import Judge, changed_material, requester_of
 from agent.clearance.rendering import SENTENCE, is_cut, line
-from agent.clearance.review import Activity, Change, Concern, Review, Words
+from agent.clearance.review import Activity, Change, Concern, Id, Name, Review, Words
 from agent.clearance.soundness import an
 from agent.db.engine import is_lost, read_only
 from agent.loglines import logger_of
@@ -55,10 +55,14 @@ class Shown:
 
 
 def as_asked(actions: Actions, request: Request) -> Shown:
-    """Show a request as it was asked; of an action that the program does not have any more, its sentence."""
+    """Show a request as it was asked; of an action that the program does not have any more, its sentence.
+
+    What could not be carried out has none: its arguments did not fit, or no facts could be read for it.
+    """
     read = _read(actions, request)
     if read is None:
-        sentence = request.sentence or f"{request.action}, erased"
+        # Erasure takes the salt away with the words.
+        sentence = request.sentence or (f"{request.action}, erased" if request.salt is None else request.action)
         return Shown(Review((sentence,), verb="", past="", line=(sentence,), confirm=request.action), [])
     return show(*read)
 
@@ -85,8 +89,8 @@ class Now:
     shown: Shown | None
     #: Why not, in a sentence.
     problem: str
-    #: Material facts that are not what they were: whoever approves it is asked again.
-    changed: list[str]
+    #: Material facts that are not what they were, as (label, what it was): whoever approves it is asked again.
+    changed: list[tuple[str, str]]
     activity: Activity | None
 
 
@@ -104,10 +108,10 @@ def as_it_stands(connection: Connection, judge: Judge, request: Request, turn: T
     except ActionError as exc:
         return Now(None, str(exc), [], None)
     changed = changed_material(before.model_dump(mode="json"), judged.facts)
-    called = labels(judge.actions, request)
+    was = dict(zip(type(before).model_fields, shown_facts(before), strict=True))
     with read_only(connection):
         activity = _activity(action, Reading(connection, now, requester.id, lambda _: []))
-    return Now(show(action, judged.facts), "", [called[name] for name in changed], activity)
+    return Now(show(action, judged.facts), "", [was[name] for name in changed], activity)
 
 
 def _activity(action: Action[Any], reading: Reading) -> Activity | None:
@@ -209,10 +213,13 @@ def arguments(actions: Actions, request: Request) -> list[Argument]:
     return read_arguments(actions.get(request.action), request.arguments or {})
 
 
-def unsaid(called: list[Argument], review: Review) -> list[Argument]:
-    """List the arguments that the line of a list does not say: those whose text does not stand in it."""
-    said = " ".join([*review.line, *review.what, *review.who, *review.below, review.amount]).casefold()
-    return [one for one in called if one.text and one.text.casefold() not in said]
+def unsaid(called: Sequence[Argument], said: Words) -> list[Argument]:
+    """List the arguments that these words do not say: no id, name or amount in them is the argument's whole text.
+
+    Our own words do not count, nor parts of any: a memo "to" would be hidden by "to Mei".
+    """
+    values = {word.casefold() for word in said if isinstance(word, Id | Name) or word[:1] in "$−" or word.isdigit()}
+    return [one for one in called if one.text and one.text.casefold() not in values]
 
 
 def taken_away(actions: Actions, request: Request) -> Concern | None:
@@ -241,7 +248,12 @@ def concerns(
     if stands and stands.problem:
         found.append(Concern(("As things stand it cannot be done.",), (stands.problem,), is_bad=True))
     if stands and stands.changed:
-        text = f"{', '.join(stands.changed)}. Approved as it is, it does not run: it is asked again with the new facts."
+        names, were = (
+            ", ".join(label for label, _ in stands.changed),
+            ", ".join(was or "none" for _, was in stands.changed),
+        )
+        before = f"{'It was' if len(stands.changed) == 1 else 'They were'} {were}."
+        text = f"{names}. {before} Approved as it is, it does not run: it is asked again with the new facts."
         found.append(Concern(("Not as it was when it was asked for:",), (text,), is_bad=True))
     if request.notice:
         found.append(Concern(("Asked again.",), (request.notice,)))

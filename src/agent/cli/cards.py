@@ -78,16 +78,20 @@ def table(requests: Sequence["Entry"], now: datetime) -> Table:
     for heading in ("Request", "Risk", "What", "Asked by", "Approved", "Left"):
         drawn.add_column(heading, header_style="dim", no_wrap=heading != "What")
     for one in requests:
-        what = Text(visible(one.sentence or f"{one.action}, erased"))
+        what = Text(visible(one.sentence or one.line))
+        if one.unsaid:
+            what.append(f"\n{visible(one.unsaid)}", "dim")
         if one.notice:
             what.append(f"\n{visible(one.notice)}", "yellow")
+        elif one.remark:
+            what.append(f"\n! {visible(one.remark.text)}", "red" if one.remark.is_bad else "yellow")
         # What is decided waits for the rest of its turn.
         given = f"{len(one.approvals_given)} of {one.approvals_needed}" if one.state == "asked" else visible(one.state)
         drawn.add_row(
             Text(visible(one.id[:SHORT]), "bold"),
             Text(visible(one.risk), _RISKS.get(one.risk, "")),
             what,
-            Text(visible(one.requested_by)),
+            Text(visible(one.requested_by)).append("\n! looks like another name" if one.namesake else "", "red"),
             Text(given),
             _left(one.expires_at, now),
         )

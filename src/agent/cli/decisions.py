@@ -308,4 +308,4 @@ async def _others(client: "Approvals", standing: "Standing", before: set[str]) -
 
 
 def _sentence(entry: "Entry") -> str:
-    return entry.sentence or f"{entry.action}, erased"
+    return entry.sentence or entry.line

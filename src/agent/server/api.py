@@ -4,7 +4,7 @@ Every route asks for a token. What a decision is about is said by `digest` and `
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,7 +12,8 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import StreamingResponse
 
 from agent.clearance.answering import Refusal
-from agent.clearance.desk import Desk, Seen, WrongInputError, not_frozen, read_decision
+from agent.clearance.desk import Decided, Desk, Seen, WrongInputError, not_frozen, read_decision
+from agent.clearance.journal import Request
 from agent.clearance.listing import CursorError, Wanted
 from agent.clearance.reviewing import show
 from agent.contract import (
@@ -88,8 +89,7 @@ async def list_requests(
         page = await desk.page(person, wanted, after=after, limit=limit)
     except CursorError as exc:
         raise HTTPException(422, str(exc)) from exc
-    given = await desk.approvals([one.request_id for one in page.requests])
-    return Page(requests=shapes.entries(page.requests, given), next=page.next)
+    return Page(requests=await _entries(desk, page.requests), next=page.next)
 
 
 @router.get("/lookup")
@@ -100,8 +100,7 @@ async def look_up(
     limit: Limit = 10,
 ) -> list[Entry]:
     """List requests, open or not, whose id begins so, by id."""
-    requests = await desk.beginning(person, begins, limit=limit)
-    return shapes.entries(requests, await desk.approvals([one.request_id for one in requests]))
+    return await _entries(desk, await desk.beginning(person, begins, limit=limit))
 
 
 @router.get("/counts")
@@ -116,7 +115,8 @@ async def count_requests(person: Person, desk: OfDesk) -> Counts:
 async def show_request(person: Person, desk: OfDesk, request_id: str) -> Shown:
     """Show one request: what it does, facts as they are now, its turn, the talk, and all that happened to it."""
     detail = await found(desk, person, request_id)
-    return shapes.shown(await read_request((await wall()).parts, detail, person, datetime.now(UTC)))
+    reading = await read_request((await wall()).parts, detail, person, datetime.now(UTC))
+    return shapes.shown(reading, *await desk.listed([reading.request]))
 
 
 @router.post("/requests/{request_id}/decision", responses=_REFUSED)
@@ -127,7 +127,7 @@ async def decide(person: Person, desk: OfDesk, request_id: str, body: Decision) 
         answer = read_decision(body.decision, seen, body.reason, body.arguments)
     except WrongInputError as exc:
         raise HTTPException(422, str(exc)) from exc
-    return shapes.standing(await decide_and_wake(desk, person, request_id, answer, seen))
+    return await _standing(desk, await decide_and_wake(desk, person, request_id, answer, seen))
 
 
 @router.post("/requests/{request_id}/check", responses=_REFUSED)
@@ -147,7 +147,7 @@ async def check(person: Person, desk: OfDesk, request_id: str, body: Edit) -> Ch
 async def close(person: Decider, desk: OfDesk, request_id: str) -> Standing:
     """Close a request whose thread was deleted or lost: it and its turn are withdrawn."""
     await close_lost(desk, person, request_id)
-    return shapes.standing(await desk.standing(request_id))
+    return await _standing(desk, await desk.standing(request_id))
 
 
 @router.get("/freeze")
@@ -218,6 +218,14 @@ async def stream(
     start = after if after is not None else (await desk.head()).seq
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_changes(desk, start), media_type="text/event-stream", headers=headers)
+
+
+async def _entries(desk: Desk, requests: Sequence[Request]) -> list[Entry]:
+    return [shapes.entry(one) for one in await desk.listed(requests)]
+
+
+async def _standing(desk: Desk, decided: Decided) -> Standing:
+    return shapes.standing(decided, *await desk.listed([decided.request]))
 
 
 async def _changes(desk: Desk, after: int) -> AsyncIterator[str]:

@@ -1,7 +1,7 @@
 """Our values in the shapes of the contract. Text from outside is made safe to show here, once."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +11,10 @@ from agent.clearance.action import Argument as Called
 from agent.clearance.action import read_arguments
 from agent.clearance.answering import Checked
 from agent.clearance.desk import Decided
-from agent.clearance.journal import Receipt, Request, Switch
+from agent.clearance.journal import Receipt, Switch
+from agent.clearance.listed import Listed
 from agent.clearance.panel import Panel
-from agent.clearance.rendering import SENTENCE, line, whole, words
+from agent.clearance.rendering import SENTENCE, line, visible, whole, words
 from agent.clearance.review import Activity, Concern, Review
 from agent.clearance.reviewing import Changed, heading, plain
 from agent.clearance.reviewing import Shown as ShownFacts
@@ -41,21 +42,27 @@ from agent.server import talk
 from agent.server.request import Reading
 
 
-def entry(request: Request, given: Sequence[str]) -> Entry:
-    """Write a request as a list shows it; `given` are those who approved it."""
+def entry(listed: Listed) -> Entry:
+    """Write a request as a list shows it."""
+    request, review = listed.request, listed.review
     return Entry(
         id=request.request_id,
         action=request.action,
         sentence=_sentence(request.sentence),
+        line=plain((*filter(None, (heading(request, review),)), *review.what, *review.who)),
+        unsaid=line(listed.unsaid((*review.what, *review.who)), SENTENCE),
+        remark=_remark(listed.remark) if listed.remark and request.is_open else None,
+        not_done=line(listed.not_done, SENTENCE),
         risk=request.risk,
         state=request.state,
         requested_by=line(request.requested_by),
+        namesake=visible(listed.namesake) if listed.namesake else None,
         requested_at=request.opened_at,
         expires_at=request.expires_at,
         finished_at=request.finished_at,
         approvers=request.approvers,
         approvals_needed=request.approvals,
-        approvals_given=[line(name) for name in given],
+        approvals_given=[line(name) for name in listed.given],
         notice=_sentence(request.notice),
         thread_id=request.thread_id,
         revision=request.revision,
@@ -64,18 +71,13 @@ def entry(request: Request, given: Sequence[str]) -> Entry:
     )
 
 
-def entries(requests: Sequence[Request], given: Mapping[str, Sequence[str]]) -> list[Entry]:
-    """Write requests as a list shows them; `given` are those who approved each, by id."""
-    return [entry(one, given.get(one.request_id, ())) for one in requests]
-
-
-def shown(reading: Reading) -> Shown:
+def shown(reading: Reading, listed: Listed) -> Shown:
     """Write all that there is to show of one request."""
     detail, now = reading.detail, reading.now
     activity = reading.stands.activity if reading.stands else None
     is_there = reading.is_thread_there
     return Shown(
-        request=entry(reading.request, [one.decided_by for one in detail.question.decisions if one.counts]),
+        request=entry(listed),
         disagreements=[line(one) for one in detail.disagreements],
         look_first=[_look(one) for one in reading.concerns],
         review=_review(reading.review, reading.arguments, reading.changes, reading.known,
@@ -108,10 +110,10 @@ def checked(found: Checked, changed: ShownFacts, now: datetime) -> CheckedShape:
     )
 
 
-def standing(decided: Decided) -> Standing:
+def standing(decided: Decided, listed: Listed) -> Standing:
     """Write how a request stands."""
     return Standing(
-        request=entry(decided.request, decided.approved_by),
+        request=entry(listed),
         receipt=outcome(decided.receipt),
         waits_for=[one.request_id for one in decided.waits_for],
         approvals_missing=decided.approvals_missing,
@@ -193,10 +195,13 @@ def _sentence(text: str | None) -> str | None:
     return None if text is None else line(text, SENTENCE)
 
 
+def _remark(concern: Concern) -> Look:
+    return Look(text=plain(concern.title), is_bad=concern.is_bad)
+
+
 def _look(concern: Concern) -> Look:
-    title, more = plain(concern.title), plain(concern.text)
-    stop = "." if more and title[-1:] not in ".:" else ""
-    return Look(text=f"{title}{stop} {more}".strip(), is_bad=concern.is_bad)
+    said = f"{plain(concern.title)}{concern.stop} {plain(concern.text)}"
+    return Look(text=said.strip(), is_bad=concern.is_bad)
 
 
 def _review(

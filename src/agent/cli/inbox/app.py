@@ -38,6 +38,7 @@ class Inbox(App[None]):
     CSS_PATH = "style.tcss"
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  as textual declares it
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (36, "-high")]  # noqa: RUF012  as above
     BINDINGS: ClassVar[list[BindingType]] = [("ctrl+c", "quit", "Leave")]
 
     def __init__(self, approvals: Approvals, me: Me) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from textual import on
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, Input, Label, Static
@@ -178,10 +178,15 @@ def _forms(shown: Shown, *, is_stale: bool, is_late: bool) -> list[Widget]:
         forms += [_note("It changed while you were reading."), _button("Load what is new", "load")]
     elif answers.may_approve:
         forms += _approve_form(shown)
+    may_edit = answers.may_edit and not is_stale
+    opens = [_button("Reject…", "open-reject")] if answers.may_reject else []
+    opens += [_button("Change it…", "open-edit")] if may_edit else []
+    # Below both, so that neither moves when a form opens.
+    forms.append(Horizontal(*opens, id="others"))
     if answers.may_reject:
-        forms += [_button("Reject…", "open-reject"), _reject_form()]
-    if answers.may_edit and not is_stale:
-        forms += [_button("Change it…", "open-edit"), EditForm(shown)]
+        forms.append(_reject_form())
+    if may_edit:
+        forms.append(EditForm(shown))
     return forms
 
 

@@ -14,7 +14,7 @@ from agent.cli.cards import moment, roles
 from agent.cli.inbox.activity import ActivityChart
 from agent.cli.inbox.conversation import Conversation
 from agent.cli.inbox.facts import changes_table, facts_grid
-from agent.cli.inbox.words import RISKS, event_line, grid, joined, left, state, text
+from agent.cli.inbox.words import RISKS, grid, happened, joined, left, side_by_side, state, text
 from agent.contract import Review, Shown
 
 
@@ -46,18 +46,20 @@ class Evidence(VerticalScroll):
         ))  # fmt: skip
         self._fill("#notice", text(f"Asked again: {entry.notice}", "$warning") if entry.notice else None)
         self.show_vitals(shown, now)
-        first = [text(one.text, "$error" if one.is_bad else "$warning") for one in shown.look_first]
-        self._fill("#look-first", _section("Look at these first", Content("\n").join(first)) if first else None)
+        first = [text(f"! {one.text}", "$error" if one.is_bad else "$warning") for one in shown.look_first]
+        warnings = Content("\n").join(first)
+        self._fill("#look-first", None if not first else warnings if self._is_low else _section(_FIRST, warnings))
         self._show_changes(review)
         called = [(visible(one.label), visible(one.text, keep="\n") or "empty") for one in review.arguments]
-        self._fill("#arguments", _section(f"Exactly this: {visible(entry.action)}", grid(called)) if called else None)
+        drawn = side_by_side(called, self.size.width) if self._is_low else grid(called)
+        self._fill("#arguments", _section(f"Exactly this: {visible(entry.action)}", drawn) if called else None)
         turn = _turn(payload["turn"]["requests"])
         if shown.receipt is None:
             turn = joined(turn, "\n", text(_CALLED_OFF.format(entry.requested_by), "dim"))
         self._fill("#turn", _section("The whole turn", turn))
         await self.query_one(Conversation).show(shown.talk, shown.earlier)
         self.query_one(ActivityChart).show(shown.activity)
-        history = Content("\n").join([event_line(event) for event in shown.history])
+        history = Content("\n").join([happened(event) for event in shown.history if event.event != "question_put"])
         ids = text(f"Request {entry.id} · thread {entry.thread_id}", "dim")
         self._fill("#history", _section("What happened so far", joined(history, "\n", ids)))
 
@@ -77,9 +79,18 @@ class Evidence(VerticalScroll):
         ]
         if shown.receipt is not None:
             rows.insert(1, ("Receipt", text(shown.receipt.sentence or "what it said was erased", "bold")))
+        if self._is_low:
+            parts = [joined(Content.styled(f"{label.lower()} ", "dim"), said) for label, said in rows[1:]]
+            self._fill("#vitals", Content(" · ").join([rows[0][1], *parts]))
+            return
         self._fill("#vitals", Content("\n").join(
             [joined(Content.styled(label.ljust(12), "dim"), said) for label, said in rows]
         ))  # fmt: skip
+
+    @property
+    def _is_low(self) -> bool:
+        """Whether lines are few: what is asked, its warnings, arguments and facts come before air and titles."""
+        return self.screen.has_class("-low")
 
     def report(self, said: str, kind: str) -> None:
         """Say on top what happened: `good`, `caution` or `danger`."""
@@ -132,6 +143,7 @@ def _section(title: str, body: Content) -> Content:
     return joined(text(title, "bold $primary"), "\n", body)
 
 
+_FIRST = "Look at these first"
 _CALLED_OFF = (
     "What is cleared is carried out, whatever becomes of this screen, or of the page or run that asked for it. {} calls"
     " it off: by cancelling the run while it goes on, or with a new message."

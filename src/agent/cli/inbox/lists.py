@@ -185,7 +185,7 @@ class ListScreen(Frame):
 
     def _options(self, entries: list[Entry]) -> list[Option]:
         now = self.inbox.approvals.now()
-        options = [Option(row(one, now, is_stale=False), id=one.id) for one in entries]
+        options = [Option(row(one, now, self._room, is_stale=False), id=one.id) for one in entries]
         if self._next is not None:
             options.append(Option(text("   Older: show more", "italic"), id=_MORE))
         return options
@@ -193,8 +193,19 @@ class ListScreen(Frame):
     def _replace(self, place: int, entry: Entry, *, is_stale: bool) -> None:
         self._shown[place] = entry
         (self._stale.add if is_stale else self._stale.discard)(entry.id)
-        drawn = row(entry, self.inbox.approvals.now(), is_stale=is_stale)
+        drawn = row(entry, self.inbox.approvals.now(), self._room, is_stale=is_stale)
         self.query_one("#list", OptionList).replace_option_prompt(entry.id, drawn)
+
+    @property
+    def _room(self) -> int:
+        """Columns of a line of the list."""
+        options = self.query_one("#list", OptionList)
+        # A character of air on both sides, and the bar.
+        return (options.size.width or self.app.size.width) - 2 - options.styles.scrollbar_size_vertical
+
+    def on_resize(self) -> None:
+        """Break the lines anew where there is more or less room for them."""
+        self._draw_again()
 
     def _draw_again(self) -> None:
         for place, one in enumerate(self._shown):

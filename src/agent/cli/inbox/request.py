@@ -23,12 +23,13 @@ class RequestScreen(Frame):
     """One question and its answer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "approve_form", "Approve form"),
-        Binding("r", "reject_form", "Reason"),
-        Binding("e", "edit_form", "Change"),
+        # A terminal of 80 columns has room for all of them.
+        Binding("a", "approve_form", "Approve…"),
+        Binding("r", "reject_form", "Reject…"),
+        Binding("e", "edit_form", "Change…"),
         Binding("t", "thread", "Thread"),
         Binding("n", "go(1)", "Next"),
-        Binding("p", "go(-1)", "Previous"),
+        Binding("p", "go(-1)", "Previous", show=False),
         Binding("u", "back", "Back"),
         Binding("j", "scroll(2)", show=False),
         Binding("k", "scroll(-2)", show=False),

@@ -26,7 +26,10 @@ _STATES = {
     "expired": "expired, not done",
     "withdrawn": "withdrawn, not done",
 }
-_GONE = "what it said was erased"
+#: Columns that the longest word for a risk takes, with air around it; and that a text needs at least.
+_RISK, _LEAST = 11, 20
+#: Columns between two things side by side.
+_AIR = 4
 
 
 def text(said: Any, style: str = "") -> Content:
@@ -44,11 +47,6 @@ def state(word: str) -> str:
     return _STATES.get(word, word)
 
 
-def sentence(entry: Entry) -> str:
-    """Say what a request is about."""
-    return visible(entry.sentence or f"{entry.action}: {_GONE}")
-
-
 def left(until: datetime, now: datetime) -> Content:
     """Say how long there is, with caution in the last hour."""
     if until <= now:
@@ -63,20 +61,52 @@ def who(me: Me) -> Content:
     return joined(text(me.id, "bold"), ", ", text(", ".join(me.roles) or "no role"))
 
 
-def row(entry: Entry, now: datetime, *, is_stale: bool) -> Content:
-    """Write a request as two lines of the list; `is_stale` when it left the list meanwhile."""
-    style = "dim strike" if is_stale else ""
+def row(entry: Entry, now: datetime, width: int, *, is_stale: bool) -> Content:
+    """Write a request for the list, `width` columns wide; `is_stale` when it left the list meanwhile.
+
+    Its risk stands in a column of its own, so that what does not fit on a line goes on below what it belongs to.
+    """
     risk = Content.styled(f" {visible(entry.risk)} ", "dim" if is_stale else RISKS.get(entry.risk, ""))
+    lines = [text(entry.line, "dim strike" if is_stale else "bold"), *_remarks(entry), _below(entry, now, is_stale)]
+    room = max(width - _RISK, _LEAST)
+    wrapped = [part for one in lines for part in one.wrap(room)]
+    first = joined(risk, " " * max(_RISK - risk.cell_length, 0), wrapped[0])
+    return Content("\n").join([first, *(joined(" " * _RISK, part) for part in wrapped[1:])])
+
+
+def _remarks(entry: Entry) -> list[Content]:
+    """Say what is out of the ordinary, as long as it can be decided; of what is over, why it was not done."""
+    found = [text(entry.not_done)] if entry.not_done else []
+    if entry.notice and entry.finished_at is None:
+        found.append(text(f"! Asked again: {entry.notice}", "$warning"))
+    elif entry.remark is not None:
+        found.append(text(f"! {entry.remark.text}", "$error" if entry.remark.is_bad else "$warning"))
+    return found
+
+
+def _below(entry: Entry, now: datetime, is_stale: bool) -> Content:
+    by = joined("asked by ", text(entry.requested_by))
+    if entry.namesake:
+        by = joined(by, Content.styled(" (! looks like another name)", "$error"))
     if entry.finished_at is not None:
-        when = Content(f"{state(entry.state)}, {moment(entry.finished_at)}")
-    elif is_stale:
-        when = Content(state(entry.state) if entry.state != "asked" else "no longer in this list")
+        decided = f" by {', '.join(entry.approvals_given)}" if entry.approvals_given else ""
+        # That it was not done is said above.
+        said = [text(f"{state(entry.state).split(',')[0]}{decided}, {moment(entry.finished_at)}")]
     elif entry.state != "asked":
-        when = Content(state(entry.state))
+        said = [text(state(entry.state))]
+    elif is_stale:
+        said = [Content("no longer in this list")]
     else:
-        when = joined(left(entry.expires_at, now), f" · needs {roles(entry.approvers, entry.approvals_needed)}")
-    below = joined("   ", "asked by ", text(entry.requested_by), " · ", when)
-    return joined(risk, " ", text(sentence(entry), style or "bold"), "\n", below.stylize("dim"))
+        said = [left(entry.expires_at, now), text(_needs(entry))]
+    unsaid = [text(entry.unsaid)] if entry.unsaid else []
+    return Content(" · ").join([*unsaid, by, *said]).stylize("dim")
+
+
+def _needs(entry: Entry) -> str:
+    of = " and ".join(entry.approvers or []) or "nobody"
+    if entry.approvals_needed == 1:
+        return f"needs {of}"
+    return f"{len(entry.approvals_given)} of {entry.approvals_needed} × {of}"
 
 
 def grid(rows: Sequence[tuple[str, str]]) -> Content:
@@ -86,9 +116,33 @@ def grid(rows: Sequence[tuple[str, str]]) -> Content:
     return Content("\n").join(lines)
 
 
+def side_by_side(rows: Sequence[tuple[str, str]], width: int) -> Content:
+    """Draw (label, text) rows in two halves of `width` columns where each fits into one; else as `grid`."""
+    half = (len(rows) + 1) // 2
+    halves = [grid(part).split(allow_blank=True) for part in (rows[:half], rows[half:])]
+    room = max((line.cell_length for line in halves[0]), default=0) + _AIR
+    if any("\n" in said for _, said in rows) or room + max((one.cell_length for one in halves[1]), default=0) > width:
+        return grid(rows)
+    right = [*halves[1], *[Content("")] * (half - len(halves[1]))]
+    return Content("\n").join(
+        [one.pad_right(room - one.cell_length) + two for one, two in zip(halves[0], right, strict=True)]
+    )
+
+
+def happened(event: Event) -> Content:
+    """Write what happened to a request as one line, for who decides on it; the log has all of it."""
+    more = event.details.get("rule") or event.details.get("cause") or ""
+    return joined(
+        Content.styled(f"{visible(event.at[:19].replace('T', ' '))}  ", "dim"),
+        text(event.event.replace("_", " ").capitalize(), "bold"),
+        text(f" by {event.actor}"),
+        text(f"  {more}" if more else "", "dim"),
+    )
+
+
 def event_line(event: Event) -> Content:
-    """Write an audit row as one line."""
-    details = " ".join(f"{name}={_short(value)}" for name, value in event.details.items())
+    """Write an audit row as one line, without the digests of the rows that it binds: `audit verify` reads those."""
+    details = " ".join(f"{name}={_short(value)}" for name, value in event.details.items() if name != "rows")
     return joined(
         Content.styled(f"{event.seq:>6}  {visible(event.at[:19].replace('T', ' '))}  ", "dim"),
         text(event.event, "bold"),

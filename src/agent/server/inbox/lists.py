@@ -5,19 +5,17 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import HTTPException, Query, Request, Response
-from sqlalchemy.engine import Connection
 
-from agent.clearance import journal, listing
+from agent.clearance import listing
+from agent.clearance.desk import Desk
 from agent.clearance.journal import Request as Asked
 from agent.clearance.listing import CursorError, Tab, Wanted
 from agent.clearance.rendering import line
-from agent.clearance.reviewing import arguments, as_asked
-from agent.clearance.twins import read_twins
 from agent.server.inbox import rows
 from agent.server.inbox.filters import AGES, RISKS, Narrowed
 from agent.server.inbox.frame import capped, frame, page
 from agent.server.inbox.route import pages_router
-from agent.server.inbox.rows import Around, Row
+from agent.server.inbox.rows import Row
 from agent.server.inbox.session import InSession, Session
 from agent.server.inbox.wording import clock
 from agent.server.people import OfDesk
@@ -47,9 +45,9 @@ async def show_list(
     except CursorError as exc:
         raise HTTPException(422, "This page of the list is none of ours.") from exc
     parts = (await wall()).parts
-    shown = await _rows(parts, session, found.requests, around["now"])
+    shown = await _rows(desk, session, found.requests, around["now"])
     own = (
-        await _approved_rows(parts, session, around["now"])
+        await _approved_rows(parts, desk, session, around["now"])
         if tab == "mine" and not after and not filters.is_set
         else []
     )
@@ -83,30 +81,14 @@ async def _requesters(parts: Wiring, tab: Tab) -> list[str]:
     return [name for name in known if line(name) == name]
 
 
-async def _rows(
-    parts: Wiring, session: Session, requests: list[Asked], now: datetime, *, gone: bool = False
-) -> list[Row]:
-    def work(connection: Connection) -> Around:
-        plans: dict[str, list[Asked]] = {}
-        for one in journal.requests_of_plans(connection, sorted({one.plan_id for one in requests})):
-            plans.setdefault(one.plan_id, []).append(one)
-        made: dict[str, list[journal.Decision]] = {}
-        for decision in journal.decisions_on(connection, [one.request_id for one in requests]):
-            made.setdefault(decision.request_id, []).append(decision)
-        return Around(plans, made, read_twins(connection, requests, now))
-
-    around = await parts.database.read(work)
-    actions = parts.gate.judge.actions
-    return [
-        rows.row(one, as_asked(actions, one), arguments(actions, one), around, session.person, now, is_gone=gone)
-        for one in requests
-    ]
+async def _rows(desk: Desk, session: Session, requests: list[Asked], now: datetime, *, gone: bool = False) -> list[Row]:
+    return [rows.row(one, session.person, now, is_gone=gone) for one in await desk.listed(requests)]
 
 
-async def _approved_rows(parts: Wiring, session: Session, now: datetime) -> list[Row]:
+async def _approved_rows(parts: Wiring, desk: Desk, session: Session, now: datetime) -> list[Row]:
     """List what the viewer approved and what has not run yet."""
     found = await parts.database.read(lambda c: listing.approved_by(c, session.person.id, limit=20))
-    return await _rows(parts, session, found, now)
+    return await _rows(desk, session, found, now)
 
 
 @router.get("/live")
@@ -127,7 +109,7 @@ async def show_live(
     found = await desk.some(session.person, shown)
     changed = [one for one in found if not one.is_open] if tab != "decided" else []
     now = datetime.now(UTC)
-    gone = await _rows((await wall()).parts, session, changed, now, gone=True)
+    gone = await _rows(desk, session, changed, now, gone=True)
     switch, _ = await desk.switch()
     return page(
         "live.html",

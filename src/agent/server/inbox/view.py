@@ -226,8 +226,8 @@ def turn_state(detail: Detail) -> str:
 
 
 def happened(events: Sequence[dict[str, Any]], now: datetime) -> list[Happened]:
-    """List what happened to a request, newest first."""
-    return [_happened(event, now) for event in reversed(events)]
+    """List what was answered and what became of it, newest first; that it reached its thread is no answer."""
+    return [_happened(event, now) for event in reversed(events) if event["event"] != "question_put"]
 
 
 def _happened(event: dict[str, Any], now: datetime) -> Happened:
