@@ -226,8 +226,8 @@ def turn_state(detail: Detail) -> str:
 
 
 def happened(events: Sequence[dict[str, Any]], now: datetime) -> list[Happened]:
-    """List what was answered and what became of it, newest first; that it reached its thread is no answer."""
-    return [_happened(event, now) for event in reversed(events) if event["event"] != "question_put"]
+    """List what happened to a request, newest first."""
+    return [_happened(event, now) for event in reversed(events)]
 
 
 def _happened(event: dict[str, Any], now: datetime) -> Happened:
@@ -259,7 +259,8 @@ def request_view(
         turn_state=turn_state(detail),
         talk=said(reading.talk.led, now),
         earlier=said(reading.talk.earlier, now),
-        happened=happened(detail.events, now),
+        # That a question reached its thread is no answer.
+        happened=happened([event for event in detail.events if event["event"] != "question_put"], now),
         receipt=detail.receipt,
         finished=moment(detail.receipt.finished_at, now, seconds=True) if detail.receipt else None,
         until=moment(request.expires_at, now),
