@@ -1,6 +1,7 @@
 """A real browser on the real server: people at the inbox, each in a browser window of their own."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -85,10 +86,17 @@ class Bank:
         return int(self.rows("SELECT count(*) FROM transfers WHERE request_id = ?", request_id)[0][0])
 
     def last_words(self, thread_id: str) -> str:
-        """Give what the model said last in a thread."""
+        """Give what the model said last in a thread, once nothing is to be done there any more.
+
+        A decision is carried out there and then; its thread learns of it by the run that follows.
+        """
         with httpx.Client(base_url=self.server.url, headers=bearer(OLGA), timeout=60) as client:
-            state = client.get(f"/threads/{thread_id}/state").raise_for_status().json()
-        return str(state["values"]["messages"][-1]["content"])
+            for _ in range(300):
+                state = client.get(f"/threads/{thread_id}/state").raise_for_status().json()
+                if not state["next"] and state["values"]["messages"][-1]["type"] == "ai":
+                    return str(state["values"]["messages"][-1]["content"])
+                time.sleep(0.1)
+        raise AssertionError(f"the thread does not come to an end: {state}")
 
     def end_soon(self, request_id: str, seconds: float) -> None:
         """Move the deadline of a request, past the gate: it takes a day otherwise."""

@@ -93,11 +93,14 @@ def test_however_long_a_name_is_it_moves_no_page_sideways_and_one_that_looks_lik
     name = "olga.with-a-name-from-a-directory-that-nobody-made-short@operations.example"
     bank.transfer(1_641, by=Person(name))
     request_id = bank.transfer(1_642, by=Person(name.replace("o", "о", 1)))
-    page = sits(ANA, width=360)
+    page = sits(Person(f"ana{name}", ("approver",)), width=360)
 
     for address in ("/inbox?risk=high", f"/inbox/requests/{request_id}", "/inbox/audit"):
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") == 360, address
+        page.set_viewport_size({"width": 1024, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == 1024, address
+        page.set_viewport_size({"width": 360, "height": 900})
     page.goto(f"/inbox/requests/{request_id}")
     first = page.locator(".first .worst").first
     expect(first).to_contain_text("Two people have names that look alike")
