@@ -80,6 +80,8 @@ class Decided:
     waits_for: list[Request]
     #: People who still have to approve this one.
     approvals_missing: int
+    #: Who approved it, as far as it counts.
+    approved_by: list[str]
 
 
 Word = Literal["approve", "edit", "reject"]
@@ -354,10 +356,11 @@ def _standing(connection: Connection, request_id: str) -> Decided:
     request = journal.request(connection, request_id)
     assert request is not None
     plan = journal.requests_of_plan(connection, request.plan_id)
-    given = sum(made.counts for made in journal.decisions_on(connection, [request_id]))
+    given = [made.decided_by for made in journal.decisions_on(connection, [request_id]) if made.counts]
     return Decided(
         request,
         journal.receipt(connection, request_id),
         [one for one in plan if one.state == "asked" and one.request_id != request_id] if request.is_open else [],
-        max(request.approvals - given, 0) if request.state == "asked" else 0,
+        max(request.approvals - len(given), 0) if request.state == "asked" else 0,
+        given,
     )
