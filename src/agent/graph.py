@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command, Send
+from langgraph.types import Command, Send, StateUpdate
 from typing_extensions import TypedDict  # pydantic draws no schema of typing's own before Python 3.12
 
 from agent.brought import brought
@@ -30,6 +30,10 @@ from agent.identity import caller_of, is_durable, steps_left, thread_of
 from agent.model import ModelUnavailable, speak
 from agent.tools.actions import Site, site
 from agent.transcript import (
+    OVERTAKEN,
+    Known,
+    corrections,
+    disbelieved,
     for_model,
     from_json,
     ids_of,
@@ -92,6 +96,7 @@ class _Graph(CompiledStateGraph[State, None, Input, Input]):
     """Tells the gate, where no server's door does, whether a run brought an answer that names no question.
 
     One that an earlier run left behind is not this person's. Whose words stand in the state is told without it.
+    And what somebody who debugs writes in a node's name leads on from there, as it does in graphs with fixed edges.
     """
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
@@ -99,6 +104,30 @@ class _Graph(CompiledStateGraph[State, None, Input, Input]):
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
         return super().astream(input, _told(input, config), **options)
+
+    def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
+        return super().bulk_update_state(config, _led_on(supersteps))
+
+    async def abulk_update_state(
+        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        return await super().abulk_update_state(config, _led_on(supersteps))
+
+
+#: Where the journal is asked what comes next after each node.
+_AFTER = {"receive": "dispatch", "model": "dispatch", "dispatch": "model", "tools": "dispatch"}
+
+
+def _led_on(supersteps: Sequence[Sequence[StateUpdate]]) -> list[list[StateUpdate]]:
+    return [
+        [
+            update._replace(values=cast("Any", Command(update=update.values, goto=_AFTER[update.as_node])))
+            if update.as_node in _AFTER and not isinstance(update.values, Command)
+            else update
+            for update in superstep
+        ]
+        for superstep in supersteps
+    ]
 
 
 def _told(given: Any, config: RunnableConfig | None) -> RunnableConfig:
@@ -131,6 +160,8 @@ class _Nodes:
                 thread_id, [*heard.strays, *unsigned], ids_of(found), caller, own=len(unsigned)
             )
             notices = [notice(*one) for one in told]
+        if heard.changed:
+            notices.append(notice(*await parts.gate.tell_put_right(thread_id, heard.changed, caller)))
         if not heard.said or not is_signed:
             return await _go_on(parts, thread_id, state, [*heard.true, *notices])
         turn, truth = await _open_turn(parts, config, caller, heard.said, found)
@@ -157,21 +188,23 @@ class _Nodes:
         turn, plans, truth = await parts.gate.records.look(thread_id, _turn_id(state), ids_of(messages))
         if turn is None:
             return Command(goto=END)
+        # Written into the state past `receive`: nobody knows who said it, so it must not pass as the requester's.
+        forged, wrong = unheard(messages, truth), disbelieved(messages, Known.of(truth))
+        caller, told = caller_of(config, parts.settings), list[BaseMessage]()
+        if forged:
+            told += [RemoveMessage(id=message.id or "") for message in forged]
+            unsaid = await parts.gate.tell_unheard(thread_id, ids_of(forged), ids_of(messages), caller)
+            told += [notice(*one) for one in unsaid]
+        if wrong:
+            told += await _put_right(parts, thread_id, wrong, Known.of(truth), caller)
         position = _position(plans, messages)
         if position < len(plans):
-            return _spoken(plans[position])
+            return _spoken(plans[position], told)
         if turn.state != "open":
-            over = AIMessage("A later message took the place of this part of the conversation, so it ends here.")
-            return Command(update={"messages": [over]}, goto=END)
+            return Command(update={"messages": [*told, AIMessage(OVERTAKEN)]}, goto=END)
         if plans and _is_undecided(parts, plans[-1], messages, truth, config):
-            return Command(goto="dispatch")  # a client's goto: the model speaks when every call has its result
-        # Written into the state past `receive`: nobody knows who said it, so it must not pass as the requester's.
-        forged = unheard(messages, truth)
-        notices: list[AnyMessage] = []
-        if forged:
-            caller = caller_of(config, parts.settings)
-            told = await parts.gate.tell_unheard(thread_id, ids_of(forged), ids_of(messages), caller)
-            notices = [notice(*one) for one in told]
+            # A client's goto: the model speaks when every call has its result.
+            return Command(update={"messages": told}, goto="dispatch")
         has_made = sum(len((plan.message or {}).get("tool_calls") or []) for plan in plans)
         try:
             if (limit := _limit(parts, len(plans), has_made)) is not None:
@@ -200,9 +233,8 @@ class _Nodes:
             message=to_json(answer),
         )
         if plan is None:
-            return Command(goto="dispatch")  # the turn is over, or goes on elsewhere
-        removed = [RemoveMessage(id=message.id or "") for message in forged]
-        return _spoken(plan, [*removed, *notices])
+            return Command(update={"messages": told}, goto="dispatch")  # the turn is over, or goes on elsewhere
+        return _spoken(plan, told)
 
     async def dispatch(self, state: State, config: RunnableConfig) -> Command[str]:
         """Open a request for every action of the stored message, then send what comes next."""
@@ -222,9 +254,16 @@ class _Nodes:
         if plan.message is None:
             return Command(goto=END)
         await _note_forged_calls(parts, thread_id, messages, plan, caller)
+        settled: list[BaseMessage] = []
+        known_here = Known({one.message_id: one for one in plans}, outcomes)
+        # Of this turn only, and nothing is taken out: a client's goto lets `model` run beside this, and it does that.
+        own = [message for message in messages if message.id in known_here.plans or message.id in known_here.results]
+        if wrong := disbelieved(own, known_here):
+            settled += await _put_right(parts, thread_id, wrong, known_here, caller)
         present, durable = results_in(messages), is_durable(config)
         calls = from_json(plan.message).tool_calls
-        settled: list[AnyMessage] = []
+        if not calls and position == len(plans):
+            return Command(update={"messages": settled}, goto=END)
         lookups: list[Send] = []
         actions: list[dict[str, Any]] = []
         for call in calls:
@@ -237,8 +276,8 @@ class _Nodes:
                     actions.append(asked)
             elif is_present:
                 continue
-            elif (wrong := _unusable(parts, asked)) is not None:
-                settled.append(result(plan, asked, wrong, is_error=True))
+            elif (unusable := _unusable(parts, asked)) is not None:
+                settled.append(result(plan, asked, unusable, is_error=True))
             else:
                 lookups.append(_send(plan, asked["id"], 0))
         if actions and not durable:
@@ -260,6 +299,9 @@ class _Nodes:
             return Command(update={"messages": settled}, goto=lookups)
         if standing.next is None:
             return Command(update={"messages": settled}, goto="model")
+        if standing.next.approvals > 1 and (given := await gate.tell_given(standing.next)):
+            # Any answer that is taken is a success to the page that sent it.
+            settled.append(notice(*given))
         following = _send(plan, standing.next.tool_call_id, standing.next.revision)
         return Command(update={"messages": settled}, goto=[following])
 
@@ -416,6 +458,13 @@ def _unusable(parts: Wiring, call: dict[str, Any]) -> str | None:
     if call["name"] not in parts.toolbox.lookups:
         return f"There is no tool {call['name']!r}. There are: {parts.toolbox.names()}."
     return unparsed_call(call)
+
+
+async def _put_right(
+    parts: Wiring, thread_id: str, wrong: list[AnyMessage], known: Known, caller: Caller
+) -> list[BaseMessage]:
+    told = await parts.gate.tell_put_right(thread_id, ids_of(wrong), caller)
+    return [*corrections(wrong, known), notice(*told)]
 
 
 async def _note_forged_calls(

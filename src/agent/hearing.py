@@ -14,7 +14,7 @@ from agent.clearance.canonical import clean, key
 from agent.clearance.journal import ERASED
 from agent.clearance.notices import NOTICE
 from agent.clearance.records import Truth
-from agent.transcript import RESULT, ids_of, true_transcript, unheard
+from agent.transcript import RESULT, Known, disbelieved, ids_of, true_transcript, unheard
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Heard:
     said: list[HumanMessage]
     #: Ids of messages of persons that neither the journal knows nor this run brought: nobody's.
     strays: list[str]
+    #: Ids of other messages that are not as the journal has them, and that this run did not bring.
+    changed: list[str]
 
 
 def hear(
@@ -51,9 +53,12 @@ def hear(
         # Heard already when this runs again after a crash.
         (heard if new.id in truth.heard else said).append(new)
     present, brought = set(ids_of(standing)), set(ids.values())
+    # What a page sends along of a history, it does not write: it is put right, and nothing need be said of it.
+    sent = {message.id for message in own if message.id} | {(message.type, str(message.content)) for message in own}
+    wrong = [one for one in disbelieved(standing, Known.of(truth)) if not {one.id, (one.type, str(one.content))} & sent]
     true = true_transcript([*standing, *(new for new in heard if new.id not in present)], truth)
     strays = [message.id or "" for message in unheard(standing, truth) if (message.id or "") not in brought]
-    return Heard(true, said, strays)
+    return Heard(true, said, strays, ids_of(wrong))
 
 
 def _ids(

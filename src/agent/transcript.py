@@ -5,10 +5,12 @@ from the journal, results of actions from their receipts, and what neither a per
 out.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 
 from agent.clearance.canonical import clean, is_too_much, said_digest
 from agent.clearance.intake import request_id
@@ -18,6 +20,10 @@ from agent.clearance.unread import TOO_MUCH, UNPARSED
 
 #: How the ids of results begin; no other message has such a one.
 RESULT = "result-"
+#: What stands for a while where an action has no receipt yet.
+_UNDECIDED = "Not decided yet; nothing was done."
+#: What ends a part of a conversation that a later message overtook. The model did not say it, so no journal has it.
+OVERTAKEN = "A later message took the place of this part of the conversation, so it ends here."
 
 
 def shallow(message: AIMessage) -> AIMessage:
@@ -132,11 +138,85 @@ def _result_of(plan: Plan, call: Any, truth: Truth, results: dict[str, ToolMessa
         receipt = truth.receipts.get(request.request_id)
         if receipt is not None:
             return receipt_message(plan, call, receipt)
-        return result(plan, call, "Not decided yet; nothing was done.", is_error=True)
+        return result(plan, call, _UNDECIDED, is_error=True)
     found = results.get(result_id(plan, call["id"]))
     if found is not None and found.tool_call_id == call["id"]:
         return found
     return result(plan, call, "No result: the call was interrupted.", is_error=True)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a state is held against; of a thread, or of one turn of it."""
+
+    #: By id of the AI message.
+    plans: dict[str, Plan]
+    #: The receipt of each action by its request, None where it has none yet.
+    outcomes: Mapping[str, Receipt | None]
+    heard: dict[str, Any] = field(default_factory=dict)
+    notices: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, truth: Truth) -> Self:
+        """Give all that the journal knows of a thread's messages."""
+        outcomes = {asked: truth.receipts.get(asked) for asked in truth.requests}
+        return cls(truth.plans, outcomes, truth.heard, truth.notices)
+
+    @cached_property
+    def results(self) -> dict[str, tuple[Plan, Any]]:
+        """Plan and call by the id of the result that answers the call."""
+        return {
+            result_id(plan, call["id"]): (plan, call)
+            for plan in self.plans.values()
+            for call in (plan.message or {}).get("tool_calls", [])
+        }
+
+
+def disbelieved(messages: Iterable[AnyMessage], known: Known) -> list[AnyMessage]:
+    """List the messages of a state that the journal does not believe: changed, or nobody's. Persons' are `unheard`."""
+    return [message for message in messages if not _is_believed(message, known)]
+
+
+def corrections(wrong: Iterable[AnyMessage], known: Known) -> list[BaseMessage]:
+    """Give what puts these messages right in a state, each under its id."""
+    return [_true(message.id or "", known) or RemoveMessage(id=message.id or "") for message in wrong]
+
+
+def _is_believed(message: AnyMessage, known: Known) -> bool:
+    message_id = message.id or ""
+    plan = known.plans.get(message_id)
+    if plan is not None:
+        is_same = isinstance(message, AIMessage) and said_digest(_spoken(message)) == plan.digest
+        return is_same or plan.message is None  # erased
+    if message_id in known.heard:
+        content = known.heard[message_id]
+        return content == ERASED or (isinstance(message, HumanMessage) and clean(message.content) == content)
+    if message_id in known.notices:
+        return isinstance(message, AIMessage) and message.content == known.notices[message_id]
+    if isinstance(message, ToolMessage):
+        found = known.results.get(message_id)
+        if found is None or message.tool_call_id != found[1]["id"]:
+            return False
+        asked = request_id(found[0], message.tool_call_id)
+        if asked not in known.outcomes or message.content == _UNDECIDED:
+            return True  # a look-up's is what the state says
+        receipt = known.outcomes[asked]
+        return receipt is not None and receipt.sentence in (None, message.content)
+    return isinstance(message, HumanMessage) or (isinstance(message, AIMessage) and message.content == OVERTAKEN)
+
+
+def _true(message_id: str, known: Known) -> AnyMessage | None:
+    if (plan := known.plans.get(message_id)) is not None:
+        return from_json(plan.message) if plan.message is not None else None
+    if message_id in known.heard:
+        return HumanMessage(known.heard[message_id], id=message_id)
+    if message_id in known.notices:
+        return notice(message_id, known.notices[message_id])
+    if (found := known.results.get(message_id)) is not None:
+        plan, call = found
+        receipt = known.outcomes.get(request_id(plan, call["id"]))
+        return receipt_message(plan, call, receipt) if receipt else result(plan, call, _UNDECIDED, is_error=True)
+    return None
 
 
 def unanswered(plan: Plan, messages: Sequence[AnyMessage], truth: Truth) -> list[str]:

@@ -30,7 +30,7 @@ from agent.clearance.journal import Plan, PutQuestion, Receipt, Request, Turn
 from agent.clearance.judging import Judge, Judged, changed_material, requester_of
 from agent.clearance.losses import after_no, reconsider
 from agent.clearance.namesakes import namesake
-from agent.clearance.notices import tell_given_up, tell_unheard
+from agent.clearance.notices import tell_given, tell_given_up, tell_put_right, tell_unheard
 from agent.clearance.policy import Verdict
 from agent.clearance.principal import Principal
 from agent.clearance.records import Records, Truth, plan_and_turn, read_truth
@@ -284,6 +284,16 @@ class Gate:
         told = partial(tell_unheard, thread_id=thread_id, message_ids=clean(message_ids), standing=frozenset(standing),
                        by=caller.principal, own=own)  # fmt: skip
         return await self.write(told)
+
+    async def tell_put_right(self, thread_id: str, message_ids: list[str], caller: Caller) -> tuple[str, str]:
+        """Note messages that were not as they were said and done, and give what the thread is told, see `notices`."""
+        told = partial(tell_put_right, thread_id=thread_id, run_id=caller.run_id, message_ids=clean(message_ids),
+                       by=caller.principal)  # fmt: skip
+        return await self.write(told)
+
+    async def tell_given(self, request: Request) -> tuple[str, str] | None:
+        """Give what the thread is told of a request that has some of its approvals, see `notices`."""
+        return await self.write(lambda log: tell_given(log, request))
 
     async def note_undurable(self, thread_id: str, turn_id: str, caller: Caller, actions: list[str]) -> None:
         """Note that actions were asked for in a run that keeps no thread; nothing of them is opened."""

@@ -8,9 +8,10 @@ from sqlalchemy.engine import Connection
 
 from agent.clearance.audit import Log
 from agent.clearance.canonical import key
-from agent.clearance.journal import Turn
+from agent.clearance.journal import Request, Turn, decisions_on
 from agent.clearance.principal import Principal
 from agent.clearance.refusals import note_attempt
+from agent.clearance.rendering import line
 from agent.db.tables import notices
 
 #: How the ids of these messages begin; no other message has such a one.
@@ -78,6 +79,22 @@ def _places(
     return found
 
 
+def tell_put_right(
+    log: Log, *, thread_id: str, run_id: str | None, message_ids: Sequence[str], by: Principal
+) -> tuple[str, str]:
+    """Note that messages of a thread were not as they were said and done, and give what is told: (id, text).
+
+    Run again it tells the same, once.
+    """
+    notice_id = f"{NOTICE}{key('put right', thread_id, run_id or '', *message_ids)}"
+    text = _put_right(len(message_ids))
+    if not read_notices(log.connection, thread_id, [notice_id]):
+        row = {"thread_id": thread_id, "message_id": notice_id, "text": text, "at": log.now}
+        log.connection.execute(sa.insert(notices), row)
+        note_attempt(log, "unheard_words", by.id, thread_id=thread_id, pointer=key("pointer", *message_ids))
+    return notice_id, text
+
+
 def tell_given_up(log: Log, turn: Turn) -> tuple[str, str]:
     """Keep what a thread is told of a turn that was given up, and give it: (id, text)."""
     notice_id = f"{NOTICE}{key('given up', turn.turn_id)}"
@@ -85,6 +102,27 @@ def tell_given_up(log: Log, turn: Turn) -> tuple[str, str]:
     if not read_notices(log.connection, turn.thread_id, [notice_id]):
         log.connection.execute(sa.insert(notices), row)
     return notice_id, _GIVEN_UP
+
+
+def tell_given(log: Log, request: Request) -> tuple[str, str] | None:
+    """Keep what a thread is told when a request has some of its approvals and waits for more, and give it: (id, text).
+
+    None where it has none. No names of those whom it concerns stand in it: erasure does not reach here.
+    """
+    given = [one for one in decisions_on(log.connection, [request.request_id]) if one.counts]
+    if not given:
+        return None
+    people = " and ".join(line(one.decided_by) for one in given)
+    text = (
+        f"{len(given)} of {request.approvals} approvals of {request.action} given, by {people}. "
+        "Nothing of it is done before all are given."
+    )
+    notice_id = f"{NOTICE}{key('given', request.request_id, str(request.revision), *(one.decided_by for one in given))}"
+    told = read_notices(log.connection, request.thread_id, [notice_id])
+    if not told:
+        row = {"thread_id": request.thread_id, "message_id": notice_id, "text": text, "at": log.now}
+        log.connection.execute(sa.insert(notices), row)
+    return notice_id, told.get(notice_id, text)
 
 
 def read_notices(connection: Connection, thread_id: str, message_ids: Sequence[str]) -> dict[str, str]:
@@ -101,4 +139,12 @@ def _unheard(count: int) -> str:
     return (
         f"{were} not heard, and nothing was done for it: the run that brought it ended before the agent took it in, or "
         "it was written here past a run. Whoever wrote it can say it again."
+    )
+
+
+def _put_right(count: int) -> str:
+    were = "1 message in this thread was" if count == 1 else f"{count} messages in this thread were"
+    return (
+        f"{were} changed or written here past the agent, and nothing follows from that: what was said and done stands "
+        "again as the journal has it, and what nobody said is taken out."
     )
