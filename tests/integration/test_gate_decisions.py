@@ -184,14 +184,20 @@ async def test_two_approvals_are_two_people(world: World) -> None:
     asked = question(await world.say("pay"))
     assert (asked["approvals_needed"], asked["approvers"]) == (2, ["treasurer"])
 
-    asked = question(await world.answer(True, by=TESS))
+    once = await world.answer(True, by=TESS)
+    asked = question(once)
     assert asked["approvals_given"] == ["tess"]
+    # To the page that sent it any answer that is taken is a success.
+    assert once["messages"][-1].content == (
+        "1 of 2 approvals of transfer_funds given, by tess. Nothing of it is done before all are given."
+    )
     asked = question(await world.answer(True, by=TESS))
     assert "tess has approved it already" in asked["notice"]
     assert world.transfers() == []
 
     done = await world.answer(True, by=TOM)
     assert "T-301" in results(done)[0]
+    assert [m.id for m in done["messages"]].count(once["messages"][-1].id) == 1
     assert world.events() == ["requested", "approved", "answer_refused", "approved", "executed"]
 
 

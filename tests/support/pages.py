@@ -279,6 +279,20 @@ class Studio(Page):
         }
         return await self.stream(f"/threads/{self.thread_id}/runs/stream", body)
 
+    async def write(self, step: dict[str, Any], values: Any, as_node: str) -> dict[str, Any]:
+        """Change the state behind a step, under its own name: "Edit" and "Fork"; give what the server answers."""
+        body = {"values": values, "as_node": as_node, "checkpoint": step["checkpoint"]}
+        return dict(await self.post(f"/threads/{self.thread_id}/state", body))
+
+    async def rerun(self, step: dict[str, Any], **fields: Any) -> Stream:
+        """Press "Re-run from here": a copy of the step, and a run from that."""
+        copied = await self.write(step, None, "__copy__")
+        return await self.run(input=None, checkpoint=copied["checkpoint"], **fields)
+
+    async def state(self) -> dict[str, Any]:
+        """Read where the thread stands."""
+        return dict(await self.get(f"/threads/{self.thread_id}/state?subgraphs=true"))
+
     async def history(self) -> list[dict[str, Any]]:
         """Read the steps that it shows beside the graph."""
         return [*await self.post(f"/threads/{self.thread_id}/history", {"limit": 100})]
