@@ -16,6 +16,8 @@ _MOST = 20_000
 _BAR = "  | "
 #: Fields in which structlog keeps a traceback that it has written already.
 _TRACEBACKS = frozenset(["exception", "stack"])
+#: What a handler's filter has made visible when its formatter gets it; a traceback behind its bar may stand in it.
+_SEEN = _TRACEBACKS | {"event", "exc_info"}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -63,6 +65,19 @@ def guard_handlers() -> None:
     for logger in (logging.root, *others):
         for handler in logger.handlers:
             handler.addFilter(_VISIBLE)
+            _guard_formatter(handler.formatter)
+
+
+def _guard_formatter(formatter: Any) -> None:
+    """Make visible what a formatter of structlog's adds by itself: the id that a client gave its request, for one."""
+    processors = tuple(getattr(formatter, "processors", ()))
+    if processors and _visible_fields not in processors:
+        formatter.processors = (*processors[:-1], _visible_fields, processors[-1])
+
+
+def _visible_fields(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Write the fields of an event, right before it becomes a line."""
+    return {str(_value(name)): value if name in _SEEN else _value(value) for name, value in event.items()}
 
 
 def _arguments(arguments: Any) -> Any:

@@ -112,6 +112,33 @@ def test_events_of_the_platforms_logger_are_made_visible(log: io.StringIO) -> No
     assert sum("ValueError: x‹U+000A›" in line or "ValueError: x" in line for line in lines) == 2
 
 
+def test_what_a_formatter_adds_is_made_visible_too(log: io.StringIO, ours: logging.Logger) -> None:
+    """What went wrong: langgraph_api's formatter puts a client's `x-request-id` in after the filters, as it came."""
+    (handler,) = [one for one in logging.root.handlers if getattr(one, "stream", None) is log]
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                lambda _logger, _method, event: {**event, "request_id": HOSTILE},
+                structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+            ]
+        )
+    )
+    guard_handlers()
+    guard_handlers()
+
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        ours.exception("failed")
+
+    first, *rest = log.getvalue().splitlines()
+    assert first == "failed"
+    assert len(rest) > 2
+    assert all(line.startswith("  | ") for line in rest)
+    assert f"request_id='{SHOWN}'" in rest[-1]
+
+
 def test_a_record_that_two_handlers_write_is_made_visible_once(log: io.StringIO, ours: logging.Logger) -> None:
     guard_handlers()
     try:
