@@ -24,6 +24,22 @@ from agent.clearance.principal import is_reserved
         pytest.param("ana lee", "ana\u00a0lee", id="another space"),
         pytest.param("\u0412\u0435\u0440\u0430", "Bepa", id="all of another script"),
         pytest.param("ana-lee", "ana\u2010lee", id="another hyphen"),
+        pytest.param("ana-lee", "ana\u2212lee", id="a minus"),
+        pytest.param("o'neil", "o\u00b4neil", id="an accent for an apostrophe"),
+        pytest.param("tim", "ti\u0307m", id="a second dot, which nobody sees"),
+        pytest.param("ti\u0323m", "ti\u0323\u0307m", id="and one below"),
+        pytest.param("tim", "\u0442\u0456\u043c".replace("\u0442", "t").replace("\u043c", "m"), id="a Cyrillic i"),
+        pytest.param("\u0218tefan", "\u015etefan", id="a cedilla for a comma"),
+        pytest.param("\u0103na", "\u01cena", id="a caron for a breve"),
+        pytest.param(
+            "\u0412\u0438\u043a\u0442\u043e\u0440",
+            "\u0412\u0438\u03ba\u0442\u043e\u0440",
+            id="a Greek letter in Cyrillic",
+        ),
+        pytest.param("stra\u00dfe", "stra\u03b2e", id="a beta"),
+        pytest.param("\u064a\u0648\u0633\u0641", "\u06cc\u0648\u0633\u0641", id="another Arabic yeh"),
+        pytest.param("wanda", "vvanda", id="two letters for one"),
+        pytest.param("diana", "cliana", id="other two"),
     ],
 )
 def test_names_that_read_the_same_look_alike(one: str, other: str) -> None:
@@ -34,8 +50,8 @@ def test_names_that_read_the_same_look_alike(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("ana", "ana"), ("ana", "anna"), ("Ren\u00e9", "Rene"), ("ana-1", "ana-2"),
-     ("\u738b", "\u5f20"), ("", "a")],
+    [("ana", "ana"), ("ana", "anna"), ("ivan", "evan"), ("\u0141ukasz", "Lukasz"), ("Ren\u00e9", "Rene"),
+     ("ana-1", "ana-2"), ("\u738b", "\u5f20"), ("", "a")],
 )  # fmt: skip
 def test_other_names_do_not(one: str, other: str) -> None:
     assert not look_alike(one, other)
