@@ -89,9 +89,13 @@ async def _stored(saver: BaseCheckpointSaver[Any], address: RunnableConfig) -> C
 async def _added(
     saver: BaseCheckpointSaver[Any], config: RunnableConfig, standing: Sequence[AnyMessage]
 ) -> list[AnyMessage]:
-    before = await saver.aget_tuple(_address(config, None))
-    there = before.checkpoint["channel_values"].get("messages", []) if before else []
-    known = {(message.id, str(message.content)) for message in there}
+    # Also where it was pinned to: what stands there need not stand in the latest any more.
+    pinned = config.get("metadata", {}).get("checkpoint_id")
+    known: set[tuple[str | None, str]] = set()
+    for start in {None, str(pinned) if pinned else None}:
+        before = await saver.aget_tuple(_address(config, start))
+        there = before.checkpoint["channel_values"].get("messages", []) if before else []
+        known.update((message.id, str(message.content)) for message in there)
     return [message for message in standing if (message.id, str(message.content)) not in known]
 
 

@@ -269,6 +269,33 @@ async def test_words_are_heard_whenever_the_checkpoint_is_written(world: World, 
     assert [message.content for message in done["messages"]] == ["hello", "Hello.", "fine", "Good."]
 
 
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_words_that_stand_where_a_run_is_pinned_to_are_not_its_callers(world: World, durability: Any) -> None:
+    """What went wrong: with `exit` a run brought what did not stand in the latest checkpoint, whichever it began at."""
+    world.model.will_say(AIMessage("Hello."), AIMessage("Here."), AIMessage("Mine."))
+    await world.say("hello", by=TESS)
+    before = await _latest(world)
+    await _breakpoint_before(world)
+    left = await _latest(world)
+    await _pinned(world, TESS, before, "elsewhere", durability)
+
+    done = await _pinned(world, ANA, left, "mine", durability)
+
+    assert _of(done, "human") == ["hello", "mine"]
+    assert len([text for text in _of(done, "ai") if text.startswith(TOLD)]) == 1
+    assert world.events() == ["unheard_words"]
+
+
+async def _latest(world: World) -> str:
+    return str((await world.graph.aget_state(world.config(None))).config["configurable"]["checkpoint_id"])
+
+
+async def _pinned(world: World, by: Person, checkpoint_id: str, text: str, durability: Any) -> dict[str, Any]:
+    config = world.config(by, checkpoint_id=checkpoint_id)
+    done: dict[str, Any] = await _graph(world).ainvoke({"messages": [("user", text)]}, config, durability=durability)
+    return done
+
+
 async def test_a_program_that_gives_its_runs_no_id_is_heard_and_leaves_nothing_to_the_next(world: World) -> None:
     world.model.will_say(AIMessage("Hello."), AIMessage("Good."))
     config: Any = {"configurable": {"thread_id": "thread", "langgraph_auth_user": OLGA}}
