@@ -47,6 +47,31 @@ async def test_who_looks_like_one_who_edited_does_not_approve_the_edit(world: Wo
     assert world.transfers() == [("A-2001", "A-2003", 600_000)]
 
 
+@pytest.mark.parametrize("by", [TESS, FALSE_TESS])
+async def test_who_raised_it_does_not_clear_it_by_lowering_what_they_made(world: World, by: Person) -> None:
+    """What went wrong: an edit upwards waited for somebody else, and one cent less of it by the same person ran."""
+    world.model.will_say(calls(PAY))
+    await world.say("pay")
+    await world.answer({"approved": True, "edited_args": {"amount": "6000"}}, by=TESS)
+
+    await world.answer({"approved": True, "edited_args": {"amount": "5999"}}, by=by)
+    assert world.transfers() == []
+    assert world.states() == ["asked"]
+
+    await world.answer(True, by=TOM)
+    assert world.transfers() == [("A-2001", "A-2003", 599_900)]
+
+
+async def test_what_somebody_raised_another_clears_by_lowering_it(world: World) -> None:
+    world.model.will_say(calls(PAY))
+    await world.say("pay")
+    await world.answer({"approved": True, "edited_args": {"amount": "6000"}}, by=TESS)
+
+    await world.answer({"approved": True, "edited_args": {"amount": "5999"}}, by=TOM)
+
+    assert world.transfers() == [("A-2001", "A-2003", 599_900)]
+
+
 async def test_two_who_look_alike_are_not_two_approvers(world: World) -> None:
     world.model.will_say(calls(HUGE))
     await world.say("pay")

@@ -140,7 +140,11 @@ def _not_this_person(request: Request, made: list[Decision], principal: Principa
 
 
 def _makers(request: Request, made: list[Decision]) -> set[str]:
-    return {request.requested_by} | {decision.decided_by for decision in made if decision.decision == "edit"}
+    return {request.requested_by} | _editors(made)
+
+
+def _editors(made: list[Decision]) -> set[str]:
+    return {decision.decided_by for decision in made if decision.decision == "edit"}
 
 
 def _reject(log: Log, request: Request, decision: Decision, answer: Reject) -> None:
@@ -225,7 +229,11 @@ def check_edit(log: Log, judge: Judge, request: Request, answer: Edit, principal
     narrows = _narrows(action, cls, request.arguments)
     demand = _demand(request, judged, narrows=narrows)
     is_enough = demand["approvals"] <= 1 and all(principal.has_role(role) for role in demand["approvers"])
-    return Checked(judged, narrows, is_enough and (narrows or principal.may_approve_own), demand)
+    # Who raised it and then takes a cent off has narrowed what they made themselves, and nobody else has seen it.
+    editors = _editors(journal.decisions_on(log.connection, [request.request_id]))
+    is_theirs = principal.id in editors or namesake(principal.id, editors) is not None
+    counts = is_enough and ((narrows and not is_theirs) or principal.may_approve_own)
+    return Checked(judged, narrows, counts, demand)
 
 
 def _narrows(action: Action[Any], cls: type[Action[Any]], arguments: dict[str, Any]) -> bool:
