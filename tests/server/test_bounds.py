@@ -195,7 +195,7 @@ async def test_one_person_cannot_fill_the_queue(slow_case: Case) -> None:
     assert len(let_in) + len(refused) == 60
     assert any("wait for one of them, or cancel it" in str(body) for body in refused)
     query = sa.select(sa.func.sum(refusal_totals.c.count)).where(refusal_totals.c.cause.in_(["runs", "flood"]))
-    assert slow_case.target.read(lambda c: c.scalar(query)) or 0 > 0
+    assert (slow_case.target.read(lambda c: c.scalar(query)) or 0) > 0
 
 
 async def test_a_run_that_ends_in_whatever_way_makes_room(slow_case: Case) -> None:

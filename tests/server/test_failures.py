@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -182,6 +183,38 @@ async def test_what_a_deleted_thread_left_open_is_withdrawn_when_the_database_an
             break
         await asyncio.sleep(0.2)
     assert request["state"] == "withdrawn"
+
+
+@contextmanager
+def full(server: Server) -> Iterator[None]:
+    """Let a server write into no file any more, as on a full disk, for as long as the block runs."""
+    assert server.process is not None
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
+
+
+async def test_on_a_full_disk_one_can_look_and_everybody_else_is_told(case: Case, held: Held) -> None:
+    of_request = f"/approvals/requests/{held.question['id']}"
+    seen = {name: held.question[name] for name in ("digest", "revision")}
+    met: dict[str, Reply] = {}
+
+    with full(case.target.server):
+        looked = [await case.ana.get(path) for path in (of_request, "/approvals/requests", "/approvals/freeze")]
+        for word in ("approve", "reject"):
+            met[word] = await case.ana.post(f"{of_request}/decision", {"decision": word, **seen})
+        met["freeze"] = await case.ana.post("/approvals/freeze", {"reason": "try"})
+        met["answer"] = await case.ana.answer(held.thread_id, {held.interrupt_id: {"approved": True}})
+
+    assert [reply.status for reply in looked] == [200, 200, 200]
+    for what, reply in met.items():
+        # A limit is met at COMMIT with an error of which SQLite does not say what became of it, unlike a full disk.
+        told = any(sentence in str(reply.body) for sentence in (NOTHING, UNKNOWN))
+        assert (reply.status, told) == (503, True), (what, reply)
+    assert await case.goes_on(held)
 
 
 # What cannot be a request
