@@ -87,7 +87,10 @@ async def test_row_45_text_from_outside_makes_no_line_of_the_log(case: Case) -> 
         (case.olga, "POST", f"/threads/{thread_id}/commands", {"id": 1, "method": hidden}),
         (case.olga, "POST", "/threads", {"thread_id": hidden}),
         (case.olga, "POST", f"/threads/{thread_id}/state", {"values": {"messages": hidden}}),
-    ]
+        # Its run fails, and the platform's worker logs the error with the name.
+        (case.olga, "POST", f"/threads/{thread_id}/runs/wait",
+         {"assistant_id": GRAPH, "input": {"messages": [{"role": hidden, "content": "hello"}]}}),
+    ]  # fmt: skip
     for who, method, asked, body in requests:
         before = len(case.target.server.log)
         reply = await who.send(method, asked, **({} if body is None else {"json": body}))
