@@ -3,17 +3,24 @@
 Source: aegra_api 0.11.0, in the modules named at each import.
 """
 
+import functools
 import sys
+from collections import Counter
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import httpx
 from langgraph_sdk.client import LangGraphClient
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from agent.db.engine import DatabaseUnavailable
 from agent.identity import OF_SYSTEM
 from agent.loglines import logger_of
 from agent.server.paths import parts_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 logger = logger_of(__name__)
 
@@ -66,15 +73,44 @@ async def end_dead_runs() -> None:
             await interrupt_unowned_run(session, run_id, thread_id, user_id=user_id)
 
 
-async def count_unfinished(person: str) -> int:
-    """Count the runs of somebody that wait or run."""
-    from aegra_api.core.orm import Run, _get_session_maker
+async def unfinished(person: str) -> Counter[str]:
+    """Count the runs of somebody that wait or run, by thread.
+
+    Raises:
+        DatabaseUnavailable: Aegra's database did not answer.
+    """
+    from aegra_api.core.orm import Run
     from aegra_api.services.run_status import ACTIVE_RUN_STATES
     from sqlalchemy import func, select
+    from sqlalchemy.exc import SQLAlchemyError
 
-    query = select(func.count()).where(Run.user_id == person, Run.status.in_(ACTIVE_RUN_STATES))
-    async with _get_session_maker()() as session:
-        return int(await session.scalar(query) or 0)
+    query = select(Run.thread_id, func.count()).where(Run.user_id == person, Run.status.in_(ACTIVE_RUN_STATES))
+    try:
+        async with _own_engine().connect() as connection:
+            return Counter({row[0]: row[1] for row in await connection.execute(query.group_by(Run.thread_id))})
+    except (SQLAlchemyError, OSError) as exc:
+        raise DatabaseUnavailable(f"Aegra's database did not answer: {exc}") from exc
+
+
+@functools.cache
+def _own_engine() -> "AsyncEngine":
+    """Give connections of our own: whoever asks for a run holds one of Aegra's while our handler is called.
+
+    With those, as many requests at once as Aegra has connections would each wait for one more, and everybody else
+    with them, for half a minute.
+    """
+    from aegra_api.core.database import db_manager
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    # As Aegra makes its own.
+    return create_async_engine(
+        db_manager.get_engine().url,
+        pool_size=2,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={"prepared_statement_cache_size": 0},
+    )
 
 
 async def at_rest(thread_ids: Collection[str]) -> list[str]:

@@ -5,6 +5,7 @@ let in, and when somebody has as many as may be it looks which of them ended, ho
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from agent.server import aegra
 _MADE_WITHIN_S = 5
 #: Seconds for which somebody who has as many as may be is not looked up again.
 _LOOK_EVERY_S = 0.5
+#: How often Aegra is asked again because a run was answered meanwhile.
+_ASKS = 20
 _UNFINISHED: tuple[Literal["pending", "running"], ...] = ("pending", "running")
 
 #: What to do when the request of this task is answered, with its status; None where nobody tells.
@@ -60,6 +63,8 @@ class _Runs:
     #: By run: its thread, and when it was let in (monotonic).
     known: dict[str, tuple[str, float]] = field(default_factory=dict)
     looked_at: float = float("-inf")
+    #: How many were taken back or answered so far.
+    answered: int = 0
 
 
 class Unfinished:
@@ -77,20 +82,24 @@ class Unfinished:
             left_over = {} if aegra.is_here() else await _left_over(person, self.most)
             # Somebody may have been here meanwhile.
             runs = self._of.setdefault(person, _Runs(left_over))
-        elsewhere = await aegra.count_unfinished(person) if aegra.is_here() else 0
-        if elsewhere + len(runs.known) >= self.most and not aegra.is_here():
-            await self._look(runs)
+        if aegra.is_here():
+            count = await _count_on_aegra(person, runs)
+        else:
+            if len(runs.known) >= self.most:
+                await self._look(runs)
+            count = len(runs.known)
         # From here on nothing is waited for: of many at once no more are counted than may be.
-        if elsewhere + len(runs.known) >= self.most:
+        if count >= self.most:
             return None
         key = run_id or uuid4().hex
         runs.known[key] = thread_id, time.monotonic()
 
         def take_back() -> None:
-            runs.known.pop(key, None)
+            if runs.known.pop(key, None):
+                runs.answered += 1
 
         def answered(status: int) -> None:
-            # What Aegra answered it has in its table.
+            # What Aegra answered stands in its table.
             if status >= 400 or aegra.is_here():
                 take_back()
 
@@ -108,6 +117,16 @@ class Unfinished:
                 runs.known.pop(run_id, None)
         # Who has room again is looked up as soon as it is used up, however soon.
         runs.looked_at = now if len(runs.known) >= self.most else float("-inf")
+
+
+async def _count_on_aegra(person: str, runs: _Runs) -> int:
+    """Count what Aegra has in its table, and what is being made: by thread, since one that waits stands in both."""
+    for _ in range(_ASKS):
+        answered = runs.answered
+        made = await aegra.unfinished(person)
+        if answered == runs.answered:
+            break  # else one was made after its table was read, and is not being made any more
+    return (made | Counter(thread_id for thread_id, _ in runs.known.values())).total()
 
 
 async def _has_ended(thread_id: str, run_id: str, *, is_new: bool) -> bool:
