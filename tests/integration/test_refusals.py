@@ -1,13 +1,15 @@
 """What is refused before the gate: few rows, counted all, and the totals chained; a flood costs counters only."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from agent.clearance import audit
 from agent.clearance.refusals import FLOOD, ROWS_A_MINUTE, Floods, chain_totals, note_refused
-from agent.db.tables import refusals
+from agent.db.tables import refusal_totals, refusals
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, OLGA, World, question
 
@@ -36,6 +38,18 @@ async def test_few_rows_of_each_person_and_minute_are_kept(world: World) -> None
         ("ben", "goto", "goto tools"),
         ("olga", "goto", "goto tools"),
     ]
+
+
+async def test_refusals_at_the_same_moment_are_all_counted(world: World) -> None:
+    """On PostgreSQL the second of two that came first failed, and its caller was answered 500."""
+    now = datetime.now(UTC)
+
+    for cause in "abcdef":  # each is the first of its kind for some
+        counting = partial(note_refused, now=now, person="olga", cause=cause)
+        await asyncio.gather(*(world.database.write(counting) for _ in range(8)))
+
+    counted = sa.select(refusal_totals.c.cause, refusal_totals.c.count).order_by(refusal_totals.c.cause)
+    assert [tuple(row) for row in world.read(lambda c: c.execute(counted).all())] == [(one, 8) for one in "abcdef"]
 
 
 async def test_totals_of_each_person_and_minute_are_chained_once(world: World) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from agent.clearance.audit import Log
@@ -30,15 +31,19 @@ NOBODY = "nobody"
 _THIS_MINUTE = sa.select(sa.func.coalesce(sa.func.sum(refusal_totals.c.count), 0)).where(
     refusal_totals.c.minute == sa.bindparam("minute"), refusal_totals.c.person == sa.bindparam("person")
 )
-_COUNT = (
-    sa.update(refusal_totals)
-    .where(
-        refusal_totals.c.minute == sa.bindparam("of_minute"),
-        refusal_totals.c.person == sa.bindparam("of_person"),
-        refusal_totals.c.cause == sa.bindparam("of_cause"),
+
+
+def _counting(insert: Callable[[sa.Table], Any]) -> sa.Executable:
+    made = insert(refusal_totals)
+    key = [refusal_totals.c.minute, refusal_totals.c.person, refusal_totals.c.cause]
+    more: sa.Executable = made.on_conflict_do_update(
+        index_elements=key, set_={"count": refusal_totals.c.count + made.excluded.count}
     )
-    .values(count=refusal_totals.c.count + sa.bindparam("more"))
-)
+    return more
+
+
+#: By dialect. One statement: of two that come first at once, in PostgreSQL, the second would fail to insert.
+_COUNT = {"postgresql": _counting(postgresql.insert), "sqlite": _counting(sqlite.insert)}
 
 
 def note_refused(
@@ -54,16 +59,12 @@ def note_refused(
     """Count a refusal and keep a row of it while there are few this minute; tell whether it is no flood yet."""
     minute = _minute(now)
     before = connection.scalar(_THIS_MINUTE, {"minute": minute, "person": person}) or 0
-    counted = connection.execute(
-        _COUNT, {"of_minute": minute, "of_person": person, "of_cause": cause, "more": times}
-    ).rowcount
-    if not counted:
-        row = {"minute": minute, "person": person, "cause": cause, "count": times, "chained": 0}
-        connection.execute(sa.insert(refusal_totals), row)
+    row = {"minute": minute, "person": person, "cause": cause, "count": times, "chained": 0}
+    connection.execute(_COUNT[connection.dialect.name], row)
     if before < ROWS_A_MINUTE:
         shown = str(clean(attempt))[:_MAX_ATTEMPT] if attempt is not None else None
-        row = {"at": now, "person": person, "cause": cause, "thread_id": thread_id, "attempt": shown}
-        connection.execute(sa.insert(refusals), row)
+        kept = {"at": now, "person": person, "cause": cause, "thread_id": thread_id, "attempt": shown}
+        connection.execute(sa.insert(refusals), kept)
     return before < FLOOD
 
 
