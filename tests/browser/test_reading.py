@@ -109,6 +109,18 @@ def test_however_long_a_name_is_it_moves_no_page_sideways_and_one_that_looks_lik
     expect(page.locator(".c-asked .remark-danger")).to_have_text("looks like another name")
 
 
+def test_a_button_with_a_name_has_one_space_before_it(sits: Sits, bank: Bank) -> None:
+    request_id = bank.requests(bank.ask("delete user C-1003"))[0]
+    page = sits(ANA)
+
+    page.goto(f"/inbox/requests/{request_id}")
+
+    button = page.locator(".decide button.btn-effect")
+    # Laid out apart, the verb and the name would be lines of their own.
+    assert "\n" not in button.inner_text()
+    expect(button).to_have_text(re.compile(r"^Delete \S"))
+
+
 def test_what_could_not_be_carried_out_is_not_told_as_erased(sits: Sits, bank: Bank) -> None:
     request_id = bank.transfer(9_000_000)
     page = sits(ANA)

@@ -44,6 +44,9 @@ async def test_the_person_may_ask_for_it_again_and_another_call_is_asked(world: 
     again = question(await world.say("pay 2000 after all"))
 
     assert again["action_requests"][0]["args"]["amount"] == "2000.00"
+    # Whoever decides now need not be ana: else one asks until somebody says yes.
+    said = "Exactly this was rejected lately, under 1 min ago. Not done: ana rejected it, without a reason"
+    assert again["look_first"] == [said]
 
 
 async def test_twins_within_one_message_are_named_and_asked_each(world: World) -> None:
@@ -53,7 +56,9 @@ async def test_twins_within_one_message_are_named_and_asked_each(world: World) -
 
     assert first["look_first"] == ["Call 2 of the same message is exactly this, too."]
     second = question(await world.answer(False))
-    assert "exactly this" not in str(second["look_first"])
+    assert second["look_first"] == [
+        "Exactly this was rejected in this turn, under 1 min ago. Not done: ana rejected it, without a reason"
+    ]
     assert world.states() == ["rejected", "asked"]
 
 

@@ -357,11 +357,13 @@ _SAME_CALLS = (
     .where(
         requests.c.digest.in_(_among("digests")),
     )
-    .order_by(requests.c.number.desc())
     .limit(_MOST_SAME)
 )
-_SAME_OPEN = _SAME_CALLS.where(requests.c.state.in_(OPEN_STATES))
-_SAME_DONE = _SAME_CALLS.where(requests.c.state == "executed", requests.c.finished_at >= _param("since"))
+_SAME_OPEN = _SAME_CALLS.where(requests.c.state.in_(OPEN_STATES)).order_by(requests.c.number.desc())
+# However many were rejected, one that was carried out is among them.
+_SAME_OVER = _SAME_CALLS.where(
+    requests.c.state.in_(("executed", "rejected")), requests.c.finished_at >= _param("since")
+).order_by(sa.case((requests.c.state == "executed", 0), else_=1), requests.c.number.desc())
 _REJECTED_BEFORE = (
     sa.select(requests)
     .where(
@@ -410,15 +412,16 @@ def earlier(connection: Connection, action: str, number: int, plan_id: str) -> l
 
 
 def same_calls(connection: Connection, digests: Sequence[str], since: datetime) -> list[tuple[Request, str | None]]:
-    """Read the requests for exactly these calls that are open, or were carried out since a moment; with receipts.
+    """Read the requests for exactly these calls that are open, or were carried out or rejected since a moment.
 
-    The last `_MOST_SAME` of either kind, oldest first: who asks for the same ten thousand times slows nobody's page.
+    With what their receipts say, oldest first. The last `_MOST_SAME` of either kind: who asks for the same ten thousand
+    times slows nobody's page.
     """
     if not digests:
         return []
     rows = [
         *connection.execute(_SAME_OPEN, {"digests": digests}),
-        *connection.execute(_SAME_DONE, {"digests": digests, "since": since}),
+        *connection.execute(_SAME_OVER, {"digests": digests, "since": since}),
     ]
     return sorted(((Request(*row[:-1]), row[-1]) for row in rows), key=lambda found: found[0].number)
 

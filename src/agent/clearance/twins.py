@@ -1,7 +1,8 @@
 """The same call again: exactly this was done, is asked for elsewhere, or was rejected. Same action, same arguments.
 
 What was rejected in a turn is not asked of anybody a second time in it. What was done is no reason to refuse: a second
-rent is a rent. So whoever decides sees it first, with its receipt.
+rent is a rent; nor is what was rejected in another turn, which may have its invoice now. So whoever decides sees it
+first, with its receipt: else one asks until somebody says yes.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ LATELY = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Twin:
-    """Another request for exactly the same: one that was carried out lately, or is open."""
+    """Another request for exactly the same: one that was carried out or rejected lately, or is open."""
 
     request: Request
     #: What its receipt says; None while it is open, and when it was erased.
@@ -43,8 +44,13 @@ def _is_twin(request: Request, other: Request) -> bool:
 
 def done(twins: Sequence[Twin]) -> list[Twin]:
     """List those that were carried out, last first."""
-    found = [twin for twin in twins if twin.request.finished_at is not None]
-    return sorted(found, key=lambda twin: twin.request.number, reverse=True)
+    return _ended(twins, "executed")
+
+
+def _ended(twins: Sequence[Twin], state: str) -> list[Twin]:
+    return sorted(
+        [twin for twin in twins if twin.request.state == state], key=lambda twin: twin.request.number, reverse=True
+    )
 
 
 def concerns(request: Request, twins: Sequence[Twin], now: datetime) -> list[Concern]:
@@ -54,10 +60,14 @@ def concerns(request: Request, twins: Sequence[Twin], now: datetime) -> list[Con
     if carried_out:
         last = carried_out[0]
         assert last.request.finished_at is not None
-        where = "in this turn" if last.request.turn_id == request.turn_id else "lately"
+        where = _where(last, request)
         again = f" {len(carried_out)} times in {LATELY.days} days." if len(carried_out) > 1 else ""
         title = f"Exactly this was done {where}, {span(now - last.request.finished_at)} ago."
         found.append(Concern((title,), (f"{last.sentence or 'Its receipt was erased.'}{again}",), is_bad=True))
+    for last in _ended(twins, "rejected")[:1]:
+        assert last.request.finished_at is not None
+        title = f"Exactly this was rejected {_where(last, request)}, {span(now - last.request.finished_at)} ago."
+        found.append(Concern((title,), (last.sentence or "Its receipt was erased.",), is_bad=True))
     asked = [twin.request for twin in twins if twin.request.is_open]
     beside = [one for one in asked if one.plan_id == request.plan_id]
     if beside:
@@ -67,3 +77,7 @@ def concerns(request: Request, twins: Sequence[Twin], now: datetime) -> list[Con
     for one in [one for one in asked if one.plan_id != request.plan_id][:1]:
         found.append(Concern(("Exactly this is asked for by another request, too:", Id(one.request_id[:8]))))
     return found
+
+
+def _where(twin: Twin, request: Request) -> str:
+    return "in this turn" if twin.request.turn_id == request.turn_id else "lately"
