@@ -131,3 +131,21 @@ def test_what_could_not_be_carried_out_is_not_told_as_erased(sits: Sits, bank: B
     expect(row).to_contain_text("Refused: transfer_funds")
     expect(row).to_contain_text("which is less than $9,000,000.00; nothing was moved.")
     expect(row).not_to_contain_text("erased")
+
+
+def test_that_the_database_says_otherwise_than_the_log_is_read_on_a_phone(sits: Sits, bank: Bank) -> None:
+    """It stood one letter to a line, and pushed all else out of sight."""
+    request_id = bank.transfer(1_643)
+    ((written,),) = bank.rows("SELECT arguments FROM requests WHERE request_id = ?", request_id)
+    page = sits(ANA, width=360)
+
+    bank.write("UPDATE requests SET arguments = ? WHERE request_id = ?", written.replace("rent", "loan"), request_id)
+    try:
+        page.goto(f"/inbox/requests/{request_id}")
+        banner = page.get_by_role("alert").filter(has_text="The database says otherwise than the log")
+        for part in ("h2", "ul", "p"):
+            box = banner.locator(part).bounding_box()
+            assert box is not None
+            assert box["width"] > 200, part
+    finally:
+        bank.write("UPDATE requests SET arguments = ? WHERE request_id = ?", written, request_id)

@@ -663,6 +663,27 @@ async def test_a_line_of_the_list_says_what_is_unusual_what_it_carries_and_what_
         assert "low Refused: transfer_funds Not done: A-2016 has $" in await line_of("less than $9,000,000.00")
 
 
+async def test_that_the_database_says_otherwise_than_the_log_stands_on_a_line_above_all(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        asked(server, "transfer 3,043 from A-2001 to A-2003 for rent"),
+        as_person(server, BEN, monkeypatch) as ben,
+        inbox_of(server, ANA, monkeypatch, size=(80, 24)) as ana,
+    ):
+        entry = await request_of(ben, "$3,043.00")
+        with sqlite3.connect(server.database_url.removeprefix("sqlite:///")) as connection:
+            connection.execute("UPDATE requests SET risk = 'low' WHERE request_id = ?", [entry.id])
+
+        await ana.opens("Transfer $3,043.00")
+
+        told, risk = ana.said_in("#heading").splitlines()
+        assert told == f"The database says otherwise than the log: requests.risk of {entry.id} is not what was written."
+        assert risk.startswith(" low risk   Transfer $3,043.00")
+        with sqlite3.connect(server.database_url.removeprefix("sqlite:///")) as connection:
+            connection.execute("UPDATE requests SET risk = ? WHERE request_id = ?", [entry.risk, entry.id])
+
+
 async def test_the_keys_are_shown_and_lead_through_the_list(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         asked(server, "transfer 3,017 from A-2001 to A-2003", "transfer 3,018 from A-2001 to A-2003"),

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Digits of a request's id that are shown; a unique prefix is enough everywhere.
 SHORT = 8
 
+#: Columns of a table that whoever asked takes at most.
+_NAME = 14
+
 _RISKS = {"low": "green", "medium": "yellow", "high": "red", "critical": "bold red"}
 
 
@@ -75,8 +78,16 @@ def card(held: dict[str, Any], thread_id: str, now: datetime, *, shown: "Shown |
 def table(requests: Sequence["Entry"], now: datetime) -> Table:
     """List requests, one row each."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    # Where there is little room, names are broken before what is asked for goes, or an id that one has to type.
     for heading in ("Request", "Risk", "What", "Asked by", "Approved", "Left"):
-        drawn.add_column(heading, header_style="dim", no_wrap=heading != "What")
+        is_name = heading == "Asked by"
+        drawn.add_column(
+            heading,
+            header_style="dim",
+            no_wrap=not is_name and heading != "What",
+            overflow="fold" if is_name else "ellipsis",
+            max_width=_NAME if is_name else None,
+        )
     for one in requests:
         what = Text(visible(one.sentence or one.line))
         if one.unsaid:

@@ -38,7 +38,7 @@ class Evidence(VerticalScroll):
         """Show a request."""
         entry, review, payload = shown.request, shown.review, shown.payload
         differs = [
-            text(f"The database says otherwise than the log: {visible(one)}.\n", "$error")
+            joined(text(f"The database says otherwise than the log: {one}.", "$error"), "\n")
             for one in shown.disagreements
         ]
         self._fill("#heading", joined(
