@@ -17,13 +17,14 @@ from sqlalchemy.engine import Connection
 
 from agent.clearance import binding
 from agent.clearance.action import Actions
+from agent.clearance.bound_rows import told_unbound
 from agent.clearance.canonical import canonical
 from agent.clearance.counterparts import Counterparts
 from agent.clearance.errors import AuditKeyError
 from agent.clearance.rendering import span
 from agent.clearance.signing import Chain, Keys, checker, fingerprint, seal, signer
 from agent.db.streaming import UnreadableRow, stream
-from agent.db.tables import audit, audit_head
+from agent.db.tables import audit, audit_head, refusal_totals
 from agent.db.types import from_text, to_text
 
 _CHUNK = 5_000
@@ -161,6 +162,8 @@ class Log:
             ).scalar_one()
             for bound in binding.BOUND.values()
         }
+        told = sa.select(sa.func.count()).select_from(refusal_totals).where(told_unbound())
+        unbound[refusal_totals.name] = self.connection.execute(told).scalar_one()
         self._events.insert(0, _Event("binding_began", "system", None, None, None, {"unbound": unbound}))
 
     def _signed(self, event: _Event) -> dict[str, Any]:
@@ -260,8 +263,11 @@ def ahead_in_words(ahead: timedelta) -> str:
 
 def read_ahead(connection: Connection, now: datetime) -> timedelta | None:
     """Tell how far the log is ahead of the clock, which stops effects; None while it is not."""
-    ahead = from_text(connection.execute(sa.select(audit_head.c.at)).scalar_one()) - now
-    return ahead if ahead > TOLERANCE else None
+    return _ahead(from_text(connection.execute(sa.select(audit_head.c.at)).scalar_one()), now)
+
+
+def _ahead(at: datetime, now: datetime) -> timedelta | None:
+    return at - now if at - now > TOLERANCE else None
 
 
 @dataclass(frozen=True)
@@ -360,11 +366,17 @@ def verify(
 
     Reads each row once, in constant memory. With `actions` what they left behind is compared, too.
     """
-    head, journal = read_head(connection), Counterparts(connection, actions)
+    given = connection.execute(_PLAIN_HEAD).one_or_none()
+    if given is None:
+        return Verification(0, Head(0, ""), None, "the head of the log (audit_head) is not there")
+    head, journal = Head(given.seq, given.mac), Counterparts(connection, actions)
     seq, broken_at, reason = _check_rows(connection, key if isinstance(key, Keys) else Keys(key), head, noted, journal)
     if broken_at is None and reason is None:
         reason = journal.disagreement()
-    ahead = read_ahead(connection, now or datetime.now(UTC))
+    try:
+        ahead = _ahead(from_text(given.at), now or datetime.now(UTC))
+    except (TypeError, ValueError):  # nobody wrote that, and it was told above
+        ahead = None
     return Verification(seq, head, broken_at, reason, journal.bound_from, ahead)
 
 
@@ -403,3 +415,4 @@ def _check_rows(
 
 
 _ROWS = sa.select(audit).order_by(audit.c.seq)
+_PLAIN_HEAD = sa.select(audit_head.c.seq, audit_head.c.mac, audit_head.c.at)

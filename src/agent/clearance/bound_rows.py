@@ -114,6 +114,8 @@ class RefusedRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._agreed = 0
+        #: Totals that were told before the log bound them; None where it does not say.
+        self.unbound: int | None = 0
 
     def hear(self, seq: int, row_id: str, mention: str) -> str | None:
         """Compare what a row of the log says of a person's minute; say what disagrees."""
@@ -127,6 +129,8 @@ class RefusedRows:
         if binding.digest(REFUSALS, row, told.many) != told.digest:
             return f"refusals of {person} at {minute} are not what was written (row {seq})"
         self._agreed += 1
+        if holds_more(self._connection, minute, int(upto), person):
+            return f"refusals of {person} at {minute} are more than was told (row {seq})"
         return None
 
     def untold(self) -> str | None:
@@ -136,7 +140,47 @@ class RefusedRows:
         ((held,),) = stream(self._connection, query)
         if held != self._agreed:
             return f"the totals of refusals are of {held} minutes of people, the log tells of {self._agreed}"
+        unbound = sa.select(sa.func.count()).select_from(refusal_totals).where(told_unbound())
+        ((held,),) = stream(self._connection, unbound)
+        if self.unbound is not None and held > self.unbound:
+            return f"{held} totals of refusals say that they were told before the log bound any, {self.unbound} were"
+        is_counted = sa.exists().where(
+            refusal_totals.c.person == refusals.c.person,
+            refusal_totals.c.minute == _minute_of(self._connection, refusals.c.at),
+        )
+        for row in stream(self._connection, sa.select(refusals.c.refusal_id).where(~is_counted).limit(1)):
+            return f"refusal {row[0]} is counted in no total"
         return None
+
+
+def told_unbound() -> sa.ColumnElement[bool]:
+    """Tell of totals that the log told without binding them."""
+    return refusal_totals.c.version.is_(None) & (refusal_totals.c.chained > 0)
+
+
+def _minute_of(connection: Connection, at: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    if connection.dialect.name == "postgresql":
+        return sa.func.date_trunc("minute", at)
+    text: sa.ColumnElement[Any] = sa.func.substr(at, 1, len("2026-01-01T00:00")) + sa.literal(":00.000000Z", sa.Text())
+    return sa.type_coerce(text, refusal_totals.c.minute.type)
+
+
+def holds_more(connection: Connection, minute: str, upto: int, person: str) -> bool:
+    """Tell whether a person's minute, of which all is told, holds rows beyond an id."""
+    begins = from_text(minute)
+    untold = sa.exists().where(
+        refusal_totals.c.minute == begins,
+        refusal_totals.c.person == person,
+        refusal_totals.c.chained < refusal_totals.c.count,
+    )
+    query = sa.select(refusals.c.refusal_id).where(
+        refusals.c.person == person,
+        refusals.c.refusal_id > upto,
+        refusals.c.at >= begins,
+        refusals.c.at < begins + timedelta(minutes=1),
+        ~untold,
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def read_refused(connection: Connection, minute: str, upto: int, person: str) -> Row | None:

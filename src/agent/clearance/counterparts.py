@@ -13,7 +13,7 @@ from agent.clearance.action import Actions
 from agent.clearance.binding import BOUND
 from agent.clearance.bound_rows import REFUSALS, BoundRows, RefusedRows, Traces
 from agent.clearance.canonical import canonical
-from agent.clearance.signing import seal
+from agent.clearance.signing import fingerprint, seal
 from agent.db.streaming import UnreadableRow, stream
 from agent.db.tables import OUTCOMES, audit, audit_head, decisions, receipts, requests
 from agent.db.types import to_text
@@ -45,6 +45,7 @@ class Counterparts:
         self._frozen: tuple[str, str] | None = None
         self._reason: Callable[[str], bool] | None = None
         self._at: str | None = None
+        self._key: bytes | None = None
         self._bound = {name: BoundRows(connection, bound) for name, bound in BOUND.items()}
         self._refused = RefusedRows(connection)
         self._traces = Traces(connection, actions) if actions is not None else None
@@ -55,6 +56,7 @@ class Counterparts:
     def hear(self, row: tuple[Any, ...], key: bytes) -> None:
         """Take the next row of the log, as its table has it; it has to be verified, under this key."""
         seq, self._at, event, actor, _, _, request_id, details, _ = row
+        self._key = key
         self._heard[event] = self._heard.get(event, 0) + 1
         told = json.loads(details) if '"rows":' in details or event in _READ else {}
         rows = told.get("rows", {})
@@ -74,6 +76,7 @@ class Counterparts:
             self.bound_from, self._has_bound = seq, True
             for table, bound in self._bound.items():
                 bound.unbound = told["unbound"].get(table, 0)
+            self._refused.unbound = told["unbound"].get("refusal_totals")
         elif event == "frozen":
             self._frozen = actor, row[1]
             sealed = told.get("sealed_reason")
@@ -106,7 +109,7 @@ class Counterparts:
 
     def _head(self) -> Iterator[str]:
         (head,) = stream(self._connection, _HEAD)
-        at, opened, frozen, frozen_by, frozen_at, reason, bound_from = head
+        at, opened, frozen, frozen_by, frozen_at, reason, bound_from, key_id = head
         told = self._frozen and self._frozen[0]
         if frozen_by != told or bool(frozen) != bool(told):
             yield f"the freeze switch is {_switch(frozen_by)}, the log says {_switch(told)}"
@@ -123,6 +126,9 @@ class Counterparts:
         self.bound_from = begins if self._heard else None
         if bound_from != begins:
             yield f"audit_head.bound_from is {bound_from}, the log binds from row {begins} on"
+        # Both are written with the first row of a program that binds.
+        if self._key and begins is not None and key_id != fingerprint(self._key):
+            yield f"audit_head.key_id is {key_id}, the log ends under {fingerprint(self._key)}"
 
     def _compare(self) -> None:
         """Compare the chunk with the journal and drop it."""
@@ -172,6 +178,7 @@ _HEAD = sa.select(
     sa.cast(audit_head.c.frozen_at, sa.Text),
     audit_head.c.frozen_reason,
     audit_head.c.bound_from,
+    audit_head.c.key_id,
 )
 # Times as text: what somebody put there need not be a time.
 _RECEIPTS = (
