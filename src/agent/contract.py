@@ -253,6 +253,9 @@ class Freeze(BaseModel):
     by: str | None = None
     reason: str | None = None
     since: datetime | None = None
+    ahead_s: int | None = Field(
+        default=None, description="how far the log is ahead of the clock, which stops effects as well; null: it is not"
+    )
     open: dict[str, int] = Field(description="open requests by state")
 
 

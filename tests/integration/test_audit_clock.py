@@ -82,10 +82,16 @@ async def test_an_operator_settles_it_on_the_record(world: World, monkeypatch: p
     world.clock.advance(days=-300)
 
     told = run("audit", "verify")
+    status = run("status")
+    ahead_s = run("status", "--json").json["ahead_s"]
     settled = run("audit", "settle-clock")
     again = run("audit", "settle-clock")
 
     assert (told.code, "ahead of this machine's clock" in told.err) == (0, True)
+    assert "All effects are stopped, because the audit log is 299 days" in " ".join(status.out.split())
+    assert "Effects may run" not in status.out
+    assert ahead_s > 299 * 86_400
+    assert run("status").out.startswith("Effects may run.")
     assert "1 open requests expired" in settled.out
     assert "Nothing changed" in again.out
     assert world.states() == ["expired"]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -80,7 +81,7 @@ async def _let_something_happen(world: World) -> None:
     assert await world.run({"messages": [("user", "pay me")]}, by=None, thread="nobody's")
     now = world.clock()
     for who in ("olga", "ben"):
-        world.database.write_now(lambda c, who=who: note_refused(c, now, who, "goto", thread_id="t", attempt="goto"))
+        world.database.write_now(partial(note_refused, now=now, person=who, cause="goto", attempt="goto"))
     world.clock.advance(minutes=1)
     await world.gate.write(chain_totals)
     await world.gate.write(notifications.collect)
@@ -124,8 +125,8 @@ def _everything(connection: Connection) -> Iterator[Bent]:
             yield Bent(table.name, None, table.delete().where(is_it), f"{said}: gone")
             for copy in _copies(table, row):
                 if "version" in copy:
-                    statement = table.insert().values({**copy, "version": None})
-                    yield Bent(table.name, None, statement, f"{said}: made up, as if never bound")
+                    unbound = table.insert().values({**copy, "version": None})
+                    yield Bent(table.name, None, unbound, f"{said}: made up, as if never bound")
                 yield Bent(table.name, None, table.insert().values(copy), f"{said}: made up")
 
 

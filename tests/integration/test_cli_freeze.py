@@ -118,7 +118,7 @@ async def test_status_tells_the_switch_and_what_is_open(world: World) -> None:
     run("freeze", "--reason", "drill")
     after = run("status", "--json").json
 
-    assert before == {"frozen": None, "open": {"asked": 1, "approved": 0, "allowed": 0}}
+    assert before == {"frozen": None, "ahead_s": None, "open": {"asked": 1, "approved": 0, "allowed": 0}}
     assert (after["frozen"]["by"], after["frozen"]["reason"]) == (ME, "drill")
     assert "Frozen by" in run("status").out
 

@@ -439,6 +439,44 @@ def test_what_a_list_is_filtered_to_stays_inside_its_attribute(name: str, visit:
     assert "‹U+202E›bob" in said
 
 
+# What the log does not tell
+
+
+def test_a_request_that_the_log_tells_otherwise_is_shown_as_that_before_anything_else(
+    inbox: Server, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = ask(inbox, "transfer 1,600 from A-2001 to A-2003")
+    path = f"/approvals/requests/{request_id}"
+    before = httpx.get(f"{inbox.url}{path}", headers=bearer(ANA), timeout=30).json()
+    said = f"requests.requested_by of {request_id} is not what was written"
+    monkeypatch.setenv("CLEARANCE_TOKEN", token(ANA))
+
+    bend(inbox, "UPDATE requests SET requested_by = 'tess' WHERE request_id = ?", request_id)
+    try:
+        shown = httpx.get(f"{inbox.url}{path}", headers=bearer(ANA), timeout=30).json()
+        page = visit(ANA).get(f"/inbox/requests/{request_id}").text
+        told = " ".join(run("--url", inbox.url, "show", request_id).out.replace("│", "").split())
+        log = visit(ANA).get("/inbox/audit").text
+        whole = httpx.get(f"{inbox.url}/approvals/audit/verification", headers=bearer(ANA), timeout=60).json()
+    finally:
+        bend(inbox, "UPDATE requests SET requested_by = 'olga' WHERE request_id = ?", request_id)
+
+    assert (before["disagreements"], shown["disagreements"]) == ([], [said])
+    main = page[page.index("<main") :]
+    assert main.index("The database says otherwise than the log") < main.index("<h1>")
+    assert f"<li>{said}</li>" in main
+    assert told.index(f"The database says otherwise than the log: {said}.") < told.index("Arguments")
+    assert said in str(whole["reason"])
+    assert f"Broken: {said}" in log
+    assert "says otherwise" not in visit(ANA).get(f"/inbox/requests/{request_id}").text
+
+
+def bend(inbox: Server, statement: str, *values: str) -> None:
+    """Change the database past the gate."""
+    with closing(sqlite3.connect(str(sa.make_url(inbox.database_url).database), timeout=30)) as file, file:
+        assert file.execute(statement, values).rowcount == 1
+
+
 # The log as a file
 
 

@@ -4,12 +4,13 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Static
 
@@ -190,6 +191,24 @@ async def test_a_request_is_found_read_and_approved_by_keys_alone(
         await ana.until(lambda: not ana.app.screen.query("#approve"), "the end of the form")
         assert ana.focused == "evidence"
         assert "Transferred $3,001.00" in await result_of(talk)
+
+
+async def test_a_request_that_the_log_tells_otherwise_is_shown_as_that_first(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asked(server, "transfer 3,050 from A-2001 to A-2003"), as_person(server, ANA, monkeypatch) as client:
+        request_id = (await request_of(client, "$3,050.00")).id
+        set_to = f"UPDATE requests SET rule = ? WHERE request_id = '{request_id}'"
+        file = str(sa.make_url(server.database_url).database)
+        with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
+            (rule,) = connection.execute(f"SELECT rule FROM requests WHERE request_id = '{request_id}'").fetchone()
+            connection.execute(set_to, ("the board",))
+            try:
+                async with inbox_of(server, ANA, monkeypatch) as ana:
+                    await ana.opens("Transfer $3,050.00")
+                    await ana.sees(f"The database says otherwise than the log: requests.rule of {request_id} is not")
+            finally:  # what other tests read in this log
+                connection.execute(set_to, (rule,))
 
 
 async def test_what_changes_and_what_went_before_are_shown(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ from agent.clearance import audit
 from agent.clearance.gate import Gate
 from agent.db.engine import Database
 from agent.db.tables import notifications, requests
+from tests.support.command import run
 from tests.support.conversation import Conversation, connected, converse
 from tests.support.receiver import SECRET, Receiver
 from tests.support.server import Server
@@ -72,7 +74,10 @@ async def until(holds: Callable[[], Any], server: Server, seconds: float = 60) -
 
 
 async def test_a_deadline_closes_by_itself_and_the_requester_is_told(
-    server: Server, receiver: Receiver, record_property: Callable[[str, object], None]
+    server: Server,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
     server.start()
     async with connected(server.url) as client:
@@ -91,6 +96,11 @@ async def test_a_deadline_closes_by_itself_and_the_requester_is_told(
             server, lambda c: [(row["event"], row["actor"]) for row in audit.rows(c) if row["event"] not in FRAME]
         )
         whole = read(server, lambda c: audit.verify(c, server.environment()["AUDIT_KEY"].encode()))
+        stopped = stop_by_a_clock(server)
+        for name in ("DATABASE_URL", "AUDIT_KEY"):
+            monkeypatch.setenv(name, server.environment()[name])
+        settled = run("audit", "settle-clock")
+        after = pages(server)["audit"]
     server.stop()
 
     record_property("measured", f"the requester was told {late_s:.1f} s after the deadline")
@@ -105,6 +115,27 @@ async def test_a_deadline_closes_by_itself_and_the_requester_is_told(
     assert receiver.deliveries[1].content["request"]["outcome"].startswith("Not done: it was not cleared in time")
     assert SECRET not in server.log
     assert "very-private" not in server.log
+    assert 3_500 < stopped["api"]["ahead_s"] < 3_700
+    for page in ("freeze", "audit"):
+        assert "Effects are stopped by a clock." in stopped[page], page
+        assert "All effects are stopped, because the audit log is" in stopped[page], page
+        assert "Effects on" not in stopped[page], page
+    assert (settled.code, "stopped by a clock" in after) == (0, False), settled.err
+
+
+def stop_by_a_clock(server: Server) -> dict[str, Any]:
+    """Let a process whose clock is an hour ahead write a row; give what the server says then."""
+    database = Database(server.database_url)
+    key = server.environment()["AUDIT_KEY"].encode()
+    ahead = Gate(database, None, key, lambda: datetime.now(UTC) + timedelta(hours=1))  # type: ignore[arg-type]  # judges nothing
+    ahead.write_now(lambda log: log.append("recorded", "system"))
+    database.close()
+    return {"api": httpx.get(f"{server.url}/approvals/freeze", timeout=30).json(), **pages(server)}
+
+
+def pages(server: Server) -> dict[str, str]:
+    """Give what the pages say that tell of the switch."""
+    return {page: httpx.get(f"{server.url}/inbox/{page}", timeout=30).text for page in ("freeze", "audit")}
 
 
 async def test_what_happened_before_a_kill_is_told_after_it(server: Server, receiver: Receiver) -> None:

@@ -261,12 +261,19 @@ def ahead_in_words(ahead: timedelta) -> str:
     )
 
 
+def stopped_by_clock(ahead: timedelta) -> str:
+    """Say the same as a sentence of its own."""
+    said = ahead_in_words(ahead)
+    return f"{said[0].upper()}{said[1:]}."
+
+
 def read_ahead(connection: Connection, now: datetime) -> timedelta | None:
     """Tell how far the log is ahead of the clock, which stops effects; None while it is not."""
-    return _ahead(from_text(connection.execute(sa.select(audit_head.c.at)).scalar_one()), now)
+    return ahead_of(from_text(connection.execute(sa.select(audit_head.c.at)).scalar_one()), now)
 
 
-def _ahead(at: datetime, now: datetime) -> timedelta | None:
+def ahead_of(at: datetime, now: datetime) -> timedelta | None:
+    """Tell how far a log whose last row is of `at` is ahead of the clock; None while that stops nothing."""
     return at - now if at - now > TOLERANCE else None
 
 
@@ -374,7 +381,7 @@ def verify(
     if broken_at is None and reason is None:
         reason = journal.disagreement()
     try:
-        ahead = _ahead(from_text(given.at), now or datetime.now(UTC))
+        ahead = ahead_of(from_text(given.at), now or datetime.now(UTC))
     except (TypeError, ValueError):  # nobody wrote that, and it was told above
         ahead = None
     return Verification(seq, head, broken_at, reason, journal.bound_from, ahead)

@@ -283,7 +283,7 @@ class Desk:
     # The switch
 
     async def switch(self) -> tuple[Switch, dict[str, int]]:
-        """Read the freeze, and how many requests are open by state."""
+        """Read what stops effects, and how many requests are open by state."""
         return await self._gate.database.read(lambda c: (journal.read_switch(c), journal.count_open(c)))
 
     async def freeze(self, by: str, reason: str, **details: Any) -> bool:

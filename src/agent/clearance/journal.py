@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from agent.clearance.audit import ahead_of
 from agent.clearance.binding import BOUND, next_version, note_written
 from agent.db.tables import (
     OPEN_STATES,
@@ -24,6 +25,7 @@ from agent.db.tables import (
     requests,
     turns,
 )
+from agent.db.types import from_text
 
 #: Stands where something personal was.
 ERASED = "(erased)"
@@ -172,6 +174,12 @@ class Switch:
     frozen_by: str | None
     frozen_reason: str | None
     frozen_at: datetime | None
+    #: When the audit log's last row was written: a clock that is behind it stops effects as well.
+    at: datetime | None = None
+
+    def ahead(self, now: datetime) -> timedelta | None:
+        """Tell how far the log is ahead of the clock, which stops effects as well; None while it is not."""
+        return None if self.at is None else ahead_of(self.at, now)
 
 
 # Statements are built once: building one costs more than running it.
@@ -565,8 +573,13 @@ def add_receipt(connection: Connection, added: Receipt) -> None:
 
 def read_switch(connection: Connection) -> Switch:
     """Read the switch without locking it."""
-    query = sa.select(audit_head.c.frozen_by, audit_head.c.frozen_reason, audit_head.c.frozen_at)
-    return Switch(**connection.execute(query).one()._mapping)
+    query = sa.select(audit_head.c.frozen_by, audit_head.c.frozen_reason, audit_head.c.frozen_at, audit_head.c.at)
+    row = connection.execute(query).one()
+    try:
+        at = from_text(row.at)
+    except (TypeError, ValueError):  # bent, which `verify` tells; nothing can be written then
+        at = None
+    return Switch(row.frozen_by, row.frozen_reason, row.frozen_at, at)
 
 
 def count_open(connection: Connection) -> dict[str, int]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.clearance.audit import stopped_by_clock
 from agent.clearance.desk import Detail
 from agent.clearance.journal import Decision
 from agent.clearance.namesakes import namesake
@@ -58,14 +59,14 @@ def panel(detail: Detail, review: Review, viewer: Principal, now: datetime, *, i
     if missing:
         return Panel(why_not=(f"Who holds the role {' and '.join(missing)} decides this.",),
                      hint="You may read all of it.")  # fmt: skip
-    why_not, hint = _why_not_approve(detail, viewer)
+    why_not, hint = _why_not_approve(detail, viewer, now)
     first = next((one for one in made if one.counts and one.decided_by != viewer.id), None)
     is_last = given(made) + 1 >= request.approvals
     button: Words = (review.verb if is_last else "Approve", *review.what)
     return Panel(
         may_approve=not why_not,
         may_reject=True,
-        may_edit=detail.switch.frozen_by is None,
+        may_edit=detail.switch.frozen_by is None and detail.switch.ahead(now) is None,
         why_not=why_not,
         hint=hint,
         button=button,
@@ -77,8 +78,10 @@ def panel(detail: Detail, review: Review, viewer: Principal, now: datetime, *, i
     )
 
 
-def _why_not_approve(detail: Detail, viewer: Principal) -> tuple[Words, str]:
+def _why_not_approve(detail: Detail, viewer: Principal, now: datetime) -> tuple[Words, str]:
     made = detail.question.decisions
+    if ahead := detail.switch.ahead(now):
+        return (stopped_by_clock(ahead), "Nothing can be approved."), "Rejecting works."
     if detail.switch.frozen_by is not None:
         return ("All effects are frozen by", Id(detail.switch.frozen_by), ", so nothing can be approved."), (
             "Rejecting works. Once effects are on again, you can approve here."

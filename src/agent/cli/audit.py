@@ -74,7 +74,7 @@ def verify(
         say(f"Broken at row {found.broken_at}: {found.reason}.", "bold red")
         say(f"{found.rows:,} rows before it are whole.")
     if found.ahead and not as_json:
-        warn(f"{audit.ahead_in_words(found.ahead).capitalize()}.")
+        warn(audit.stopped_by_clock(found.ahead))
     raise typer.Exit(Code.DONE if found.is_whole else Code.LOG_BROKEN)
 
 

@@ -22,17 +22,26 @@ if TYPE_CHECKING:
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Tell whether effects may run, and how many requests are open."""
+    from datetime import UTC, datetime
+
     from agent.clearance import journal
+    from agent.clearance.audit import stopped_by_clock
 
     with existing_database(current_settings()) as database:
         switch, counts = database.read_now(lambda c: (journal.read_switch(c), journal.count_open(c)))
+    ahead = switch.ahead(datetime.now(UTC))
     if as_json:
         frozen = None
         if switch.frozen_at:
             frozen = {"by": switch.frozen_by, "reason": switch.frozen_reason, "at": switch.frozen_at.isoformat()}
-        say_json({"frozen": frozen, "open": counts})
+        say_json({"frozen": frozen, "ahead_s": int(ahead.total_seconds()) if ahead else None, "open": counts})
     else:
-        say(_since(switch) if switch.frozen_at else "Effects may run.", "bold red" if switch.frozen_at else "green")
+        if switch.frozen_at:
+            say(_since(switch), "bold red")
+        if ahead:
+            say(stopped_by_clock(ahead), "bold red")
+        if not switch.frozen_at and not ahead:
+            say("Effects may run.", "green")
         say(_open(counts))
 
 

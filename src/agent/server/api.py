@@ -153,7 +153,7 @@ async def close(person: Decider, desk: OfDesk, request_id: str) -> Standing:
 @router.get("/freeze")
 async def show_freeze(person: Person, desk: OfDesk) -> Freeze:
     """Tell whether effects may run."""
-    return shapes.freeze(*await desk.switch())
+    return shapes.freeze(*await desk.switch(), datetime.now(UTC))
 
 
 @router.post("/freeze")

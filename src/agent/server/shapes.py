@@ -160,13 +160,15 @@ def statistics(found: counted.Statistics) -> Statistics:
     )
 
 
-def freeze(switch: Switch, counts: dict[str, int]) -> Freeze:
+def freeze(switch: Switch, counts: dict[str, int], now: datetime) -> Freeze:
     """Write whether effects may run."""
+    ahead = switch.ahead(now)
     return Freeze(
         frozen=switch.frozen_by is not None,
         by=_line(switch.frozen_by),
         reason=_sentence(switch.frozen_reason),
         since=switch.frozen_at,
+        ahead_s=int(ahead.total_seconds()) if ahead else None,
         open=counts,
     )
 

@@ -9,7 +9,7 @@ from textual.binding import BindingType
 from agent.cli.approvals import Approvals, Refused
 from agent.cli.inbox.frame import unless_left
 from agent.cli.inbox.lists import ListScreen
-from agent.cli.inbox.words import frozen_band
+from agent.cli.inbox.words import stopped_band
 from agent.cli.terminal import Failed
 from agent.contract import Freeze, Me
 
@@ -62,8 +62,8 @@ class Inbox(App[None]):
 
     @property
     def band(self) -> str:
-        """What stands over every screen while effects are frozen."""
-        return frozen_band(self.switch) if self.switch is not None and self.switch.frozen else ""
+        """What stands over every screen while effects are stopped."""
+        return stopped_band(self.switch) if self.switch is not None else ""
 
     def look_anew(self, *request_ids: str) -> None:
         """Let every screen read anew, soon."""

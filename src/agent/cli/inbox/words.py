@@ -7,6 +7,7 @@ from typing import Any
 
 from textual.content import Content
 
+from agent.clearance.audit import stopped_by_clock
 from agent.clearance.panel import is_confirmed
 from agent.clearance.rendering import span, visible
 from agent.cli.cards import moment, roles
@@ -154,10 +155,15 @@ def event_line(event: Event) -> Content:
     )
 
 
-def frozen_band(switch: Freeze) -> str:
-    """Say that effects are stopped, since when, by whom and why."""
-    since = f" since {moment(switch.since)}" if switch.since else ""
-    return visible(f"Frozen by {switch.by}{since}: {switch.reason}")
+def stopped_band(switch: Freeze) -> str:
+    """Say that effects are stopped, since when, by whom and why; nothing when they may run."""
+    said = []
+    if switch.frozen:
+        since = f" since {moment(switch.since)}" if switch.since else ""
+        said.append(f"Frozen by {switch.by}{since}: {switch.reason}")
+    if switch.ahead_s:
+        said.append(stopped_by_clock(timedelta(seconds=switch.ahead_s)))
+    return visible(" ".join(said))
 
 
 def open_requests(switch: Freeze) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import HTTPException
 from starlette.responses import HTMLResponse
 
+from agent.clearance.audit import stopped_by_clock
 from agent.clearance.listing import MOST_COUNTED, Wanted
 from agent.clearance.rendering import span
 from agent.server.inbox import assets
@@ -24,6 +25,7 @@ async def frame(session: Session, desk: OfDesk, *, here: str) -> dict[str, Any]:
         "now": now,
         "clock": clock(now, now, seconds=True),
         "switch": switch,
+        "ahead": stopped_by_clock(ahead) if (ahead := switch.ahead(now)) else "",
         "frozen_for": span(now - switch.frozen_at) if switch.frozen_at else "",
         "frozen_since": clock(switch.frozen_at, now) if switch.frozen_at else "",
         "open_counts": counts,
