@@ -94,9 +94,12 @@ async def _added(
     known: set[tuple[str | None, str]] = set()
     for start in {None, str(pinned) if pinned else None}:
         before = await saver.aget_tuple(_address(config, start))
-        there = before.checkpoint["channel_values"].get("messages", []) if before else []
-        known.update((message.id, str(message.content)) for message in there)
-    return [message for message in standing if (message.id, str(message.content)) not in known]
+        values = before.checkpoint["channel_values"] if before else {}
+        # An input that another run ended before it stood there is put in by one that goes on, under ids made then.
+        known.update(
+            (one.id, str(one.content)) for one in [*values.get("messages", []), *_messages(values.get(_START))]
+        )
+    return [one for one in standing if known.isdisjoint({(one.id, str(one.content)), (None, str(one.content))})]
 
 
 def _graph_namespace(config: RunnableConfig) -> str:

@@ -127,6 +127,21 @@ async def test_words_left_in_a_thread_are_not_heard_with_somebodys_own(world: Wo
     assert done["messages"][2].content.startswith(TOLD)
 
 
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+@pytest.mark.parametrize("leave", LEFT_TOO)
+async def test_nor_by_one_that_goes_on_with_them_however_it_is_stored(
+    world: World, leave: Leave, durability: Any
+) -> None:
+    """What went wrong: with `exit`, words that had not come into the state were those of who went on."""
+    await leave(world)
+
+    done = await _graph(world).ainvoke(None, world.config(ANA), durability=durability)
+
+    assert [message.type for message in done["messages"]] == ["ai"]
+    assert world.model.read == []
+    assert world.events() == ["unheard_words"]
+
+
 @pytest.mark.parametrize("given", [None, {"messages": []}, {}])
 @pytest.mark.parametrize("leave", LEFT)
 async def test_nor_by_a_run_that_brings_nothing_their_own_authors_included(
