@@ -1,58 +1,54 @@
-"""The client in JavaScript against the real server. Runs where Node is; the SDK is installed once for a project."""
+"""The client in JavaScript, and packages that people build pages with, as npm and PyPI bring them.
+
+Those of npm run where Node is; they are installed once for a project.
+"""
 
 import json
 import shutil
 import subprocess
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langgraph.pregel.remote import RemoteGraph
+from langgraph.types import Command
+from langgraph_sdk import get_client
 
-from tests.attacks.targets import Case
+from tests.attacks.targets import Attacker, Case
+from tests.support.npm import installed, program
 from tests.support.server import ROOT
 from tests.support.tokens import token
 from tests.support.world import Person
 
-CLIENTS = ROOT / "clients"
-NODE, NPM = shutil.which("node"), shutil.which("npm")
+CLIENTS, PACKAGES = ROOT / "clients", ROOT / "tests" / "packages"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with the client and its SDK, which is kept under .venv for the next time."""
-    if NODE is None:
-        pytest.skip("the client in JavaScript was not tried: there is no Node on the path (20 or newer)")
-    if NPM is None:
-        pytest.fail("There is Node without npm, which brings the SDK: on Debian 'apt-get install npm'.")
-    major = int(
-        subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True).stdout[1:].split(".")[0]
-    )
-    if major < 20:
-        pytest.fail(f"The SDK for JavaScript needs Node 20 or newer, and {NODE} is {major}.")
-    wanted = (CLIENTS / "package.json").read_text()
-    kept = ROOT / ".venv" / "javascript"
-    if not (kept / "package.json").exists() or (kept / "package.json").read_text() != wanted:
-        made = tmp_path_factory.mktemp("npm")
-        for name in ("package.json", ".npmrc"):
-            shutil.copy(CLIENTS / name, made)
-        command = [NPM, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-        installed = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=300)
-        if installed.returncode:
-            pytest.fail(f"npm could not bring the SDK: {installed.stderr[-300:]}")
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.move(made, kept)
+    """Give a folder with the client and its SDK."""
     here = tmp_path_factory.mktemp("javascript")
-    (here / "node_modules").symlink_to(kept / "node_modules")
+    (here / "node_modules").symlink_to(installed(CLIENTS, "javascript", tmp_path_factory))
     shutil.copy(CLIENTS / "inbox.mjs", here)
+    return here
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with a script for each package that people build pages with, and what it imports."""
+    here = tmp_path_factory.mktemp("packages")
+    (here / "node_modules").symlink_to(installed(PACKAGES, "packages", tmp_path_factory))
+    for script in PACKAGES.glob("*.mjs"):
+        shutil.copy(script, here)
     return here
 
 
 def node(folder: Path, case: Case, person: Person | None, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the client as somebody."""
-    assert NODE
     environment = {"PATH": "/usr/bin:/bin", "LANGGRAPH_URL": case.target.url}
     if person:
         environment["CLEARANCE_TOKEN"] = token(person)
-    command = [NODE, "inbox.mjs", *arguments]
+    command = [program(), "inbox.mjs", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
 
@@ -108,11 +104,68 @@ def test_who_may_not_decide_and_who_is_not_signed_in_are_told_so(folder: Path, c
     assert case.effects() == []
 
 
-def test_the_sdk_is_pinned_and_no_registry_is_named() -> None:
-    package = json.loads((CLIENTS / "package.json").read_text())
+# What people build pages with
+
+
+def key(who: Attacker) -> str:
+    assert who.person
+    return token(who.person)
+
+
+@pytest.mark.parametrize("script", ["remote_graph", "ag_ui", "react", "react_sdk"])
+def test_each_package_asks_and_answers_and_who_is_late_is_told_so(packages: Path, case: Case, script: str) -> None:
+    source, target = case.account(), case.account(0)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "LANGGRAPH_URL": case.target.url,
+        "WORDS": f"transfer 5,000 from {source} to {target}",
+        **{name.upper(): key(getattr(case, name)) for name in ("olga", "ana", "ben")},
+    }
+
+    ran = subprocess.run(
+        [program(), f"{script}.mjs"], cwd=packages, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    assert told["asked"].startswith("Transfer $5,000.00 ")
+    # The newer hook's commands the server itself refuses when their question is gone.
+    assert any(why in told["again"] for why in ("decides nothing: it is executed", "already-consumed interrupt")), told
+    assert [(one.source, one.target, one.amount_minor) for one in case.effects()] == [(source, target, 500_000)]
+
+
+async def test_remote_graph_of_python_asks_and_answers_and_who_is_late_is_told_so(case: Case) -> None:
+    source, target = case.account(), case.account(0)
+    config: Any = {"configurable": {"thread_id": await case.olga.thread()}}
+    url = case.target.url
+    async with AsyncExitStack() as open_ones:
+        asking, deciding, late = [
+            RemoteGraph("clearance", client=await open_ones.enter_async_context(get_client(url=url, api_key=key(who))))
+            for who in (case.olga, case.ana, case.ben)
+        ]
+        await asking.ainvoke(
+            {"messages": [{"role": "user", "content": f"transfer 5,000 from {source} to {target}"}]}, config
+        )
+        (asked,) = (await deciding.aget_state(config)).interrupts
+        answer: Any = Command(resume={asked.id: {"approved": True}})
+        done = await deciding.ainvoke(answer, config)
+        with pytest.raises(Exception, match=r"decides nothing"):
+            await late.ainvoke(answer, config)
+
+    assert isinstance(done, dict)
+    assert "Transferred $5,000.00" in str(done["messages"][-1]["content"])
+    assert len(case.effects()) == 1
+
+
+@pytest.mark.parametrize("folder", [CLIENTS, PACKAGES], ids=lambda folder: folder.name)
+def test_packages_are_pinned_and_no_registry_is_named(folder: Path) -> None:
+    package = json.loads((folder / "package.json").read_text())
 
     assert all(version[0].isdigit() for version in package["dependencies"].values())
-    assert not list(CLIENTS.glob("*lock*"))
-    assert "package-lock=false" in (CLIENTS / ".npmrc").read_text()
-    assert "registry" not in "".join(path.read_text() for path in CLIENTS.iterdir() if path.is_file())
+    assert not list(folder.glob("*lock*"))
+    assert "package-lock=false" in (folder / ".npmrc").read_text()
+    assert "registry" not in "".join(path.read_text() for path in folder.iterdir() if path.is_file())
+
+
+def test_the_client_is_short() -> None:
     assert len((CLIENTS / "inbox.mjs").read_text().splitlines()) < 70

@@ -630,6 +630,80 @@ async def test_the_second_protocol_takes_words_as_words_and_answers_of_who_may(c
     assert await case.olga.interrupts(second.thread_id) == []
 
 
+#: By whom, the answer, and how it is refused.
+WRONG: list[tuple[str, Any, str]] = [
+    ("olga", YES, "403: Who may decide holds a role of the policy"),
+    ("ana", "yes", "422: Not recorded: "),
+    ("ana", {"approved": True, "edited_args": {"amount": "-1"}}, "422: Not recorded: "),
+    ("ana", {"approved": True, "edited_args": {"colour": "red"}}, "422: Not recorded: "),
+    ("ana", {"approved": True, "digest": "f" * 64}, "409: Not recorded: "),
+]
+
+
+@pytest.mark.parametrize("way", ["command", "websocket"])
+async def test_what_is_refused_of_a_command_tells_why_in_its_envelope_and_the_question_stands(
+    case: Case, held: Held, way: str
+) -> None:
+    """These ways answer everything with 200: without the sentence a refusal would look like a success."""
+
+    async def respond(who: Attacker, answer: Any) -> dict[str, Any]:
+        command = {
+            "id": 1,
+            "method": "input.respond",
+            "params": {"interrupt_id": held.interrupt_id, "response": answer},
+        }
+        if way == "command":
+            return dict((await who.post(f"/threads/{held.thread_id}/commands", command)).body)
+        assert who.person
+        url = f"{case.target.url.replace('http', 'ws')}/threads/{held.thread_id}/stream/events"
+        async with asyncio.timeout(20), websockets.connect(url, additional_headers=bearer(who.person)) as socket:
+            await socket.send(json.dumps(command))
+            while True:
+                heard: dict[str, Any] = json.loads(await socket.recv())
+                if heard.get("id") == 1:
+                    return heard
+
+    met = [
+        (await respond(case.somebody(who, *(["approver"] if who == "ana" else [])), said), why)
+        for who, said, why in WRONG
+    ]
+    (standing,) = await case.ana.interrupts(held.thread_id)
+    taken = await respond(case.ana, YES)
+    await case.settle(held.thread_id)
+
+    for envelope, why in met:
+        assert envelope["type"] == "error", envelope
+        assert envelope["message"].startswith(why), envelope
+        assert len(envelope["message"]) > len(why)
+    assert standing["id"] == held.interrupt_id
+    assert taken["type"] == "success"
+    assert case.effects() == [held.effect]
+
+
+async def test_of_two_approvals_one_persons_counts_once_and_each_way_says_so(case: Case) -> None:
+    held = await case.hold("70000")
+    path = f"/threads/{held.thread_id}/commands"
+
+    async def respond(who: Attacker) -> dict[str, Any]:
+        (asked,) = await who.interrupts(held.thread_id)
+        params = {"interrupt_id": asked["id"], "response": YES}
+        reply = await who.post(path, {"id": 1, "method": "input.respond", "params": params})
+        await case.settle(held.thread_id)
+        return dict(reply.body)
+
+    first = await respond(case.tess)
+    (asked,) = await case.tess.interrupts(held.thread_id)
+    messages = (await case.olga.state(held.thread_id))["values"]["messages"]
+    again = await respond(case.tess)
+    second = await respond(case.tom)
+
+    assert (first["type"], second["type"]) == ("success", "success")
+    assert asked["value"]["description"].startswith("1 of 2 given: Transfer $70,000.00")
+    assert messages[-1]["content"].startswith("1 of 2 approvals of transfer_funds given, by tess-")
+    assert (again["type"], again["message"][:14]) == ("error", "409: Not recor")
+    assert case.effects() == [held.effect]
+
+
 async def test_the_websocket_asks_who_somebody_is_and_what_they_may(case: Case, held: Held) -> None:
     url = f"{case.target.url.replace('http', 'ws')}/threads/{held.thread_id}/stream/events"
     start = {"id": 1, "method": "run.start", "params": {"assistant_id": GRAPH, "input": message("hello")}}

@@ -92,6 +92,8 @@ BOTH = pytest.mark.parametrize("shape", [nested, flat])
         ({"command": {}}, False, []),
         ({"command": {"goto": "__end__"}}, False, []),
         ({"command": {"goto": ["__end__"]}}, False, []),
+        # As RemoteGraph of JavaScript sends it.
+        ({"command": {"lg_name": "Command", "resume": True, "goto": []}}, False, [(None, True)]),
         # Beside a command no server reads an input, of any shape; beside an empty one LangGraph's does.
         ({"command": {"resume": True}, "input": HELLO}, False, [(None, True)]),
         ({"command": {"resume": {ID: 1}}, "input": {**HELLO, "tools": []}}, False, [(ID, 1)]),
@@ -128,6 +130,8 @@ def test_words_and_answers_are_read(shape: Any, body: dict[str, Any], words: boo
         ({"command": {"goto": "tools"}, "input": HELLO}, "goto"),
         ({"command": {}, "input": [HELLO]}, "input"),
         ({"command": {"resume": True, "graph": "parent"}}, "command"),
+        ({"command": {"resume": True, "lg_name": "Send"}}, "command"),
+        ({"command": {"lg_name": "Command", "goto": "tools"}}, "goto"),
         ({"command": {"__pregel_resume_map": {}}}, "command"),
         ({"command": "resume"}, "command"),
         ({"command": [True]}, "command"),

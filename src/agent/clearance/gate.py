@@ -124,6 +124,8 @@ class Gate:
             return None  # changed since it was sent: asked under an id of its own, by a task of its own
         if is_asked and revision <= request.revision:
             if caller.interrupt_id is not None and not approval.is_answered():
+                if await self._is_half_answered(question, caller.interrupt_id, caller):
+                    return None  # by this run, at the door: the thread is told, and asked under another id
                 await self._put(request, caller.interrupt_id, caller.checkpoint_id)
             parsed = parse(approval.ask(approval.payload(question)))
             if isinstance(parsed, NewMessage):
@@ -144,6 +146,13 @@ class Gate:
             return self._carry_out(log, request.plan_id, request.request_id)
 
         return await self.write(work)
+
+    async def _is_half_answered(self, question: Question, interrupt_id: str, caller: Caller) -> bool:
+        """Tell whether the question under this id got an approval from this very run, and needs more."""
+        if not is_recorded(list(question.decisions), question.request, caller.principal, caller.run_id):
+            return False
+        thread_id = question.request.thread_id
+        return await self.database.read(lambda connection: journal.has_question(connection, thread_id, interrupt_id))
 
     async def _put(self, request: Request, interrupt_id: str, checkpoint_id: str | None) -> None:
         # Wall clock, not the gate's: it is compared with the server's stamp on the answering run.

@@ -195,6 +195,9 @@ def _order(thread_id: Any, run_id: Any, given: Any, command: Any, configurable: 
 def _answers(command: Any) -> list[tuple[str | None, Any]]:
     if command is None:
         return []
+    if isinstance(command, dict) and command.get("lg_name") == "Command":
+        # RemoteGraph of JavaScript sends its name along; no server reads it.
+        command = {name: inner for name, inner in command.items() if name != "lg_name"}
     if not isinstance(command, dict) or set(command) - {"resume", "goto", "update"}:
         _forbid("command", 'A command of a run is {"resume": answer}.')
     if command.get("update") is not None:

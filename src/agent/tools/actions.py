@@ -55,12 +55,15 @@ def action_tool(cls: type[Action[Any]], gate: Gate) -> BaseTool:
                 return ToolMessage(
                     outcome.sentence or "",
                     tool_call_id=here.question.request.tool_call_id,
+                    # CopilotKit's client breaks off the whole stream of a result without a name.
+                    name=cls.tool_name(),
                     status="success" if outcome.outcome == "executed" else "error",
                     artifact=outcome.artifact,
                 )
             case NewMessage():
                 # Words, and whose they are is certain only here: the graph hears them at once.
-                return ToolMessage("", tool_call_id=here.question.request.tool_call_id, artifact=outcome)
+                call_id = here.question.request.tool_call_id
+                return ToolMessage("", tool_call_id=call_id, name=cls.tool_name(), artifact=outcome)
             case None:
                 return Command(goto="dispatch")
 
