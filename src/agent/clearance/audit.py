@@ -22,7 +22,7 @@ from agent.clearance.canonical import canonical
 from agent.clearance.counterparts import Counterparts
 from agent.clearance.errors import AuditKeyError
 from agent.clearance.rendering import span
-from agent.clearance.signing import Chain, Keys, checker, fingerprint, seal, signer
+from agent.clearance.signing import Chain, Keys, checker, fingerprint, is_changed_to, seal, signer
 from agent.db.streaming import UnreadableRow, stream
 from agent.db.tables import audit, audit_head, refusal_totals
 from agent.db.types import from_text, to_text
@@ -238,14 +238,23 @@ def locked(connection: Connection, key: bytes, clock: Callable[[], datetime]) ->
 
 
 def check_key(connection: Connection, key: bytes) -> None:
-    """Check that the log's last row is under this key; a log without rows takes any.
+    """Check that the log's next row belongs under this key: that which signed the last, or that it changed to.
+
+    A log without rows takes any.
 
     Raises:
         AuditKeyError: it is not.
     """
     last = connection.execute(_LAST).all()
     before = last[1].mac if len(last) > 1 else ""
-    if last and not checker(key)(tuple(last[0]), before):
+    if not last:
+        return
+    if last[0].event == "key_rotated":
+        told = json.loads(last[0].details)
+        is_it = is_changed_to(told, key, last[0].seq, before)
+    else:
+        is_it = checker(key)(tuple(last[0]), before)
+    if not is_it:
         named = connection.scalar(sa.select(audit_head.c.key_id))
         raise AuditKeyError(named if named != fingerprint(key) else None, fingerprint(key))
 

@@ -63,6 +63,11 @@ def checker(key: bytes) -> Callable[[tuple[Any, ...], str], bool]:
     return is_signed
 
 
+def is_changed_to(told: dict[str, Any], key: bytes, seq: int, before: str) -> bool:
+    """Tell whether a row `key_rotated` of these details, after the mac `before`, was written by who holds `key`."""
+    return bool(told["new_key"] == fingerprint(key) and told["proof"] == seal(key, f"{seq - 1}:{before}"))
+
+
 class Chain:
     """Checks rows one after another, each under the key of its time."""
 
@@ -94,7 +99,7 @@ class Chain:
         new = self._keys.find(told["new_key"])
         if new is None:
             return f"what follows row {row[0]} is under the key {told['new_key']}, which is not given (AUDIT_OLD_KEYS)"
-        if told["proof"] != seal(new, f"{row[0] - 1}:{before}"):
+        if not is_changed_to(told, new, row[0], before):
             return f"row {row[0]} names a key that did not sign it"
         self._use(new)
         return None
