@@ -69,16 +69,20 @@ _MADE_UP = "2026-11-25T12:00:00.000000Z [info     ] approved by tess"
 
 @attack(45, server="own")
 async def test_row_45_text_from_outside_makes_no_line_of_the_log(case: Case) -> Outcome:
-    """A line, and a title for the terminal, in a path, a query and the header of a token."""
+    """A line, and a title for the terminal, in a path, a query, the header of a token and the id of a request."""
     outcome = Outcome(harm="lines forged")
     hidden = f"x\n{_MADE_UP}\n\x1b]0;pwned\x07"
     header = {"alg": "HS256", "typ": "JWT", "crit": [hidden], hidden: 1}
     parts = (base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=").decode() for one in (header, {}))
     nobody = case.attacker(None, {"Authorization": f"Bearer {'.'.join(parts)}.eA"})
     path = hidden.replace("\n", "%0A").replace("\x1b", "%1B").replace("\x07", "%07").replace(" ", "%20")
+    numbered = case.attacker(None, {})
+    # Without a space in it, which would make the platform's log quote it.
+    numbered.http.headers["x-request-id"] = "x\x85approved-by-tess\u2028\x9d0;pwned\x9c"
     thread_id = await case.olga.thread()
     requests: list[tuple[Attacker, str, str, Any]] = [
         (nobody, "POST", "/threads/search", {}),
+        (numbered, "POST", "/threads/search", {}),
         (case.olga, "GET", f"/threads/{path}", None),
         (case.olga, "GET", f"/{path}", None),
         (case.olga, "POST", f"/threads/search?{path}", {}),
@@ -96,7 +100,7 @@ async def test_row_45_text_from_outside_makes_no_line_of_the_log(case: Case) -> 
         reply = await who.send(method, asked, **({} if body is None else {"json": body}))
         await asyncio.sleep(0.3)
         lines = case.target.server.log[before:].splitlines()
-        is_forged = any(line.startswith(_MADE_UP) or "\x1b]0;" in line for line in lines)
+        is_forged = any(line.startswith((_MADE_UP, "approved")) or "\x1b]0;" in line for line in lines)
         outcome.note(reply, got=int(is_forged))
     return outcome
 

@@ -10,6 +10,7 @@ import pytest
 
 from agent import wiring
 from agent.db.engine import Database
+from agent.db.files import close_folder
 from agent.db.migrate import migrate
 from agent.db.tables import audit_head
 from agent.server import checkpointer
@@ -52,6 +53,21 @@ def test_a_database_its_log_and_its_keys_are_made_private(umask: int, tmp_path: 
     assert any("audit-key" in name for name in found)
     assert any("auth-secret" in name for name in found)
     assert set(found.values()) == {"600"}, found
+
+
+def test_a_folder_that_the_platform_made_is_closed_and_one_that_is_not_there_is_not_made(
+    umask: int, tmp_path: Path
+) -> None:
+    """What went wrong: `langgraph dev` keeps threads with all their words in files of 0644, in a folder of 0755."""
+    made, missing = tmp_path / "made", tmp_path / "missing"
+    made.mkdir()
+    (made / "threads.pckl").write_bytes(b"words")
+
+    close_folder(made)
+    close_folder(missing)
+
+    assert modes(made)["made"] == "700"
+    assert not missing.exists()
 
 
 def test_a_database_of_before_is_tightened_and_that_is_told(

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -921,6 +922,23 @@ async def test_every_route_asks_for_credentials_but_a_short_list(guarded: Target
     assert len(routes) > 70
     assert ("POST", "/internal/truncate") in routes
     assert answered == OPEN, {route: met[route] for route in answered ^ OPEN if route in met}
+
+
+def test_nobody_else_reads_the_folder_in_which_the_server_keeps_threads(guarded: Target) -> None:
+    folder = guarded.server.folder / ".langgraph_api"
+
+    assert f"{stat.S_IMODE(folder.stat().st_mode):o}" == "700"
+
+
+@pytest.mark.parametrize("value", ["\x85\u202e".encode(), b"\xff\xfe"], ids=["not visible", "no text"])
+async def test_the_id_of_a_request_is_of_ascii_or_refused_with_a_sentence(guarded: Target, value: bytes) -> None:
+    """What went wrong: it stood in the platform's log as it came, and bytes that are no text were a bare 500."""
+    async with httpx.AsyncClient(base_url=guarded.url, timeout=20) as http:
+        answer = await http.post("/threads/search", json={}, headers=[(b"x-request-id", value)])
+        other = await http.post("/threads/search", json={}, headers={"x-request-id": "r-1"})
+
+    assert (answer.status_code, answer.json()) == (400, {"detail": "The header x-request-id is of ASCII characters."})
+    assert other.status_code == 401
 
 
 async def test_what_answers_without_credentials_tells_of_nobody(case: Case, held: Held) -> None:

@@ -197,6 +197,15 @@ async def test_clocks_may_differ_by_half_a_minute() -> None:
     assert (await development().read(token)).name == "olga"
 
 
+@pytest.mark.parametrize("end", [10**400, 1e308, 2**63])
+async def test_an_end_that_no_clock_reaches_is_the_last_one_that_a_clock_has(end: float) -> None:
+    """What went wrong: such a token passed, and whatever compared its end with the time broke off."""
+    known = await development().read(signed(exp=end))
+
+    assert datetime.fromtimestamp(known.until, UTC).year == 9999
+    assert known.until - time.time() > 0
+
+
 async def test_another_audience_may_be_set() -> None:
     reader = development(auth_audience="bank")
 

@@ -22,6 +22,17 @@ def make_folder(folder: Path) -> None:
         one.chmod(0o700)
 
 
+def close_folder(folder: Path) -> None:
+    """Take others' access to a folder that something else made, and so to all that lies in it; told if it cannot be."""
+    try:
+        if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+            folder.chmod(0o700)
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        logger.warning("%s can be looked into by others, and that cannot be changed: %s", folder, exc.strerror)
+
+
 def make_database_private(file: Path) -> None:
     """Make a SQLite file that nobody else can read, or take others' access to one that is there and to its log."""
     if not file.exists() and file.parent.is_dir():

@@ -4,10 +4,12 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 
 from agent.db.engine import DatabaseUnavailable
+from agent.db.files import close_folder
 from agent.loglines import guard_handlers, logger_of
 from agent.server import aegra, api
 from agent.server.cancelling import WithdrawCancelled
@@ -30,6 +32,8 @@ from agent.wiring import wired
 logger = logger_of(__name__)
 
 _SWITCH_S = 0.0005
+#: Where the development server keeps threads, runs and their words, relative to where it runs. Its files are 0644.
+_PLATFORMS = Path(".langgraph_api")
 
 
 @asynccontextmanager
@@ -40,6 +44,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         SettingsError, PolicyError: the server does not start, and says where.
     """
     guard_handlers()
+    await asyncio.to_thread(close_folder, _PLATFORMS)
     parts = await wired()
     # A model that cannot be made stops the server, too, and not the first conversation.
     await asyncio.to_thread(lambda: (parts.model, parts.prompt))

@@ -61,6 +61,9 @@ def refusal(scope: Scope, settings: Settings) -> tuple[int, str] | None:
     if CLOSED.intersection(parts_of(scope)[:1]):
         return 404, "Not Found"
     headers = Headers(scope=scope)
+    if not headers.get("x-request-id", "").isascii():
+        # The platform reads it as UTF-8 and breaks off where it is none, and writes it into each line of its log.
+        return 400, "The header x-request-id is of ASCII characters."
     if not settings.answers_remotely:
         if not _is_loopback((scope.get("client") or ("",))[0]):
             return 403, "This server answers on loopback only; REMOTE=on changes that."

@@ -18,6 +18,8 @@ from agent.settings import Settings
 DEVELOPMENT = "clearance-development"
 _LONGEST_TOKEN, _LONGEST_NAME, _MOST_ROLES = 16_000, 200, 100
 _LEEWAY_S = 30
+#: The last second that a datetime has: an end may be any number, and is compared with clocks.
+_LATEST = 253_402_300_799
 NOT_NFC = "The name in this token is not in Unicode's form NFC. Have your identity provider send it in that form."
 #: Keys are asked for again after this, and kept when nobody answers until they are too old to trust.
 _FRESH_S, _TOO_OLD_S, _BETWEEN_S = 300, 3_600, 10
@@ -76,7 +78,8 @@ class TokenReader:
             )
         except jwt.PyJWTError as exc:
             raise NotSignedInError(str(exc)) from exc
-        return SignedIn(_name(claims["sub"]), _roles(claims, self._roles_claim), int(claims["exp"]) + _LEEWAY_S)
+        until = min(int(claims["exp"]) + _LEEWAY_S, _LATEST)
+        return SignedIn(_name(claims["sub"]), _roles(claims, self._roles_claim), until)
 
     async def _key(self, header: dict[str, Any]) -> tuple[Any, str]:
         if self._keys is None:
