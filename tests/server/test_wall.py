@@ -378,6 +378,7 @@ async def test_a_thread_that_a_stateless_run_leaves_behind_is_one_as_any_other(c
 
 # What nobody orders
 
+PICTURE = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/x.png"}}
 DEEP: dict[str, Any] = {"a": [{"b": {"__pregel_resume_map": {}}}]}
 
 
@@ -415,6 +416,7 @@ DEEP: dict[str, Any] = {"a": [{"b": {"__pregel_resume_map": {}}}]}
         pytest.param({"input": None, "after_seconds": 8}, id="nothing, later"),
         pytest.param({"input": message("hello"), "feedback_keys": ["up"]}, id="feedback"),
         pytest.param({"input": message("hello"), "langsmith_tracer": {"project_name": "x"}}, id="a tracer"),
+        pytest.param({"input": {"messages": [{"role": "user", "content": [PICTURE]}]}}, id="a picture to be fetched"),
     ],
 )
 async def test_what_nobody_may_order_is_refused_to_everybody(case: Case, held: Held, body: dict[str, Any]) -> None:

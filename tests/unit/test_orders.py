@@ -59,6 +59,11 @@ def command(method: str = "run.start", /, **params: Any) -> dict[str, Any]:
     return {"id": 1, "thread_id": "t", "method": method, "params": {"assistant_id": "a", **params}}
 
 
+def saying(block: dict[str, Any]) -> dict[str, Any]:
+    """Give the input of somebody who sends a content block."""
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "look"}, block]}]}
+
+
 BOTH = pytest.mark.parametrize("shape", [nested, flat])
 
 
@@ -68,6 +73,10 @@ BOTH = pytest.mark.parametrize("shape", [nested, flat])
     [
         ({"input": HELLO}, True, []),
         ({"input": {"messages": []}}, False, []),
+        # Pictures that come along, and addresses that nobody fetches.
+        ({"input": saying({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}})}, True, []),
+        ({"input": saying({"type": "image", "source_type": "base64", "data": "aGk=", "url": ""})}, True, []),
+        ({"input": saying({"type": "text", "text": "see http://example.com/x.png"})}, True, []),
         ({"input": None}, False, []),
         ({}, False, []),
         ({"input": {}}, False, []),
@@ -161,6 +170,15 @@ def test_words_and_answers_are_read(shape: Any, body: dict[str, Any], words: boo
         ({"input": HELLO, "metadata": {"run_id": "r"}}, "run id"),
         ({"input": HELLO, "config": {"metadata": {"run_id": "r"}}}, "run id"),
         ({"input": HELLO, "config": {"run_id": "r"}}, "run id"),
+        # Clients of some models fetch these themselves, from where the server is.
+        ({"input": saying({"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/x"}})}, "address"),
+        ({"input": saying({"type": "image_url", "image_url": "HTTPS://example.com/x.png"})}, "address"),
+        ({"input": saying({"type": "image", "url": "//example.com/x.png"})}, "address"),
+        ({"input": saying({"type": "image", "source": {"type": "url", "url": "http://[::1]/"}})}, "address"),
+        ({"input": saying({"type": "file", "file": {"file_url": "file:///etc/passwd"}})}, "address"),
+        ({"input": saying({"type": "media", "file_uri": "gs://bucket/x"})}, "address"),
+        ({"input": saying({"type": "image_url", "image_url": {"url": "/etc/passwd"}})}, "address"),
+        ({"command": {"resume": saying({"type": "image", "url": "http://127.0.0.1:1/x"})}}, "address"),
     ],
 )
 def test_more_than_a_client_may_is_refused_by_name(shape: Any, body: dict[str, Any], cause: str) -> None:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from agent.server.sizes import MEDIA
+
 
 class ForbiddenError(Exception):
     """A client orders what no client may; `cause` is a word or two for the log, the text is for the client."""
@@ -180,13 +182,15 @@ def _order(thread_id: Any, run_id: Any, given: Any, command: Any, configurable: 
         given = None
     if given is not None and not isinstance(given, dict):
         _forbid("input", 'The input of a run is {"messages": [...]}.')
+    answers = _answers(command)
+    _check_addresses(given, [answer for _, answer in answers])
     # Whatever else stands there langgraph makes a message of, an empty text too.
     has_words = (given or {}).get("messages") not in (None, [])
     return Order(
         thread_id=str(thread_id),
         run_id=str(run_id) if run_id is not None else None,
         has_words=has_words,
-        answers=_answers(command),
+        answers=answers,
         checkpoint_id=str(pinned) if pinned else None,
         configurable=configurable,
     )
@@ -260,6 +264,25 @@ def _check_keys(given: Any, own: frozenset[str] = frozenset(), depth: int = 0) -
     elif isinstance(given, list | tuple):
         for inner in given:
             _check_keys(inner, own, depth + 1)
+
+
+def _check_addresses(*given: Any) -> None:
+    """Refuse pictures and files by address: clients of some models fetch what it names, from where this server is."""
+    rest: list[tuple[Any, bool]] = [(one, False) for one in given]
+    while rest:
+        one, is_media = rest.pop()
+        if isinstance(one, dict):
+            within = is_media or (isinstance(one.get("type"), str) and one["type"] in MEDIA)
+            for name, inner in one.items():
+                if within and isinstance(inner, str) and _is_address(str(name), inner):
+                    _forbid("address", "Pictures and files come with the message, as base64: this server fetches none.")
+                rest.append((inner, within))
+        elif isinstance(one, list | tuple):
+            rest += [(inner, is_media) for inner in one]
+
+
+def _is_address(name: str, value: str) -> bool:
+    return name.lower().endswith(("url", "uri")) and value != "" and not value.lower().startswith("data:")
 
 
 def _forbid(cause: str, sentence: str) -> NoReturn:

@@ -27,7 +27,7 @@ _BODY_S, _REST_S = 60, 2
 _BESIDE_BYTES = 20_000
 _MOST_MESSAGES = 1_000
 #: Types of content blocks that hold a file. Source: langchain_core.messages.content, and what providers' clients send.
-_MEDIA = frozenset(
+MEDIA = frozenset(
     ["image", "image_url", "input_image", "audio", "input_audio", "video", "file", "input_file", "document", "media"]
 )
 
@@ -234,7 +234,7 @@ def size(value: Any, *, of_media: bool = False) -> int:
         if isinstance(one, str):
             total += len(one.encode("utf-8", "surrogatepass")) if is_media == of_media else 0
         elif isinstance(one, dict):
-            within = is_media or (isinstance(one.get("type"), str) and one["type"] in _MEDIA)
+            within = is_media or (isinstance(one.get("type"), str) and one["type"] in MEDIA)
             rest += [(part, within) for pair in one.items() for part in pair]
         elif isinstance(one, list | tuple):
             rest += [(part, is_media) for part in one]
