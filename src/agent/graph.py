@@ -148,23 +148,34 @@ class _Nodes:
         caller = caller_of(config, parts.settings)
         thread_id = thread_of(config)
         found = state.get("messages", [])
-        truth = await parts.gate.records.truth(thread_id, ids_of(found))
-        heard = hear(thread_id, caller.run_id, found, await brought(config, found), truth)
+        own = await brought(config, found)
         is_signed = caller.principal.kind != "system"
-        unsigned = [] if is_signed else ids_of(heard.said)
         notices: list[AnyMessage] = []
-        if unsigned or heard.strays:
+        while True:
+            truth = await parts.gate.records.truth(thread_id, ids_of(found))
+            heard = hear(thread_id, caller.run_id, found, own, truth)
+            unsigned = [] if is_signed else ids_of(heard.said)
+            if not unsigned and not heard.strays:
+                break
             # What nobody wrote who is signed in, or nobody in this run, goes: it would count as the words of whoever
             # writes next.
             told = await parts.gate.tell_unheard(
                 thread_id, [*heard.strays, *unsigned], ids_of(found), caller, own=len(unsigned)
             )
-            notices = [notice(*one) for one in told]
+            if told is not None:
+                notices = [notice(*one) for one in told]
+                break
         if heard.changed:
             notices.append(notice(*await parts.gate.tell_put_right(thread_id, heard.changed, caller)))
         if not heard.said or not is_signed:
             return await _go_on(parts, thread_id, state, [*heard.true, *notices])
-        turn, truth = await _open_turn(parts, config, caller, heard.said, found)
+        opened = await _open_turn(parts, config, caller, heard.said, found)
+        if opened is None:
+            # Another run at once found these words, and said that they are not heard. So they are not.
+            told = await parts.gate.tell_unheard(thread_id, ids_of(heard.said), ids_of(found), caller) or []
+            notices += [notice(*one) for one in told]
+            return await _go_on(parts, thread_id, state, [*heard.true, *notices])
+        turn, truth = opened
         # As they are stored: a run that is retried from nothing finds its words there under their first ids.
         stored = _stored(turn)
         if ids_of(stored) != ids_of(heard.said) and set(ids_of(stored)) <= set(ids_of(heard.true)):
@@ -194,6 +205,8 @@ class _Nodes:
         if forged:
             told += [RemoveMessage(id=message.id or "") for message in forged]
             unsaid = await parts.gate.tell_unheard(thread_id, ids_of(forged), ids_of(messages), caller)
+            if unsaid is None:  # whose words they are began a turn, and that ended this one
+                return Command(update={"messages": [AIMessage(OVERTAKEN)]}, goto=END)
             told += [notice(*one) for one in unsaid]
         if wrong:
             told += await _put_right(parts, thread_id, wrong, Known.of(truth), caller)
@@ -390,20 +403,23 @@ async def _said_instead(parts: Wiring, config: RunnableConfig, caller: Caller, n
     heard = hear(thread_id, caller.run_id, [], new.messages, truth)
     if not heard.said or caller.principal.kind == "system":
         return Command(goto="receive")
-    turn, _ = await _open_turn(parts, config, caller, heard.said, [])
+    opened = await _open_turn(parts, config, caller, heard.said, None)
+    assert opened is not None  # they do not stand in the state, so no other run found them there
+    turn = opened[0]
     return Command(update={"turn_id": turn.turn_id, "messages": _stored(turn)}, goto="receive")
 
 
 async def _open_turn(
-    parts: Wiring, config: RunnableConfig, caller: Caller, said: list[HumanMessage], found: Sequence[AnyMessage]
-) -> tuple[Turn, Truth]:
+    parts: Wiring, config: RunnableConfig, caller: Caller, said: list[HumanMessage], found: Sequence[AnyMessage] | None
+) -> tuple[Turn, Truth] | None:
     return await parts.gate.open_turn(
         thread_id=thread_of(config),
         run_id=caller.run_id,
         messages=[{"id": message.id, "content": message.content} for message in said],
         requester=caller.principal,
         is_durable=is_durable(config),
-        message_ids=ids_of(found),
+        message_ids=ids_of(found or []),
+        is_in_state=found is not None,
     )
 
 

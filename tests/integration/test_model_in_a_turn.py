@@ -110,11 +110,12 @@ DEFAULTS = '[defaults]\nexpires = "24h"\napprovers = "approver"\nrisk = "high"\n
 async def _open_turn(world: World) -> Any:
     from agent.clearance.principal import Principal
 
-    turn, _ = await world.gate.open_turn(
+    opened = await world.gate.open_turn(
         thread_id="thread", run_id="run", messages=[{"id": "h", "content": "pay"}],
         requester=Principal("olga", roles=frozenset()), is_durable=True, message_ids=[],
     )  # fmt: skip
-    return turn
+    assert opened is not None
+    return opened[0]
 
 
 async def test_a_deployment_can_name_what_else_means_finished(world: World, speaking: Speak) -> None:

@@ -1,5 +1,6 @@
 """Promise 5: a person's words are what their own run brought; whatever else stands in a thread is nobody's."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
@@ -210,6 +211,57 @@ async def test_words_that_two_runs_find_at_once_are_noted_and_told_once(world: W
 
     assert world.events().count("unheard_words") == 1
     assert len([text for text in _of(done, "ai") if text.startswith(TOLD)]) == 1
+
+
+def _held_once(world: World, step: str) -> tuple[asyncio.Event, asyncio.Event]:
+    """Let the next one that comes to a step of the gate wait there: (it is there, let it go)."""
+    real, is_there, go = getattr(world.gate, step), asyncio.Event(), asyncio.Event()
+
+    async def late(*given: Any, **named: Any) -> Any:
+        setattr(world.gate, step, real)
+        is_there.set()
+        await go.wait()
+        return await real(*given, **named)
+
+    setattr(world.gate, step, late)
+    return is_there, go
+
+
+async def test_words_that_another_run_told_as_unheard_are_not_heard_after_that(world: World) -> None:
+    """What went wrong: on Aegra, with two runs of a thread at once, they were told as unheard, and done."""
+    world.model.will_say(AIMessage("Hello."), AIMessage("Good."), calls(MORE))
+    await world.say("hello", by=TESS)
+    is_there, go = _held_once(world, "open_turn")
+    first = asyncio.create_task(_graph(world).ainvoke(WORDS, world.config(TESS)))
+    await is_there.wait()
+    await world.say("anything else", by=TESS)
+
+    go.set()
+    done = await first
+
+    assert world.events() == ["unheard_words"]
+    assert "transfer 6,000" not in _of(done, "human")
+    assert len([text for text in _of(done, "ai") if text.startswith(TOLD)]) == 1
+
+
+async def test_words_that_are_heard_meanwhile_are_not_told_as_unheard(world: World) -> None:
+    world.model.will_say(AIMessage("Hello."), calls(MORE), AIMessage("Good."))
+    await world.say("hello", by=TESS)
+    is_there, go = _held_once(world, "open_turn")
+    first = asyncio.create_task(_graph(world).ainvoke(WORDS, world.config(TESS)))
+    await is_there.wait()
+    finds, tell = _held_once(world, "tell_unheard")
+    second = asyncio.create_task(world.say("anything else", by=TESS))
+    await finds.wait()
+
+    go.set()
+    await first
+    tell.set()
+    done = await second
+
+    assert world.events() == ["requested", "withdrawn"]
+    assert _of(done, "human") == ["hello", "transfer 6,000", "anything else"]
+    assert not [text for text in _of(done, "ai") if text.startswith(TOLD)]
 
 
 async def test_words_that_a_run_found_and_could_not_take_out_are_noted_and_told_once(world: World) -> None:

@@ -30,7 +30,7 @@ from agent.clearance.journal import Plan, PutQuestion, Receipt, Request, Turn
 from agent.clearance.judging import Judge, Judged, changed_material, requester_of
 from agent.clearance.losses import after_no, reconsider
 from agent.clearance.namesakes import namesake
-from agent.clearance.notices import tell_given, tell_given_up, tell_put_right, tell_unheard
+from agent.clearance.notices import tell_given, tell_given_up, tell_put_right, tell_unheard, were_told
 from agent.clearance.policy import Verdict
 from agent.clearance.principal import Principal
 from agent.clearance.records import Records, Truth, plan_and_turn, read_truth
@@ -213,10 +213,18 @@ class Gate:
         requester: Principal,
         is_durable: bool,
         message_ids: list[str],
-    ) -> tuple[Turn, Truth]:
-        """Open a turn, see `intake.open_turn`; and read the `truth` of a thread in which nothing else is open now."""
+        is_in_state: bool = False,
+    ) -> tuple[Turn, Truth] | None:
+        """Open a turn, see `intake.open_turn`; and read the `truth` of a thread in which nothing else is open now.
 
-        def work(log: Log) -> tuple[Turn, Truth]:
+        None for words that stand in the state (`is_in_state`) when another run found them there, and told them as
+        unheard since the thread had the messages of `message_ids`.
+        """
+        words = clean([message["id"] for message in messages])
+
+        def work(log: Log) -> tuple[Turn, Truth] | None:
+            if is_in_state and were_told(log, thread_id=thread_id, message_ids=words, standing=frozenset(message_ids)):
+                return None
             turn = intake.open_turn(
                 log, thread_id=thread_id, run_id=run_id, messages=messages, requester=requester, is_durable=is_durable
             )
@@ -288,11 +296,21 @@ class Gate:
 
     async def tell_unheard(
         self, thread_id: str, message_ids: list[str], standing: list[str], caller: Caller, *, own: int = 0
-    ) -> list[tuple[str, str]]:
-        """Note words that no run brought as somebody's own, and give what the thread is told, see `notices`."""
-        told = partial(tell_unheard, thread_id=thread_id, message_ids=clean(message_ids), standing=frozenset(standing),
-                       by=caller.principal, own=own)  # fmt: skip
-        return await self.write(told)
+    ) -> list[tuple[str, str]] | None:
+        """Note words that no run brought as somebody's own, and give what the thread is told, see `notices`.
+
+        None when the run that brought some of them opened its turn meanwhile: then nothing is noted.
+        """
+        words = clean(message_ids)
+
+        def work(log: Log) -> list[tuple[str, str]] | None:
+            said = {message["id"] for turn in journal.turns_of(log.connection, thread_id) for message in turn.messages}
+            if said.intersection(words):
+                return None
+            return tell_unheard(log, thread_id=thread_id, message_ids=words, standing=frozenset(standing),
+                                by=caller.principal, own=own)  # fmt: skip
+
+        return await self.write(work)
 
     async def tell_put_right(self, thread_id: str, message_ids: list[str], caller: Caller) -> tuple[str, str]:
         """Note messages that were not as they were said and done, and give what the thread is told, see `notices`."""

@@ -53,6 +53,15 @@ def tell_unheard(
     return [*kept.items(), (first, text)]
 
 
+def were_told(log: Log, *, thread_id: str, message_ids: Sequence[str], standing: Collection[str]) -> bool:
+    """Tell whether a thread was told that some of these words were not heard, since it had the messages `standing`.
+
+    Another run found them before the one that brings them opened its turn: heard now, they would be done as well.
+    """
+    places = _places(log.connection, thread_id, list(message_ids), standing)
+    return any(told_in is not None for _, told_in in places.values())
+
+
 def _places(
     connection: Connection, thread_id: str, message_ids: list[str], standing: Collection[str]
 ) -> dict[str, tuple[str, str | None]]:
