@@ -165,11 +165,7 @@ class Known:
     @cached_property
     def results(self) -> dict[str, tuple[Plan, Any]]:
         """Plan and call by the id of the result that answers the call."""
-        return {
-            result_id(plan, call["id"]): (plan, call)
-            for plan in self.plans.values()
-            for call in (plan.message or {}).get("tool_calls", [])
-        }
+        return {result_id(plan, call["id"]): (plan, call) for plan in self.plans.values() for call in _calls(plan)}
 
 
 def disbelieved(messages: Iterable[AnyMessage], known: Known) -> list[AnyMessage]:
@@ -224,10 +220,16 @@ def unanswered(plan: Plan, messages: Sequence[AnyMessage], truth: Truth) -> list
     present = results_in(messages)
     return [
         call["id"]
-        for call in (plan.message or {}).get("tool_calls", [])
+        for call in _calls(plan)
         if (asked := request_id(plan, call["id"])) not in truth.receipts
         and (asked in truth.requests or result_id(plan, call["id"]) not in present)
     ]
+
+
+def _calls(plan: Plan) -> list[Any]:
+    """List the calls of a stored message; none where nobody can read them: the thread goes on without that turn."""
+    calls = (plan.message or {}).get("tool_calls", [])
+    return [call for call in calls if isinstance(call, dict) and "id" in call] if isinstance(calls, list) else []
 
 
 def results_in(messages: Iterable[AnyMessage]) -> set[str]:
