@@ -61,7 +61,7 @@ def test_a_seeded_bank_is_whole_and_every_planted_oddity_is_found(
     database: Database, size: str, record_property: Callable[[str, object], None]
 ) -> None:
     began = time.monotonic()
-    planted = database.write_now(lambda c: seed(c, size))  # type: ignore[arg-type]  # a parameter is a plain str
+    planted = database.write_now(lambda c: seed(c, size), is_long=True)  # type: ignore[arg-type]  # a parameter is a plain str
     took_s = time.monotonic() - began
 
     counts = report(planted, detect(database))

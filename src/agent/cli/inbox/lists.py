@@ -127,11 +127,15 @@ class ListScreen(Frame):
         self._show_problem("")
         there = {one.id: one for one in page.requests}
         known = {one.id for one in self._shown}
-        for place, one in enumerate(self._shown):
+        shown = self._shown
+        for place, one in enumerate(shown):
             if one.id in there:
                 self._replace(place, there[one.id], is_stale=False)
             elif one.id in touched or (page.next is None and one.id not in self._stale):
-                self._replace(place, (await self.inbox.approvals.detail(one.id)).request, is_stale=True)
+                left = (await self.inbox.approvals.detail(one.id)).request
+                if self._shown is not shown:  # read anew meanwhile: its places are those of other requests
+                    return
+                self._replace(place, left, is_stale=True)
         self._say_new(sum(one.id not in known and self._would_stand_here(one) for one in page.requests))
 
     def reload(self) -> None:
