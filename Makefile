@@ -7,7 +7,7 @@ PYTHON312 ?= $(firstword $(shell python3.12 -c "import sys; print(sys.executable
 AEGRA := .venv-aegra/bin
 # More processes than cores, for these mostly wait: the server looks for work twice a second. tests/support/scheduling.py
 # says which tests share a process.
-PYTEST := $(BIN)/python -m pytest -n 6
+PYTEST := $(BIN)/python -m pytest -n 5
 
 .PHONY: install demo test aegra check dev lint attacks crash bench bench-deciding bench-audit screenshots terminal lock clean help
 
