@@ -96,10 +96,8 @@ def tell_put_right(
     Run again it tells the same, once.
     """
     notice_id = f"{NOTICE}{key('put right', thread_id, run_id or '', *message_ids)}"
-    text = _put_right(len(message_ids))
-    if not read_notices(log.connection, thread_id, [notice_id]):
-        row = {"thread_id": thread_id, "message_id": notice_id, "text": text, "at": log.now}
-        log.connection.execute(sa.insert(notices), row)
+    text, is_new = _told_once(log, thread_id, notice_id, _put_right(len(message_ids)))
+    if is_new:
         note_attempt(log, "unheard_words", by.id, thread_id=thread_id, pointer=key("pointer", *message_ids))
     return notice_id, text
 
@@ -107,10 +105,7 @@ def tell_put_right(
 def tell_given_up(log: Log, turn: Turn) -> tuple[str, str]:
     """Keep what a thread is told of a turn that was given up, and give it: (id, text)."""
     notice_id = f"{NOTICE}{key('given up', turn.turn_id)}"
-    row = {"thread_id": turn.thread_id, "message_id": notice_id, "text": _GIVEN_UP, "at": log.now}
-    if not read_notices(log.connection, turn.thread_id, [notice_id]):
-        log.connection.execute(sa.insert(notices), row)
-    return notice_id, _GIVEN_UP
+    return notice_id, _told_once(log, turn.thread_id, notice_id, _GIVEN_UP)[0]
 
 
 def tell_given(log: Log, request: Request) -> tuple[str, str] | None:
@@ -127,11 +122,17 @@ def tell_given(log: Log, request: Request) -> tuple[str, str] | None:
         "Nothing of it is done before all are given."
     )
     notice_id = f"{NOTICE}{key('given', request.request_id, str(request.revision), *(one.decided_by for one in given))}"
-    told = read_notices(log.connection, request.thread_id, [notice_id])
-    if not told:
-        row = {"thread_id": request.thread_id, "message_id": notice_id, "text": text, "at": log.now}
-        log.connection.execute(sa.insert(notices), row)
-    return notice_id, told.get(notice_id, text)
+    return notice_id, _told_once(log, request.thread_id, notice_id, text)[0]
+
+
+def _told_once(log: Log, thread_id: str, notice_id: str, text: str) -> tuple[str, bool]:
+    """Keep a notice unless it is kept already; give its text as it is kept, and whether it is new."""
+    kept = read_notices(log.connection, thread_id, [notice_id]).get(notice_id)
+    if kept is not None:
+        return kept, False
+    row = {"thread_id": thread_id, "message_id": notice_id, "text": text, "at": log.now}
+    log.connection.execute(sa.insert(notices), row)
+    return text, True
 
 
 def read_notices(connection: Connection, thread_id: str, message_ids: Sequence[str]) -> dict[str, str]:
