@@ -18,7 +18,8 @@ import tests.support.server
 from agent.cli.approvals import Approvals, approvals
 from agent.cli.inbox.activity import heights, under_bars
 from agent.cli.inbox.app import Inbox
-from agent.contract import Entry
+from agent.cli.inbox.lists import ListScreen
+from agent.contract import Entry, Page, Shown
 from tests.support.conversation import Conversation, connected, converse
 from tests.support.server import GATE_POLICY, Server
 from tests.support.tokens import bearer, token
@@ -776,3 +777,29 @@ async def test_after_a_break_the_inbox_says_so_and_reads_anew(
         await ana.sees("does not answer")
         hasty_server.start()
         await ana.until(lambda: "Not live" not in ana.flat, "the connection")
+
+
+async def test_a_list_that_is_read_anew_while_news_of_it_come_goes_on(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What went wrong: news of a request that left the list were put at its place of before, and the inbox ended."""
+    async with asked(server, "transfer 3,077 from A-2001 to A-2003"), inbox_of(server, ANA, monkeypatch) as ana:
+        await ana.sees("$3,077.00")
+        screen = ana.app.screen
+        assert isinstance(screen, ListScreen)
+        real_page, real_detail = Approvals.page, Approvals.detail
+
+        async def nothing(*_: Any, **__: Any) -> Page:
+            return Page(requests=[], next=None)
+
+        async def late(of: Approvals, request_id: str) -> Shown:
+            await screen._reload()
+            return await real_detail(of, request_id)
+
+        monkeypatch.setattr(Approvals, "page", nothing)
+        monkeypatch.setattr(Approvals, "detail", late)
+        await screen.look(set())
+        monkeypatch.setattr(Approvals, "page", real_page)
+        monkeypatch.setattr(Approvals, "detail", real_detail)
+        screen.reload()
+        await ana.sees("$3,077.00")
