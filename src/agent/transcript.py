@@ -191,6 +191,8 @@ def _is_believed(message: AnyMessage, known: Known) -> bool:
         return isinstance(message, AIMessage) and message.content == known.notices[message_id]
     if isinstance(message, ToolMessage):
         found = known.results.get(message_id)
+        if found is None and _is_of_erased(message, known):
+            return True
         if found is None or message.tool_call_id != found[1]["id"]:
             return False
         asked = request_id(found[0], message.tool_call_id)
@@ -199,6 +201,12 @@ def _is_believed(message: AnyMessage, known: Known) -> bool:
         receipt = known.outcomes[asked]
         return receipt is not None and receipt.sentence in (None, message.content)
     return isinstance(message, HumanMessage) or (isinstance(message, AIMessage) and message.content == OVERTAKEN)
+
+
+def _is_of_erased(message: ToolMessage, known: Known) -> bool:
+    """Tell whether a result answers a call of a message that was erased since: it goes without a word."""
+    erased = (plan for plan in known.plans.values() if plan.message is None)
+    return any(result_id(plan, message.tool_call_id) == message.id for plan in erased)
 
 
 def _true(message_id: str, known: Known) -> AnyMessage | None:

@@ -375,3 +375,17 @@ async def test_a_program_that_gives_its_runs_no_id_is_heard_and_leaves_nothing_t
 
     assert left["messages"][-1].content.startswith(TOLD)
     assert _of(done, "human") == ["hello", "fine"]
+
+
+async def test_what_was_erased_is_not_told_as_changed(world: World) -> None:
+    """What went wrong: after a deletion the next message met "1 message was changed past the agent"."""
+    delete = ("delete_user", {"user_id": "C-1003", "reason": "moved away"})
+    look = ("get_account", {"account_id": "A-2005"})
+    world.model.will_say(calls(look), calls(delete), AIMessage("Gone."), AIMessage("Hi."))
+    await world.say("delete Ada Quist")
+    await world.answer(True)
+
+    done = await world.say("hello")
+
+    assert world.events().count("unheard_words") == 0
+    assert _of(done, "ai") == ["(erased)", "(erased)", "(erased)", "Hi."]
