@@ -6,10 +6,14 @@ PYTHON312 ?= $(firstword $(shell python3.12 -c "import sys; print(sys.executable
 	$(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python) python3.12)
 AEGRA := .venv-aegra/bin
 # More processes than cores, for these mostly wait: the server looks for work twice a second. tests/support/scheduling.py
-# says which tests share a process.
-PYTEST := $(BIN)/python -m pytest -n 5
+# says which tests share a process. What one process collects it compiles for all.
+PYTEST := $(BIN)/python -m pytest -q --collect-only tests >/dev/null; $(BIN)/python -m pytest -n 8
 
-.PHONY: install demo test aegra check dev lint attacks crash bench bench-deciding bench-audit screenshots terminal lock clean help
+# What is not compiled is read anew by each of some hundred servers and commands that the tests start, whatever the
+# environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: install demo test aegra check dev provider tickets lint attacks crash explore bench bench-elsewhere bench-deciding bench-audit screenshots terminal lock clean help
 
 install: .venv/installed
 
@@ -21,14 +25,14 @@ demo: install          ## play the main job on the real server and check every s
 
 test: install          ## all but the attacks and Aegra: unit to real server and browser, both databases
 	@$(BIN)/python -m tests.browser.chromium
-	$(PYTEST) tests --ignore=tests/aegra --ignore=tests/attacks
+	@$(PYTEST) tests --ignore=tests/aegra --ignore=tests/attacks
 
 aegra: install .venv-aegra/installed ## the same package on Aegra, with PostgreSQL and Python 3.12
-	$(PYTEST) tests/aegra
+	@$(PYTEST) tests/aegra
 
 check: install .venv-aegra/installed ## `make test`, the attacks and Aegra in one go, which is quicker than one after the other
 	@$(BIN)/python -m tests.browser.chromium
-	$(PYTEST) tests
+	@$(PYTEST) tests
 
 .venv-aegra/installed: requirements-aegra.lock pyproject.toml scripts/install.sh
 	@scripts/install.sh .venv-aegra requirements-aegra.lock "$(PYTHON312)"
@@ -42,19 +46,32 @@ dev: install           ## the server for Studio and clients, with a seeded bank 
 	@echo "The inbox: http://127.0.0.1:2024/inbox, signed in with one of these."; echo
 	AUTH_BOTH_PARTS=true LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --config langgraph.dev.json --n-jobs-per-worker 10 --no-browser
 
+provider: install      ## a small payment provider for `make dev`: MOOD="breaks after" loses its answers
+	$(BIN)/python -m demo.provider --mood "$(or $(MOOD),works)"
+
+tickets: install       ## a small MCP server of a ticket desk for `make dev`
+	$(BIN)/python -m demo.tickets
+
 lint: install          ## ruff, and mypy strict over src and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 attacks: install       ## every known way around an approval: a stock agent, ours, and our gate alone; prints the table
-	$(PYTEST) tests/attacks
+	@$(PYTEST) tests/attacks
 
-crash: install         ## kill -9 the server a hundred times
+crash: install         ## kill -9 the server a hundred times, and a hundred times while it pays elsewhere
 	$(BIN)/python -m tests.support.crash --kills 100
+	$(BIN)/python -m tests.support.crash_outside --kills 100
+
+explore: install       ## external actions in any order of events: a thousand stories, other ones each time
+	EXAMPLES=1000 SHRINK=1 $(BIN)/python -m pytest -q tests/integration/test_external_generated.py
 
 bench: install         ## pause, approve, effect: ours beside bare LangGraph and LangChain's middleware
 	$(BIN)/python -m bench.gate
+
+bench-elsewhere: install ## the same with an effect at a provider over HTTP, beside a bare interrupt()
+	$(BIN)/python -m bench.elsewhere
 
 bench-deciding: install ## decision to committed effect through the API of the real server, alone and beside a full queue
 	$(BIN)/python -m bench.deciding

@@ -23,15 +23,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from agent.clearance import audit, binding, journal
-from agent.clearance.canonical import key
-from agent.clearance.journal import Request
-from agent.clearance.transitions import note, salted
-from agent.db.engine import Database
-from agent.db.migrate import migrate
-from agent.db.tables import audit as audit_rows
-from agent.db.tables import audit_head, decisions, plans, receipts, requests, turns
-from agent.db.types import to_text
+from agent.bank import MIGRATIONS
+from clearance.canonical import key
+from clearance.db.engine import Database
+from clearance.db.migrate import migrate
+from clearance.db.tables import audit as audit_rows
+from clearance.db.tables import audit_head, decisions, plans, receipts, requests, turns
+from clearance.db.types import to_text
+from clearance.gate.transitions import note, salted
+from clearance.journal import audit, binding
+from clearance.journal.decisions import Decision
+from clearance.journal.receipts import Receipt
+from clearance.journal.requests import Request
 
 KEY = b"a key for a benchmark, not a secret"
 #: Rows of the log that one request writes: requested, approved, executed.
@@ -77,7 +80,7 @@ def fill(database: Database, rows: int) -> None:
     """Write a log of `rows` rows, and the journal that it tells of."""
     database.write_now(_open_plan)
     collected = Collected()
-    log = audit.Log(collected, START, START, False, None, None, 0, KEY, 0, "", 1, binding.Written())  # type: ignore[arg-type]  # only inserts
+    log = audit.Log(collected, START, START, False, None, None, 0, KEY, 0, "", 1, binding.WrittenRows())  # type: ignore[arg-type]  # only inserts
     for table in ("turns", "plans"):
         row = binding.Row.read(database.read_now(lambda c: c.execute(sa.select(*binding.BOUND[table].shown)).one()))  # noqa: B023  runs at once
         log._written.rows[table, row.id] = row
@@ -104,7 +107,7 @@ def _open_plan(connection: Connection) -> None:
     )  # fmt: skip
 
 
-def _request(log: audit.Log) -> tuple[Request, journal.Receipt, journal.Decision]:
+def _request(log: audit.Log) -> tuple[Request, Receipt, Decision]:
     """Let a payment be asked for, approved and carried out, as far as the log hears of it."""
     log.requests += 1
     number = log.requests
@@ -121,7 +124,7 @@ def _request(log: audit.Log) -> tuple[Request, journal.Receipt, journal.Decision
          verdict=request.verdict, rule=request.rule)  # fmt: skip
     log.flush()
     log.now = log.now + timedelta(milliseconds=700)
-    decision = journal.Decision(
+    decision = Decision(
         decision_id=f"d{number}", number=1, request_id=request.request_id, revision=1, digest=request.digest,
         decision="approve", decided_by="ana", decider_kind="person", decider_roles=["approver"], reason=None,
         edited=None, counts=True, lapsed=None, decided_at=log.now,
@@ -131,7 +134,7 @@ def _request(log: audit.Log) -> tuple[Request, journal.Receipt, journal.Decision
     log.flush()
     log.now += timedelta(milliseconds=40)
     sentence = f"Transferred {number}.00 from A-2001 to A-2003."
-    receipt = journal.Receipt(request.request_id, "executed", 1, sentence, log.now)
+    receipt = Receipt(request.request_id, "executed", 1, sentence, log.now)
     note(log, "executed", request, "system", receipt=salted(request, sentence), arguments=salted(request, arguments),
          subjects=["customer:C-1001"])  # fmt: skip
     for table, row in (("requests", request), ("receipts", receipt)):
@@ -144,7 +147,7 @@ def _request(log: audit.Log) -> tuple[Request, journal.Receipt, journal.Decision
 def _store(
     connection: Connection,
     log: audit.Log,
-    made: list[tuple[Request, journal.Receipt, journal.Decision]],
+    made: list[tuple[Request, Receipt, Decision]],
     rows: list[dict[str, Any]],
 ) -> None:
     connection.execute(sa.insert(audit_rows), rows)
@@ -189,7 +192,7 @@ def compare(urls: dict[int, str], rounds: int, name: str) -> Iterator[str]:
     yield f"{name:<12} {'rows':>10} {'rows/s':>10} {'rows/cpu s':>10} {'peak MiB':>9} {'of that verify':>14}"
     for size, url in urls.items():
         database = Database(url)
-        migrate(database)
+        migrate(database, MIGRATIONS)
         start = time.perf_counter()
         fill(database, size)
         filled = time.perf_counter() - start

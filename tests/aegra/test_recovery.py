@@ -13,19 +13,20 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError
 from pydantic import SecretStr
 
-from agent.clearance import journal
-from agent.clearance.answers import Approve, parse
-from agent.clearance.gate import Caller
-from agent.clearance.principal import LOCAL
-from agent.db.engine import Database, normalise_url
-from agent.db.tables import audit_head
-from agent.settings import Settings
-from agent.wiring import wire
+from clearance.db.engine import Database, normalise_url
+from clearance.db.tables import audit, audit_head
+from clearance.gate.answers import Approve, parse
+from clearance.gate.caller import Caller
+from clearance.gate.taking import decide_now
+from clearance.journal.turns import Turn, open_turns
+from clearance.principal import LOCAL
+from clearance.settings import Settings
 from tests.aegra.test_main_job import effects
 from tests.support.aegra import Aegra
 from tests.support.conversation import GRAPH, Conversation, connected, converse
 from tests.support.crash import campaign, with_policy
-from tests.support.server import ROOT
+from tests.support.server import ROOT, Server
+from tests.support.told import opened
 
 _PATIENCE_S = 60
 
@@ -59,7 +60,7 @@ async def rested(talk: Conversation) -> str:
 
 
 @contextmanager
-def held_up(server: Aegra) -> Iterator[None]:
+def held_up(server: Server) -> Iterator[None]:
     """Hold the lock that every write of the gate waits for."""
     engine = sa.create_engine(normalise_url(server.database_url))
     with engine.begin() as connection:
@@ -117,11 +118,13 @@ def _approve_in_the_journal(server: Aegra, question: dict[str, Any]) -> None:
         policy_file=ROOT / "policy.toml",
         auth="off",
     )
-    parts = wire(settings)
+    parts = opened(settings)
     answer = parse({"approved": True})
     assert isinstance(answer, Approve)
     asyncio.run(
-        parts.gate.write(lambda log: parts.gate.decide_now(log, question["id"], answer, 1, Caller(principal=LOCAL)))
+        parts.gate.write(
+            lambda log: decide_now(log, parts.gate.judge, question["id"], answer, 1, Caller(principal=LOCAL))
+        )
     )
     parts.database.close()
 
@@ -148,9 +151,17 @@ async def test_a_thread_whose_run_was_killed_is_answerable_again(make_aegra: Cal
     assert effects(server, "afterwards") == 1
 
 
-def _open_turns(server: Aegra) -> list[journal.Turn]:
+def _open_turns(server: Aegra) -> list[Turn]:
     database = Database(server.database_url)
-    found = database.read_now(journal.open_turns)
+    found = database.read_now(open_turns)
+    database.close()
+    return found
+
+
+def _withdrawn_by(server: Aegra, thread_id: str) -> list[str]:
+    database = Database(server.database_url)
+    of = sa.select(audit.c.actor).where(audit.c.thread_id == thread_id, audit.c.event == "withdrawn")
+    found = database.read_now(lambda connection: list(connection.scalars(of)))
     database.close()
     return found
 
@@ -212,6 +223,7 @@ async def test_a_deleted_thread_stays_deleted_and_what_was_open_in_it_is_withdra
         opened = _open_turns(server)
         await talk.client.threads.delete(talk.thread_id)
     still_open = _open_turns(server)
+    assert _withdrawn_by(server, talk.thread_id) == ["local"]
 
     server.kill()
     server.start()

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import sqlalchemy as sa
 
-from agent.db.tables import receipts, requests
-from agent.settings import Settings
+from clearance.db.tables import receipts, requests
+from clearance.settings import Settings
 from tests.attacks.targets import Attacker, Case, Reply, Target
 from tests.support.aegra import Aegra
 
@@ -36,16 +36,23 @@ def ends(case: Case, thread_id: str) -> list[tuple[str, str | None]]:
 
 
 async def running(case: Case) -> tuple[str, str]:
-    """Begin a run that opened a request and still looks something up; give thread and run."""
-    source, target = case.account(), case.account(0)
-    thread_id = await case.olga.thread()
-    sentence = f"analyze transactions and transfer 5,000 from {source} to {target}"
-    run = await case.olga.run(thread_id, wait=False, input={"messages": [{"role": "user", "content": sentence}]})
-    for _ in range(200):
-        if ends(case, thread_id):
+    """Begin a run that opened a request and still looks something up; give thread and run.
+
+    On a machine that is busy enough the long look-up may be over before it is looked at: then another is begun.
+    """
+    for _ in range(5):
+        source, target = case.account(), case.account(0)
+        thread_id = await case.olga.thread()
+        sentence = f"analyze transactions and transfer 5,000 from {source} to {target}"
+        run = await case.olga.run(thread_id, wait=False, input={"messages": [{"role": "user", "content": sentence}]})
+        for _ in range(200):
+            if ends(case, thread_id):
+                break
+            await asyncio.sleep(0.05)
+        run_id = str(run.body["run_id"])
+        if (await case.olga.get(f"/threads/{thread_id}/runs/{run_id}")).body["status"] in ("pending", "running"):
             break
-        await asyncio.sleep(0.05)
-    return thread_id, str(run.body["run_id"])
+    return thread_id, run_id
 
 
 @pytest.mark.parametrize("how", ["cancel", "interrupt", "patch", "delete"])
@@ -87,13 +94,21 @@ async def flood(who: Attacker, times: int) -> list[tuple[str, Reply]]:
     return list(zip(threads, replies, strict=True))
 
 
+async def ended(who: Attacker, met: list[tuple[str, Reply]]) -> int:
+    """Count the threads whose run was let in and is over."""
+    threads = [await who.get(f"/threads/{thread_id}") for thread_id, reply in met if reply.status == 200]
+    return sum(one.body["status"] != "busy" for one in threads)
+
+
 async def test_one_person_has_so_many_runs_and_no_more(case: Case) -> None:
     held = await case.hold()
     met = await flood(case.olga, 30)
 
     statuses = [reply.status for _, reply in met]
-    assert statuses.count(200) == MOST
-    assert statuses.count(429) == 30 - MOST, [reply for _, reply in met if reply.status not in (200, 429)]
+    let_in = statuses.count(200)
+    # One that ended meanwhile, as on a busy machine some do, made room for another.
+    assert MOST <= let_in <= MOST + await ended(case.olga, met)
+    assert statuses.count(429) == 30 - let_in, [reply for _, reply in met if reply.status not in (200, 429)]
     refused = next(reply for _, reply in met if reply.status == 429)
     assert f"You have {MOST} runs that have not ended; wait for one of them, or cancel it." in str(refused.body)
     assert (await case.mallory.run(await case.mallory.thread(), wait=False, input=ANALYSE)).status == 200

@@ -17,7 +17,7 @@ def with_auth_at(folder: Path, path: str) -> None:
     (folder / "langgraph.json").write_text(json.dumps(configuration))
 
 
-@pytest.mark.parametrize("path", ["./src/agent/server/nowhere.py:auth", "./src/agent/server/threads.py:auth"])
+@pytest.mark.parametrize("path", ["clearance.server.nowhere:auth", "clearance.server.upkeep.deleted_threads:auth"])
 def test_an_authentication_that_does_not_load_stops_the_server(make_aegra: Callable[..., Aegra], path: str) -> None:
     server = make_aegra(AUTH="on")
     with_auth_at(server.folder, path)

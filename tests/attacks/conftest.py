@@ -11,8 +11,28 @@ from typing import Any
 import pytest
 
 from tests.attacks.table import Line, markdown, write_between_markers
-from tests.attacks.targets import OWN_SLOW_S, Case, Name, SlowServer, StockServer, Target
+from tests.attacks.targets import (
+    OWN_SLOW_S,
+    Case,
+    Name,
+    SeveralStock,
+    SlowCreatedServer,
+    SlowServer,
+    StockServer,
+    StockTickets,
+    Target,
+    Which,
+)
+from tests.support.created import CreatedServer
 from tests.support.server import ROOT, Server
+from tests.support.several import SeveralServer
+from tests.support.ticket_desk import TicketDesk
+
+_OURS: dict[Which, type[Server]] = {
+    "shared": Server, "slow": SlowServer, "own": SlowServer, "several": SeveralServer, "tickets": TicketDesk,
+}  # fmt: skip
+_STOCK: dict[Which, type[StockServer]] = {"several": SeveralStock, "tickets": StockTickets}
+_CREATED: dict[Which, type[Server]] = {"shared": CreatedServer, "slow": SlowCreatedServer, "own": SlowCreatedServer}
 
 
 @pytest.fixture(scope="session")
@@ -20,17 +40,19 @@ def make_target(seeded_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Make targets, not started, each with data of its own; what still runs at the end is stopped."""
     made: list[Target] = []
 
-    def make(name: Name, *, slow: bool = False, **env: str) -> Target:
+    def make(name: Name, which: Which = "shared", **env: str) -> Target:
         folder = tmp_path_factory.mktemp(name)
         shutil.copy(seeded_sqlite, folder / "clearance.db")
         url = f"sqlite:///{folder / 'clearance.db'}"
         server: Server
         if name == "stock":
-            server = StockServer(folder, url, env=env)
+            server = _STOCK.get(which, StockServer)(folder, url, env=env)
         else:
             # The server without handlers imports its authentication from the tests.
             own = {"PYTHONPATH": str(ROOT), **env}
-            server = (SlowServer if slow else Server)(folder, url, env=own, auth="on" if name == "ours" else "names")
+            server = (_CREATED if name == "middleware" else _OURS)[which](
+                folder, url, env=own, auth="on" if name == "ours" else "names"
+            )
         made.append(Target(name, server))
         return made[-1]
 
@@ -40,12 +62,12 @@ def make_target(seeded_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def running(make_target: Callable[..., Target]) -> Callable[[Name, bool], Target]:
-    """Give the shared running target of a name, slow after effects or not; it is started at first use."""
+def running(make_target: Callable[..., Target]) -> Callable[[Name, Which], Target]:
+    """Give the shared running target of a name and kind; it is started at first use."""
 
     @functools.cache
-    def give(name: Name, slow: bool) -> Target:
-        target = make_target(name, slow=slow)
+    def give(name: Name, which: Which) -> Target:
+        target = make_target(name, which)
         target.server.start()
         return target
 
@@ -54,14 +76,14 @@ def running(make_target: Callable[..., Target]) -> Callable[[Name, bool], Target
 
 @pytest.fixture
 def target(
-    request: pytest.FixtureRequest, running: Callable[[Name, bool], Target], make_target: Callable[..., Target]
+    request: pytest.FixtureRequest, running: Callable[[Name, Which], Target], make_target: Callable[..., Target]
 ) -> Iterator[Target]:
     """The target that the test is for: shared, or the test's own."""
     name, which = request.param
     if which != "own":
-        yield running(name, which == "slow")
+        yield running(name, which)
         return
-    own = make_target(name, slow=True, SLOW_S=str(OWN_SLOW_S))
+    own = make_target(name, which, SLOW_S=str(OWN_SLOW_S))
     own.server.start()
     yield own
     own.server.stop()

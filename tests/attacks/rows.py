@@ -1,4 +1,4 @@
-"""The list of attempts, in the words of the table. `test_table` holds README to it."""
+"""The list of attempts, in the words of the table. `test_table` holds docs/security.md to it."""
 
 #: Row number: what is attempted.
 ROWS = {
@@ -47,8 +47,15 @@ ROWS = {
     43: "what people read is changed by SQL, the audit log left alone",
     44: "the clock jumps ahead and back while something is open",
     45: "text from outside in a line of the server's log",
+    48: "an effect elsewhere whose answer was lost is asked for again, and approved again",
+    49: "a tool of an MCP server is another one after it was asked for, or calls itself read-only",
     50: "two names that look alike, as maker and checker of one request",
     51: "a question taken out of sight of those who may answer it, without deciding it",
+    52: "a run of another graph of the server in the thread of a question: any route, an assistant, a cron",
+    53: "an assistant or a cron of a gated graph, made, or changed to be of it",
+    54: "words of a provider that forge a person's, or are more than anybody reads",
+    55: "what must not be in flight twice, taken on purpose to hold others up",
+    56: "what nobody knows is settled by who asked for it, too early, or by a look-up that lies",
 }
 
 #: Tests that try the same in one process, without any server: what the gate holds when there is nothing before it.
@@ -159,9 +166,35 @@ IN_PROCESS: dict[int, tuple[str, ...]] = {
         "test_a_request_of_a_day_is_not_carried_out_three_months_later",
         "test_while_the_log_is_ahead_nothing_is_approved_or_done_and_a_no_counts",
     ),
+    48: (
+        "test_row_48_in_one_process_what_lost_its_answer_is_paid_twice_on_stock_and_once_on_ours",
+        "test_the_connection_is_lost_at_a_commit",
+        "test_any_order_of_events_keeps_the_states",
+    ),
+    49: (
+        "test_a_tool_that_changes_while_it_waits_is_not_called_and_waits_for_an_operator",
+        "test_approved_is_approved_for_one_definition",
+        "test_a_change_between_the_claim_and_the_call_is_seen",
+        "test_a_look_up_that_changed_is_not_made",
+        "test_a_server_that_is_not_trusted_is_believed_nothing",
+        "test_what_a_server_answers_is_told_as_its_answer_and_what_nobody_knows_as_that",
+    ),
     50: (
         "test_who_looks_like_the_requester_does_not_approve",
         "test_who_looks_like_one_who_edited_does_not_approve_the_edit",
         "test_two_who_look_alike_are_not_two_approvers",
+    ),
+    54: ("test_row_54_in_one_process_a_providers_words_are_nobodys_word",),
+    55: (
+        "test_row_55_in_one_process_a_key_that_somebody_asks_for_holds_up_nobody",
+        "test_row_55_in_one_process_what_another_has_in_flight_is_not_taken_for_ones_own",
+        "test_one_business_key_is_in_flight_once_in_both",
+    ),
+    56: (
+        "test_row_56_in_one_process_who_asked_does_not_say_what_became_of_it",
+        "test_who_changed_it_does_not_settle_it",
+        "test_absence_is_not_believed_while_it_may_be_on_its_way",
+        "test_what_was_taken_as_not_arrived_and_happened_beside_the_next_start_is_told",
+        "test_what_contradicts_a_person_is_told_and_changes_no_receipt",
     ),
 }

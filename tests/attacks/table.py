@@ -1,4 +1,4 @@
-"""The table of attempts: what came of each on a stock agent, on ours, and on our gate alone."""
+"""The table of attempts: what came of each on a stock agent, on ours, and on our gate alone in both its ways in."""
 
 import re
 from collections import Counter
@@ -8,13 +8,21 @@ from pathlib import Path
 
 from tests.attacks.rows import IN_PROCESS, ROWS
 
-BEGIN, END = "<!-- attacks: begin, written by `ATTACKS_TABLE=README.md make attacks` -->", "<!-- attacks: end -->"
+BEGIN = "<!-- attacks: begin, written by `ATTACKS_TABLE=docs/security.md make attacks` -->"
+END = "<!-- attacks: end -->"
 _HEAD = [
-    "| | attempt | stock agent | ours | our gate alone | tests in one process |",
-    "| --- | --- | --- | --- | --- | --- |",
+    "| | attempt | stock agent | ours | our gate alone | as a middleware | tests in one process |",
+    "| --- | --- | --- | --- | --- | --- | --- |",
 ]
+#: In the order of the columns; as `targets.TARGETS`, which brings servers along.
+TARGETS = ("stock", "ours", "gate", "middleware")
 _ROW = re.compile(r"^\| (\d+) \|.*$", re.MULTILINE)
 _COUNT = re.compile(r"(\d+) (?:[a-z][a-z ]*)?in (\d+)")
+
+
+def column_of(way: str) -> str:
+    """Give the column of what is tried in one process, by the way in that the gate has there."""
+    return "middleware" if way == "middleware" else "gate"
 
 
 @dataclass(frozen=True)
@@ -30,16 +38,17 @@ class Line:
 
 
 def markdown(lines: Sequence[Line], before: str = "") -> str:
-    """Write the rows that were run, those of an earlier table that were not, and the sums."""
+    """Write what was run, what an earlier table has of the rest, and the sums."""
     rows = {int(found[1]): found[0] for found in _ROW.finditer(before)}
     for number, attempt in ROWS.items():
         if any(line.row == number for line in lines):
-            cells = [_cell(lines, number, target) for target in ("stock", "ours", "gate")]
+            earlier = rows.get(number, "").split(" | ")[2:-1] or ["–"] * len(TARGETS)
+            cells = [_cell(lines, number, target) or was for target, was in zip(TARGETS, earlier, strict=True)]
             rows[number] = (
                 f"| {' | '.join([str(number), attempt, *cells, str(len(IN_PROCESS.get(number, ())) or '–')])} |"
             )
     kept = [rows[number] for number in sorted(rows)]
-    sums = [_sum([row.split(" | ")[column] for row in kept]) for column in (2, 3, 4)]
+    sums = [_sum([row.split(" | ")[column] for row in kept]) for column in range(2, 2 + len(TARGETS))]
     named = len({name for names in IN_PROCESS.values() for name in names})
     return "\n".join([*_HEAD, *kept, f"| | together | {' | '.join(sums)} | {named} |"])
 
@@ -58,7 +67,7 @@ def write_between_markers(path: Path, lines: Sequence[Line]) -> None:
 def _cell(lines: Sequence[Line], number: int, target: str) -> str:
     mine = [line for line in lines if line.row == number and line.target == target]
     if not mine:
-        return "–"
+        return ""
     parts = []
     for harm in dict.fromkeys(line.harm for line in mine):
         of_kind = [line for line in mine if line.harm == harm]

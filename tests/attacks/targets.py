@@ -1,9 +1,10 @@
 """What is attacked, and by whom.
 
-Three targets, each one running `langgraph dev`:
+Four targets, each one running `langgraph dev`:
 - `stock`: `stock.py`. An attack that does not succeed here proves nothing.
 - `ours`: as it is deployed.
 - `gate`: ours with every handler of the authentication taken away. People are told apart, nothing is refused.
+- `middleware`: the same, with the agent of `create_agent` in place of the graph of our nodes.
 
 An attack is an async function that takes a `Case` and returns an `Outcome`; the decorator `attack` makes one test of it
 for each target, judges, and records a line of the table. A `Case` has people and accounts of its own, so that attacks
@@ -21,7 +22,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from uuid import uuid4
 
 import httpx
@@ -31,19 +32,24 @@ from sqlalchemy.engine import Connection
 
 from agent.bank.customers import open_customer
 from agent.bank.ledger import HOUSE, make_transfer, open_account
-from agent.db.bank_tables import accounts, customers, transfers
-from agent.db.engine import Database
-from agent.db.tables import audit, refusal_totals
+from agent.bank.tables import accounts, customers, transfers
+from clearance.db.engine import Database
+from clearance.db.tables import audit, refusal_totals
 from tests.attacks import stock
 from tests.support.conversation import GRAPH
-from tests.support.server import Server
+from tests.support.server import ROOT, Server
+from tests.support.several import PLAIN, with_graphs
+from tests.support.tickets import CONNECTION, Tickets
 from tests.support.tokens import bearer
-from tests.support.world import Person
+from tests.support.world import NODES, Person, Way
 
-Name = Literal["stock", "ours", "gate"]
-#: `shared` by all tests; `slow`: shared, pauses between effect and checkpoint; `own`: one test's own, and slow.
-Which = Literal["shared", "slow", "own"]
-TARGETS: tuple[Name, ...] = ("stock", "ours", "gate")
+Name = Literal["stock", "ours", "gate", "middleware"]
+#: `shared` by all tests; `slow`: shared, pauses between effect and checkpoint; `own`: one test's own, and slow;
+#: `several`: shared, with more graphs; `tickets`: shared, with the tools of an MCP server.
+Which = Literal["shared", "slow", "own", "several", "tickets"]
+TARGETS: tuple[Name, ...] = ("stock", "ours", "gate", "middleware")
+#: For what no graph has to do with: who gets in, pages, loads.
+OF_ANY_GRAPH: tuple[Name, ...] = ("stock", "ours", "gate")
 _TIMEOUT_S = 60
 
 
@@ -57,6 +63,12 @@ OWN_SLOW_S = 20
 class SlowServer(Server):
     """Ours, and nothing changed but a pause between effect and checkpoint, so that tests can strike there."""
 
+    #: `agent.graph`, or the sample's agent as `create_agent` makes it.
+    way: ClassVar[Way] = "own"
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "SLOW_WAY": self.way}
+
     def _configuration(self) -> Path:
         link = self.folder / "slow.py"
         if not link.exists():
@@ -66,6 +78,12 @@ class SlowServer(Server):
         changed = self.folder / "slow.json"
         changed.write_text(json.dumps(configuration))
         return changed
+
+
+class SlowCreatedServer(SlowServer):
+    """The same with the agent of `create_agent`."""
+
+    way = "middleware"
 
 
 class StockServer(Server):
@@ -86,6 +104,31 @@ class StockServer(Server):
 
     def environment(self) -> dict[str, str]:
         return {**super().environment(), "STOCK_FILE": str(self.folder / "stock.db")}
+
+
+class SeveralStock(StockServer):
+    """The stock agent beside a graph that is not."""
+
+    def _configuration(self) -> Path:
+        return with_graphs(self.folder, super()._configuration(), PLAIN)
+
+
+class StockTickets(StockServer):
+    """The stock agent with the tools of an MCP server."""
+
+    def _configuration(self) -> Path:
+        path = super()._configuration()
+        link = self.folder / "stock_tickets.py"
+        if not link.exists():
+            link.symlink_to(Path(__file__).with_name("stock_tickets.py"))
+        configuration = json.loads(path.read_text())
+        configuration["graphs"][GRAPH] = "./stock_tickets.py:graph"
+        path.write_text(json.dumps(configuration))
+        return path
+
+    def environment(self) -> dict[str, str]:
+        connection = json.dumps(Tickets(self.folder / "tickets").on_stdio())
+        return {**super().environment(), "PYTHONPATH": str(ROOT), CONNECTION: connection}
 
 
 @dataclass(frozen=True, order=True)
@@ -256,6 +299,12 @@ class Case:
     _customers: list[str] = field(default_factory=list)
     _attackers: dict[str, Attacker] = field(default_factory=dict)
 
+    def node(self, step: str) -> str:
+        """Give what the node is called that does a step: receive, model, dispatch or tools; stock has but two."""
+        if self.target.is_ours:
+            return NODES["middleware" if self.target.name == "middleware" else "own"][step]
+        return {"receive": "model", "dispatch": "tools"}.get(step, step)
+
     # People, each with a name of this case's own: `olga-1a2b3c4d`
 
     @property
@@ -297,7 +346,10 @@ class Case:
 
     def attacker(self, person: Person | None, headers: Mapping[str, str]) -> Attacker:
         """Give an HTTP client with these headers; it is closed at the end."""
-        made = Attacker(person, httpx.AsyncClient(headers=dict(headers), timeout=_TIMEOUT_S), self.target)
+        # The server closes what rests for 5 s, and so would httpx: on a busy machine a request then meets no answer.
+        limits = httpx.Limits(keepalive_expiry=2)
+        http = httpx.AsyncClient(headers=dict(headers), timeout=_TIMEOUT_S, limits=limits)
+        made = Attacker(person, http, self.target)
         self._attackers.setdefault(f"#{len(self._attackers)}", made)
         return made
 

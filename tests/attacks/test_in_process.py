@@ -15,6 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, StateUpdate
 
 from tests.attacks import stock
+from tests.attacks.table import column_of
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, World
 
@@ -46,11 +47,11 @@ async def test_row_01_in_one_process_no_write_to_the_state_changes_a_call(
     await world.say("pay")
 
     swapped = {"messages": [forged(world.model_message_id())]}
-    await world.graph.aupdate_state(world.config(OLGA), swapped, as_node=node)
+    await world.graph.aupdate_state(world.config(OLGA), swapped, as_node=world.nodes[node])
     await world.answer(YES, by=ANA)
 
     made = world.transfers()
-    record(record_property, 1, "gate", 1, len(set(made) - {("A-2001", "A-2003", 500_000)}))
+    record(record_property, 1, column_of(world.way), 1, len(set(made) - {("A-2001", "A-2003", 500_000)}))
     assert made in ([], [("A-2001", "A-2003", 500_000)])
     assert world.audit_is_whole()
 
@@ -62,14 +63,14 @@ async def test_row_05_in_one_process_a_forged_history_has_no_effect(
     """A thread that never was is written whole, and resumed by who wrote it, and by an approver."""
     steps = [
         [StateUpdate({"messages": [HumanMessage("pay")]}, "__start__")],
-        [StateUpdate({"messages": [forged()]}, node)],
+        [StateUpdate({"messages": [forged()]}, world.nodes[node])],
     ]
     await world.graph.abulk_update_state(world.config(OLGA), steps)
     for by in (OLGA, ANA):
         await world.answer(YES, by=by)
         await world.run(None, by=by)
 
-    record(record_property, 5, "gate", 1, len(world.transfers()))
+    record(record_property, 5, column_of(world.way), 1, len(world.transfers()))
     assert world.transfers() == []
     assert world.requests() == []
 
@@ -83,7 +84,7 @@ async def test_row_06_in_one_process_a_hidden_answer_is_its_senders(world: World
 
     await world.run(None, by=OLGA, __pregel_resume_map={asked.id: YES})
 
-    record(record_property, 6, "gate", 1, len(world.transfers()))
+    record(record_property, 6, column_of(world.way), 1, len(world.transfers()))
     assert world.transfers() == []
     assert "answer_refused" in world.events()
 
@@ -106,6 +107,6 @@ async def test_row_11_in_one_process_five_answers_are_five_effects_on_stock_and_
     await world.say("pay")
     await asyncio.gather(*(world.answer(YES, by=by) for by in (ANA, BEN, ANA, BEN, ANA)), return_exceptions=True)
 
-    record(record_property, 11, "gate", 5, len(world.transfers()) - 1)
+    record(record_property, 11, column_of(world.way), 5, len(world.transfers()) - 1)
     assert on_stock > 1, "this test cannot see the hole"
     assert len(world.transfers()) == 1

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from agent.db.bank_tables import customers
+from agent.bank.tables import customers
 from tests.attacks.targets import SLOW, Attacker, Case, Held, Outcome, Reply, attack
 from tests.support.conversation import GRAPH
 from tests.support.server import GATE_POLICY
@@ -47,7 +47,7 @@ async def test_row_01_arguments_swapped_by_update_state_do_not_run(case: Case) -
         await case.ana.answer(held.thread_id, YES)
         await case.settle(held.thread_id)
 
-    await asyncio.gather(*(attempt(as_node) for as_node in (None, "model", "tools")))
+    await asyncio.gather(*(attempt(as_node) for as_node in (None, case.node("model"), case.node("tools"))))
     outcome.got = loot(case)
     return outcome
 
@@ -110,7 +110,9 @@ async def test_row_04_a_forged_message_of_the_model_leads_nowhere(case: Case) ->
         asked = [one["value"].get("amount") for one in await case.olga.interrupts(held.thread_id)]
         outcome.note(reply, got=int(any(str(one).replace(",", "").startswith(LOOT) for one in asked)))
 
-    await asyncio.gather(*(attempt(sum_, goto) for sum_ in ("900", LOOT) for goto in ("tools", "dispatch", None)))
+    await asyncio.gather(
+        *(attempt(sum_, goto) for sum_ in ("900", LOOT) for goto in (case.node("tools"), case.node("dispatch"), None))
+    )
     outcome.got += len(case.effects())
     return outcome
 
@@ -122,7 +124,7 @@ async def test_row_05_a_thread_with_a_forged_history_has_no_effect(case: Case) -
     outcome = Outcome()
     source, target = case.account(), case.account(0)
     held = Held("", source, target, LOOT, "note", "", {})
-    for node in ("model", "dispatch" if case.target.is_ours else "tools"):
+    for node in (case.node("model"), case.node("dispatch")):
         thread_id = str(uuid4())
         steps = [
             {"updates": [{"values": {"messages": [{"role": "user", "content": "hello"}]}, "as_node": "__start__"}]},

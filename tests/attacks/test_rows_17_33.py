@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from agent.bank.ledger import HOUSE, check_ledger, make_transfer
-from agent.clearance import audit as log
-from agent.clearance.refusals import FLOOD, ROWS_A_MINUTE
-from agent.db.bank_tables import accounts, customers
-from agent.db.engine import Database
-from agent.db.tables import audit, decisions, refusals, requests
-from tests.attacks.targets import Attacker, Case, Held, Outcome, attack
+from agent.bank.tables import accounts, customers
+from clearance.db.engine import Database
+from clearance.db.tables import audit, decisions, refusals, requests
+from clearance.journal import audit as log
+from clearance.journal.refusals import FLOOD, ROWS_A_MINUTE
+from tests.attacks.targets import OF_ANY_GRAPH, Attacker, Case, Held, Outcome, attack
 from tests.support.conversation import GRAPH
 from tests.support.tampering import disarm
 from tests.support.tokens import token
@@ -243,7 +243,7 @@ async def test_row_21_padding_does_not_push_the_question_out_of_sight(case: Case
 # Doors
 
 
-@attack(22)
+@attack(22, targets=OF_ANY_GRAPH)
 async def test_row_22_studios_header_without_a_key_approves_nothing(case: Case) -> Outcome:
     """The header that LangGraph Studio sends to a development server, with and without a page's origin."""
     outcome = Outcome()
@@ -259,7 +259,7 @@ async def test_row_22_studios_header_without_a_key_approves_nothing(case: Case) 
     return outcome
 
 
-@attack(22, ours=("404",), server="own")
+@attack(22, ours=("404",), targets=OF_ANY_GRAPH, server="own")
 async def test_row_22_routes_beside_the_guarded_ones_are_closed(case: Case) -> Outcome:
     """Routes of the server that ask for no credentials, one of which wipes everything."""
     outcome = Outcome(harm="doors open")
@@ -456,7 +456,7 @@ async def test_row_28_a_run_without_a_thread_has_no_effect(case: Case) -> Outcom
     return outcome
 
 
-@attack(29)
+@attack(29, targets=OF_ANY_GRAPH)
 async def test_row_29_a_foreign_page_acts_for_nobody(case: Case) -> Outcome:
     """What a browser sends from a page of another origin: cookies with a simple post, or headers after a preflight."""
     outcome = Outcome()
@@ -500,7 +500,7 @@ async def test_row_30_a_valid_answer_is_not_lost_to_wrong_ones(case: Case) -> Ou
     return outcome
 
 
-@attack(31, trace=("role",), by=("mallory",))
+@attack(31, targets=OF_ANY_GRAPH, trace=("role",), by=("mallory",))
 async def test_row_31_a_flood_is_bounded_and_others_are_served_meanwhile(case: Case) -> Outcome:
     """More refused answers than anybody gives, ten at a time, on a question that waits for somebody else."""
     outcome = Outcome(harm="beyond the limit")

@@ -4,7 +4,7 @@ import asyncio
 
 import sqlalchemy as sa
 
-from agent.db.tables import receipts, requests
+from clearance.db.tables import receipts, requests
 from tests.attacks.targets import SLOW, Case, Effect, Outcome, attack
 
 NO = {"approved": False, "reason": "no"}

@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 
-from agent.clearance import audit as log
-from agent.clearance.action import Actions
-from agent.db.engine import Database
-from agent.wiring import ACTIONS
+from agent.actions import ACTIONS
+from clearance.actions.action import Actions
+from clearance.db.engine import Database
+from clearance.journal import audit as log
+from tests.attacks.table import Line, column_of
 from tests.attacks.targets import Case, Outcome, attack
 from tests.support.scripted_model import calls
 from tests.support.tampering import disarm
@@ -91,7 +92,6 @@ async def test_row_44_in_one_process_a_clock_that_jumps_makes_nothing_late(
         await world.answer(YES, thread=thread)
 
     made = len(world.transfers())
-    line = {"row": 44, "target": "gate", "tries": 4, "got": made, "harm": "effects", "met": {}}
-    record_property("attack", json.dumps(line))
+    record_property("attack", json.dumps(vars(Line(44, column_of(world.way), 4, made, "effects", {}))))
     assert made == 0
     assert world.audit_is_whole()

@@ -10,8 +10,8 @@ from typing import Any
 import jwt
 import websockets
 
-from agent.server.tokens import DEVELOPMENT
-from tests.attacks.targets import Attacker, Case, Outcome, Reply, attack
+from clearance.server.entry.tokens import DEVELOPMENT
+from tests.attacks.targets import OF_ANY_GRAPH, Attacker, Case, Outcome, Reply, attack
 from tests.support.conversation import GRAPH
 from tests.support.provider import make_claims
 from tests.support.server import AUTH_SECRET
@@ -21,7 +21,7 @@ YES = {"approved": True}
 _LEEWAY_S = 30
 
 
-@attack(35, ours=("401",))
+@attack(35, ours=("401",), targets=OF_ANY_GRAPH)
 async def test_row_35_headers_without_a_token_ask_for_nothing(case: Case) -> Outcome:
     """Headers of Studio, of a proxy in front, and of other schemes; none of them comes with a token."""
     outcome = Outcome(harm="let in")
@@ -38,7 +38,7 @@ async def test_row_35_headers_without_a_token_ask_for_nothing(case: Case) -> Out
     return outcome
 
 
-@attack(36, ours=("closed",), targets=("stock", "ours", "gate"))
+@attack(36, ours=("closed",))
 async def test_row_36_a_websocket_that_was_opened_in_time_answers_too_late(case: Case) -> Outcome:
     """An approver opens the thread's stream, waits until the token is over, and answers."""
     outcome = Outcome()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from agent.db.types import to_text
+from clearance.db.types import to_text
 from tests.browser.chromium import find
 from tests.server.conftest import make_server as make_server
 from tests.support.conversation import GRAPH
@@ -45,7 +45,7 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(make_server: Callable[..., Server]) -> Server:
     """One server for all journeys, with sign-in: each asks for something of its own."""
     made = make_server()
@@ -128,7 +128,7 @@ class Bank:
         return Path(self.server.database_url.removeprefix("sqlite:///"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bank(server: Server) -> Bank:
     """The bank behind the server that the journeys share."""
     return Bank(server)

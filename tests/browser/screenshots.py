@@ -8,10 +8,11 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from agent.bank import MIGRATIONS
 from agent.bank.seed import seed
-from agent.db.engine import Database
-from agent.db.migrate import migrate
-from agent.db.types import to_text
+from clearance.db.engine import Database
+from clearance.db.migrate import migrate
+from clearance.db.types import to_text
 from tests.browser.chromium import MISSING, bring
 from tests.browser.conftest import FLAGS, Bank
 from tests.support.server import ROOT, Server
@@ -44,7 +45,7 @@ def main() -> None:
 def _server(folder: Path) -> Server:
     url = f"sqlite:///{folder / 'clearance.db'}"
     database = Database(url)
-    migrate(database)
+    migrate(database, MIGRATIONS)
     database.write_now(lambda connection: seed(connection, size="small"))
     database.close()
     server = Server(folder, url)

@@ -623,7 +623,7 @@ def test_a_request_whose_thread_is_gone_can_only_be_closed(sits: Sits, bank: Ban
     page = sits(ANA)
 
     open_request(page, request_id)
-    expect(page.locator("#decide")).to_contain_text("The thread of this request is gone")
+    expect(page.locator("#decide")).to_contain_text("This server has no thread of this request")
     expect(page.get_by_role("button", name="Transfer $1,710.00")).to_have_count(0)
     expect(page.get_by_text("Reject…")).to_have_count(0)
     page.get_by_role("button", name="Close this request").click()

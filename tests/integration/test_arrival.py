@@ -6,8 +6,8 @@ from uuid import uuid4
 
 from langgraph.types import Command, Interrupt
 
-from agent.clearance.arrival import Arrived, Arriving
-from agent.clearance.principal import Principal
+from clearance.gate.door import Arrived, Arriving
+from clearance.principal import Principal
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, TESS, TOM, Person, World, question, results
 

@@ -7,14 +7,17 @@ import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 from sqlalchemy.engine import Connection
 
-from agent.clearance import audit
-from agent.clearance.binding import BOUND, UNBOUND
-from agent.clearance.desk import Desk
-from agent.clearance.principal import Principal
-from agent.clearance.refusals import chain_totals, note_refused
+from clearance.desk.desk import Desk
+from clearance.journal import audit
+from clearance.journal.binding import BOUND, UNBOUND
+from clearance.journal.refusals import chain_totals, note_refused
+from clearance.journal.turns import turns_of
+from clearance.principal import Principal
 from tests.support.scripted_model import calls
 from tests.support.tampering import disarm
 from tests.support.world import ANA, AUDIT_KEY, World
+
+pytestmark = pytest.mark.own_graph("the log is of what the gate writes, whatever graph runs it")
 
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000", "memo": "rent"})
 DELETE = ("delete_user", {"user_id": "C-1003", "reason": "Ada Quist moved away"})
@@ -202,10 +205,40 @@ async def test_the_desk_says_first_what_the_log_does_not_tell(world: World) -> N
     said = " | ".join(detail.disagreements)
     assert f"requests.requested_by of {ids['executed']} is not what was written" in said
     assert "decisions.decided_by of " in said
-    assert "what transfer_funds left behind is not what was done" in said
-    assert (await desk.detail(viewer, ids["asked"])).disagreements == []
+    assert f"what transfer_funds of request {ids['executed']} left behind is not what was done" in said
+    # It is a twin of the other, which is shown beside it.
+    told = (await desk.detail(viewer, ids["asked"])).disagreements
+    assert [one.endswith(", which is shown beside it") for one in told] == [True] * len(detail.disagreements)
     world.execute(f"UPDATE audit SET actor = 'tom' WHERE request_id = '{ids['asked']}' AND event = 'requested'")
     assert "is not what was written (event 'requested')" in str((await desk.detail(viewer, ids["asked"])).disagreements)
+
+
+async def test_what_is_shown_beside_a_request_is_compared_with_the_log_too(world: World) -> None:
+    """Earlier turns of its thread and the receipts of its twins were shown as they stood in the database."""
+    world.model.will_say(calls(PAY), AIMessage("Paid."), calls(PAY, ids=["again"]))
+    await world.say("pay the rent")
+    await world.answer(True)
+    await world.say("pay it again")
+    world.model.will_say(calls(PAY, ids=["elsewhere"]))
+    await world.say("pay the rent once more", thread="other")
+    paid, again, elsewhere = world.requests()
+    desk, viewer = Desk(world.gate), Principal("ana", roles=frozenset(ANA.roles))
+
+    async def told_of(request_id: str) -> list[str]:
+        return (await desk.detail(viewer, request_id)).disagreements
+
+    assert [await told_of(one.request_id) for one in (paid, again, elsewhere)] == [[], [], []]
+    disarm(world.database)
+
+    bent = f"receipts.sentence of {paid.request_id} is not what was written"
+    world.execute("UPDATE receipts SET sentence = 'Transferred $1.00.'")
+    assert await told_of(paid.request_id) == [bent]
+    assert await told_of(again.request_id) == [f"{bent}, which is shown beside it"]
+    assert await told_of(elsewhere.request_id) == [f"{bent}, which is shown beside it"]
+    world.execute("""UPDATE turns SET messages = '[{"id": "m", "content": "as always"}]' WHERE number = 1""")
+    own = next(turn for turn in world.read(lambda c: turns_of(c, "other")))
+    assert {one.split(" ")[0] for one in await told_of(again.request_id)} == {"receipts.sentence", "turns.messages"}
+    assert (await told_of(elsewhere.request_id))[0] == f"turns.messages of {own.turn_id} is not what was written"
 
 
 @pytest.mark.parametrize("world", ["sqlite"], indirect=True)

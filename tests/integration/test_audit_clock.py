@@ -9,6 +9,8 @@ from tests.support.command import run
 from tests.support.scripted_model import calls
 from tests.support.world import AUDIT_KEY, World, question, results
 
+pytestmark = pytest.mark.own_graph("the log is of what the gate writes, whatever graph runs it")
+
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000"})
 SMALL = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5"})
 

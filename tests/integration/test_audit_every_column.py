@@ -10,16 +10,22 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 from sqlalchemy.engine import Connection
 
-from agent.clearance import audit, notifications
-from agent.clearance.refusals import chain_totals, note_refused
-from agent.db.migrate import VERSION_TABLE
-from agent.db.tables import metadata
+from clearance import gated
+from clearance.actions.definition import ToolDefinition
+from clearance.db.migrate import VERSION_TABLE
+from clearance.db.tables import metadata
+from clearance.gate.listing import accept, note_listing
+from clearance.journal import audit, notifications
+from clearance.journal.refusals import chain_totals, note_refused
 from tests.support.scripted_model import calls
 from tests.support.world import AUDIT_KEY, TESS, World
+
+pytestmark = pytest.mark.own_graph("the log is of what the gate writes, whatever graph runs it")
 
 _BANKS = "the bank's own; what of it was read for a request stands in the request's facts, which are bound"
 _ERASURE = "whom an erasure will find; whom a request concerned stands in its event `executed`"
@@ -28,6 +34,7 @@ _NEXT = "what was refused since it was last told is taken as it stands when its 
 #: What `verify` does not see when it is bent, by table or column, and why.
 NOT_COVERED: dict[str, str] = {
     VERSION_TABLE: "the schema's version: tells nobody what was done",
+    "bank_schema_version": "the version of the bank's tables: tells nobody what was done",
     "accounts": _BANKS,
     "customers": _BANKS,
     "transfers.memo": "erasure may take it; the memo that was asked for is bound with the arguments",
@@ -58,9 +65,24 @@ def _pay(amount: int, to: str = "A-2003", **more: str) -> tuple[str, dict[str, A
     return "transfer_funds", {"from_account": "A-2001", "to_account": to, "amount": str(amount), **more}
 
 
+def send_mail(to: str) -> str:
+    """Send a mail."""
+    if to == "ben":
+        raise ConnectionError
+    return f"Sent to {to}."
+
+
 async def _let_something_happen(world: World) -> None:
-    """Let a payment be made, one changed and made, one rejected and erased, and two of a plan wait; freeze."""
+    """Let a mail be sent and one be lost; let a payment be made, one changed and made, one rejected and erased, and two
+    of a plan wait; freeze.
+    """
+    world.actions = (*world.actions, gated(send_mail))
+    world.use_policy(world.policy)
     say = world.model.will_say
+    say(calls(("send_mail", {"to": "ada"}), ("send_mail", {"to": "ben"}), ids=["sent", "lost"]))
+    await world.say("write to both", thread="elsewhere")
+    await world.answer(True, thread="elsewhere")
+    await world.answer(True, thread="elsewhere")
     say(calls(_pay(5000, memo="rent")), AIMessage("Paid."))
     await world.say("pay the rent", thread="one")
     await world.answer(True, thread="one")
@@ -92,6 +114,10 @@ async def _let_something_happen(world: World) -> None:
     await world.gate.write(notifications.collect)
     await world.gate.take_lease("duty", "somebody", timedelta(minutes=1))
     world.execute("INSERT INTO tries (subject, mark, count) VALUES ('turn', 'mark', 1)")
+    for said in ("Once.", "And otherwise."):
+        tools = [ToolDefinition("tickets", name, said, {"type": "object"}, {}) for name in ("open", "close")]
+        await world.gate.write(partial(note_listing, server="tickets", listed=tools))
+    await world.gate.write(partial(accept, digest=tools[0].digest, by="os:root", via="command line"))
     await world.freeze(reason="drill")
 
 

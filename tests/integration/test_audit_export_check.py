@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 
-from agent.clearance.exported import check
-from agent.clearance.signing import Keys
+from clearance.journal.exported import check
+from clearance.journal.signing import Keys
 from tests.support.command import run
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, AUDIT_KEY, TESS, TOM, World
+
+pytestmark = pytest.mark.own_graph("the log is of what the gate writes, whatever graph runs it")
 
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000"})
 MUCH = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "12000"})

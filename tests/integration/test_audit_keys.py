@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 from langchain_core.messages import AIMessage
 
-from agent.clearance import audit
-from agent.clearance.errors import AuditKeyError
-from agent.clearance.gate import Gate
-from agent.clearance.signing import Keys, fingerprint
-from agent.cli.effects import os_person
-from agent.db.tables import audit_head
-from agent.settings import Settings
-from agent.wiring import wire
+from clearance.cli.effects import os_person
+from clearance.db.tables import audit_head
+from clearance.errors import AuditKeyError
+from clearance.gate.gate import Gate
+from clearance.journal import audit
+from clearance.journal.signing import Keys, fingerprint
+from clearance.settings import Settings
 from tests.support.command import run
 from tests.support.scripted_model import calls
+from tests.support.told import opened
 from tests.support.world import AUDIT_KEY, World
+
+pytestmark = pytest.mark.own_graph("the log is of what the gate writes, whatever graph runs it")
 
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000"})
 OTHER = b"another key, just as long as it has to be"
@@ -37,7 +39,7 @@ async def test_another_key_stops_the_server_and_whatever_writes(world: World, mo
                      database_url=world.database.url.replace("+psycopg", ""))  # fmt: skip
 
     with pytest.raises(AuditKeyError, match=f"is under the key {fingerprint(AUDIT_KEY)}"):
-        wire(given)
+        opened(given)
     with pytest.raises(AuditKeyError):
         await Gate(world.database, world.gate.judge, OTHER).write(lambda log: log.append("unfrozen", "ops"))
     monkeypatch.setenv("AUDIT_KEY", OTHER.decode())
@@ -93,13 +95,13 @@ async def test_a_server_starts_under_the_new_key_and_under_no_other_before_anyth
     assert run("audit", "rotate-key", "--new-key-file", str(new)).code == 0
 
     with pytest.raises(AuditKeyError):
-        wire(_settings(world, AUDIT_KEY.decode()))
+        opened(_settings(world, AUDIT_KEY.decode()))
     with pytest.raises(AuditKeyError):
-        wire(_settings(world, OTHER.decode()))
-    started = wire(_settings(world, new.read_text()))
+        opened(_settings(world, OTHER.decode()))
+    started = opened(_settings(world, new.read_text()))
     started.gate.write_now(lambda log: log.append("unfrozen", "ops"))
     started.database.close()
-    wire(_settings(world, new.read_text())).database.close()
+    opened(_settings(world, new.read_text())).database.close()
 
 
 @pytest.mark.parametrize(
@@ -154,9 +156,9 @@ async def test_a_process_that_writes_while_the_key_is_changed_stops_and_the_log_
     assert world.read(lambda c: audit.verify(c, keys)).is_whole
 
 
-def _settings(world: World, key: str) -> Settings:
+def _settings(world: World, key: str, **more: Path) -> Settings:
     return Settings(_env_file=None, audit_key=key,  # type: ignore[call-arg,arg-type]  # no .env here
-                    database_url=world.database.url.replace("+psycopg", ""))  # fmt: skip
+                    database_url=world.database.url.replace("+psycopg", ""), **more)  # type: ignore[arg-type]  # fmt: skip
 
 
 async def test_a_key_file_may_lie_elsewhere_and_is_replaced_with_the_old_one_noted(
@@ -176,3 +178,75 @@ async def test_a_key_file_may_lie_elsewhere_and_is_replaced_with_the_old_one_not
     assert (file.parent / "key.old").read_text().splitlines() == [AUDIT_KEY.decode()]
     assert run("unfreeze").code == 0
     assert run("audit", "verify").code == 0
+
+
+@pytest.fixture
+def key_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    file = tmp_path / "keys" / "key"
+    file.parent.mkdir()
+    file.write_text(AUDIT_KEY.decode())
+    monkeypatch.delenv("AUDIT_KEY")
+    monkeypatch.setenv("AUDIT_KEY_FILE", str(file))
+    return file
+
+
+def test_a_change_of_key_that_broke_off_before_its_last_step_says_where_the_new_key_lies(
+    world: World, key_file: Path
+) -> None:
+    """The log was under a key that no sentence named: the refusal to start told its fingerprint only."""
+    world.gate.write_now(lambda log: log.append("unfrozen", "ops"))
+
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr(Path, "replace", _cut)
+        ran = run("audit", "rotate-key")
+
+    new = key_file.with_name("key.new")
+    say_where = f"That key lies in {str(new)!r}"
+    finish = f"Finish it: rename that file to {str(key_file)!r}"
+    told = " ".join(ran.err.split())
+    assert (ran.code, say_where in told, finish in told) == (1, True, True), told
+    assert key_file.read_text() == AUDIT_KEY.decode()
+    with pytest.raises(AuditKeyError) as refused:
+        opened(_settings(world, "", audit_key_file=key_file))
+    assert say_where in str(refused.value)
+    assert finish in str(refused.value)
+    for command in (("unfreeze",), ("audit", "rotate-key"), ("audit", "verify")):
+        ran = run(*command)
+        assert (ran.code, say_where in " ".join(ran.err.split())) == (6 if "verify" in command else 1, True), ran
+    new.rename(key_file)
+    assert run("unfreeze").code == 0
+    assert run("audit", "verify").code == 0
+
+
+def test_a_key_that_lies_beside_for_another_reason_is_not_taken_for_the_new_one(world: World, key_file: Path) -> None:
+    world.gate.write_now(lambda log: log.append("unfrozen", "ops"))
+    key_file.write_text(OTHER.decode())
+    key_file.with_name("key.new").write_text("a third key, which is just as long as needed")
+
+    with pytest.raises(AuditKeyError) as refused:
+        opened(_settings(world, "", audit_key_file=key_file))
+
+    assert "That key lies in" not in str(refused.value)
+    assert "Give the key that signed its last row" in str(refused.value)
+
+
+def test_a_new_key_of_another_place_lies_beside_the_old_one_before_the_log_is_under_it(
+    world: World, key_file: Path, tmp_path: Path
+) -> None:
+    """A file of another disk cannot be renamed over the key: the log was under it by then."""
+    world.gate.write_now(lambda log: log.append("unfrozen", "ops"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text(OTHER.decode())
+
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr(Path, "replace", _cut)
+        assert run("audit", "rotate-key", "--new-key-file", str(elsewhere)).code == 1
+
+    new = key_file.with_name("key.new")
+    assert (new.read_text(), new.stat().st_mode & 0o077) == (OTHER.decode(), 0)
+    new.rename(key_file)
+    assert run("audit", "verify").code == 0
+
+
+def _cut(self: Path, target: Path) -> Path:
+    raise OSError(5, "the power went")

@@ -6,13 +6,16 @@ import pytest
 import sqlalchemy as sa
 from langchain_core.messages import AIMessage, HumanMessage
 
-from agent.clearance import audit, journal
-from agent.clearance.audit import Verification
-from agent.clearance.transitions import salted
-from agent.db.tables import decisions, erasures, plans, receipts, requests, turns
+from clearance.db.tables import decisions, erasures, plans, receipts, requests, turns
+from clearance.gate.transitions import salted
+from clearance.journal import audit
+from clearance.journal.audit import Verification
+from clearance.journal.receipts import read_receipt
 from tests.support.scripted_model import calls
 from tests.support.tampering import disarm
 from tests.support.world import ANA, AUDIT_KEY, OLGA, World, question
+
+pytestmark = pytest.mark.own_graph("the log is of what the gate writes, whatever graph runs it")
 
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000", "memo": "secret memo"})
 DELETE = ("delete_user", {"user_id": "C-1003", "reason": "Ada Quist wrote to us"})
@@ -292,7 +295,7 @@ async def test_what_waits_about_a_deleted_person_is_erased_when_its_turn_ends(wo
     assert world.states()[0] == "refused"
     first = world.requests()[0]
     assert (first.arguments, first.facts, first.sentence, first.notice) == (None, None, None, None)
-    assert world.read(lambda c: journal.receipt(c, first.request_id)).sentence is None
+    assert world.read(lambda c: read_receipt(c, first.request_id)).sentence is None
     assert world.audit_is_whole()
 
 

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.clearance import audit
-from agent.clearance.audit import Head, Verification
-from agent.db.engine import Database
-from agent.db.tables import audit as log_rows
-from agent.db.tables import audit_head
+from clearance.db.engine import Database
+from clearance.db.tables import audit as log_rows
+from clearance.db.tables import audit_head
+from clearance.journal import audit
+from clearance.journal.audit import Head, Verification
 from tests.support.tampering import disarm
 
 KEY = b"a key for tests, not a secret at all"
@@ -76,7 +76,7 @@ def _changed(log: list[Row], database: Database) -> Iterator[list[Row]]:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_mixture_of_changes_is_found_at_the_first_of_them(
     database: Database, log: list[Row], data: st.DataObject
 ) -> None:

@@ -7,12 +7,12 @@ import pytest
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from agent.bank.actions import DeleteUser, ReverseTransfer, TransferFacts, TransferFunds
+from agent.actions import DeleteUser, ReverseTransfer, TransferFacts, TransferFunds
 from agent.bank.customers import find_customer
 from agent.bank.ledger import check_ledger, find_account, find_transfer
-from agent.clearance.action import Action, ActionError, Earlier, Effect, Shown
-from agent.db.bank_tables import customers, transfers
-from agent.db.engine import Database
+from agent.bank.tables import customers, transfers
+from clearance.actions.action import Action, ActionError, Earlier, Effect, Shown
+from clearance.db.engine import Database
 from tests.support.bank import NOW, balance, facts, open_bank, pay, perform
 
 

@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from agent.bank.ledger import HOUSE, check_ledger, make_transfer
-from agent.db.bank_tables import accounts, customers, entries, transfers
-from agent.db.engine import Database
+from agent.bank.tables import accounts, customers, entries, transfers
+from clearance.db.engine import Database
 from tests.support.bank import NOW, balance, open_bank, pay
 
 

@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from agent.bank.analysis import Finding, detectors
+from agent.bank.detectors import Finding, detectors
 from agent.bank.ledger import HOUSE, check_ledger, find_account, read_ledger
 from agent.bank.seed import SIZES, BankNotEmpty, Planted, seed
-from agent.db.bank_tables import accounts, customers, transfers
-from agent.db.engine import Database
+from agent.bank.tables import accounts, customers, transfers
+from clearance.db.engine import Database
 
 #: What the demo tells: the same in both sizes.
 DEMO_BALANCES = {"A-2001": 84_550_00, "A-2002": 12_750_00, "A-2003": 3_620_00, "A-2004": 5_000_00, "A-2005": 0}

@@ -13,12 +13,12 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
+from agent.analysis import analysis_tool
 from agent.bank.customers import open_customer
 from agent.bank.seed import seed
-from agent.db.bank_tables import customers
-from agent.db.engine import Database
-from agent.tools.analysis import analysis_tool
-from agent.tools.lookups import lookup_tools
+from agent.bank.tables import customers
+from agent.lookups import lookup_tools
+from clearance.db.engine import Database
 from tests.support.bank import NOW, open_bank, pay
 
 
@@ -39,7 +39,7 @@ class Analysis:
     def __init__(self, database: Database, chunk: int) -> None:
         self.progress: list[dict[str, Any]] = []
         self.message: ToolMessage | None = None
-        self._tool = analysis_tool(database, chunk)
+        self._tool = analysis_tool(database, lambda: chunk)
 
     async def run(self, **arguments: Any) -> ToolMessage:
         async for _ in self.stream(**arguments):
@@ -179,7 +179,7 @@ async def test_text_from_the_database_cannot_pose_as_another_line(bank: Database
 
 
 async def test_every_look_up_tells_the_model_when_to_use_it(bank: Database) -> None:
-    for tool in [*lookup_tools(bank), analysis_tool(bank, 10)]:
+    for tool in [*lookup_tools(bank), analysis_tool(bank, lambda: 10)]:
         assert "Use it " in tool.description
         assert "Example: " in tool.description
         assert "  " not in tool.description

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 
-from agent.clearance.answering import Refusal
-from agent.clearance.answers import Edit, NewMessage, Reference, parse
-from agent.clearance.desk import Decided, Desk, Seen
-from agent.clearance.principal import Principal
-from agent.db.engine import Database
+from clearance.db.engine import Database
+from clearance.desk.desk import Desk, Seen, Standing
+from clearance.gate.answers import Edit, NewMessage, Reference, parse
+from clearance.gate.decision import Refusal
+from clearance.principal import Principal
 from tests.support.faults import failing_commits, slow_writes
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, TESS, TOM, Person, World, question, results
@@ -23,7 +23,7 @@ MUCH = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "am
 PAID = "Transferred $5,000.00 from A-2001 to A-2003 (T-301)."
 
 
-async def decide(world: World, answer: Any, *, by: Person = ANA, call: str = "call-0") -> Decided | Refusal:
+async def decide(world: World, answer: Any, *, by: Person = ANA, call: str = "call-0") -> Standing | Refusal:
     """Decide as the approvals API does."""
     request = world.request(call)
     assert request.digest
@@ -45,7 +45,7 @@ async def test_an_approval_is_carried_out_without_a_run_and_the_run_that_follows
 
     decided = await decide(world, True)
 
-    assert isinstance(decided, Decided)
+    assert isinstance(decided, Standing)
     assert decided.receipt is not None
     assert (decided.receipt.outcome, decided.receipt.sentence) == ("executed", PAID)
     assert world.transfers() == [("A-2001", "A-2003", 5_000_00)]
@@ -61,7 +61,7 @@ async def test_a_plan_is_carried_out_in_its_order_whoever_was_decided_last(world
     await hold(world, PAY, LESS)
 
     early = await decide(world, True, call="call-1")
-    assert isinstance(early, Decided)
+    assert isinstance(early, Standing)
     assert (early.receipt, [one.tool_call_id for one in early.waits_for]) == (None, ["call-0"])
     assert world.transfers() == []
     await decide(world, True, by=BEN)
@@ -75,11 +75,11 @@ async def test_the_second_of_two_approvals_carries_it_out(world: World) -> None:
     await hold(world, MUCH)
 
     first = await decide(world, True, by=TESS)
-    assert isinstance(first, Decided)
+    assert isinstance(first, Standing)
     assert (first.receipt, first.approvals_missing) == (None, 1)
     second = await decide(world, True, by=TOM)
 
-    assert isinstance(second, Decided)
+    assert isinstance(second, Standing)
     assert second.receipt is not None
     assert world.transfers() == [("A-2001", "A-2003", 26_000_00)]
 
@@ -89,7 +89,7 @@ async def test_an_edit_that_counts_is_carried_out_as_edited(world: World) -> Non
 
     edited = await decide(world, Edit({"amount": "1500"}, is_whole=False, about=Reference(None, None)))
 
-    assert isinstance(edited, Decided)
+    assert isinstance(edited, Standing)
     assert edited.receipt is not None
     assert world.transfers() == [("A-2001", "A-2003", 1_500_00)]
 
@@ -109,7 +109,7 @@ async def test_what_is_asked_again_right_before_its_effect_is_not_carried_out(wo
 
     decided = await decide(world, True)
 
-    assert isinstance(decided, Decided)
+    assert isinstance(decided, Standing)
     assert (decided.receipt, decided.request.state, decided.request.revision) == (None, "asked", 2)
     assert world.transfers() == []
 
@@ -143,7 +143,7 @@ async def test_a_database_that_is_lost_after_the_decision_loses_neither(world: W
     with failing_commits(world, 4, after=1):
         decided = await decide(world, True)
 
-    assert isinstance(decided, Decided)
+    assert isinstance(decided, Standing)
     assert (decided.receipt, decided.request.state) == (None, "approved")
     assert world.transfers() == []
     await world.gate.carry_out_turn(world.request().turn_id)

@@ -9,7 +9,7 @@ import aiosqlite
 import pytest
 from langgraph.graph import START, MessagesState, StateGraph
 
-from agent.server.checkpointer import SqliteCheckpointer
+from clearance.server.checkpointer import SqliteCheckpointer
 
 
 def answer(state: MessagesState) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import Connection
 
-from agent.clearance import audit
+from clearance.journal import audit
 from tests.support.command import run
 from tests.support.tampering import disarm
 from tests.support.world import AUDIT_KEY, World
+
+pytestmark = pytest.mark.own_graph("a command reads the database alone")
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +154,7 @@ async def test_export_writes_every_row_as_it_was_signed(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await _write_some(world)
-    monkeypatch.setattr("agent.cli.audit._CHUNK", 4)
+    monkeypatch.setattr("clearance.cli.audit._CHUNK", 4)
 
     printed = run("audit", "export")
     written = run("audit", "export", str(tmp_path / "log.jsonl"))

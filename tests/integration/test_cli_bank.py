@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from agent.db import engine
-from agent.db.bank_tables import customers
-from agent.db.engine import Database
+from agent.bank.tables import customers
+from clearance.db import engine
+from clearance.db.engine import Database
 from tests.support.command import run
 
 

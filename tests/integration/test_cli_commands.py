@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import typer
 
-from agent.cli.commands import app
-from agent.cli.terminal import line, plain
+from clearance.cli.commands import app
+from clearance.cli.terminal import line, plain
 from tests.support.command import run
 
 
@@ -33,13 +33,14 @@ NEEDS_DATABASE = [
 ]
 
 
-def test_the_commands_are_those_that_the_readme_names() -> None:
+def test_the_commands_keep_their_names() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
-        *("chat", "inbox", "watch", "pending", "show", "approve", "reject", "edit"),
-        *("status", "freeze", "unfreeze", "migrate", "seed"),
+        *("chat", "inbox", "watch", "pending", "show", "approve", "reject", "edit", "settle"),
+        *("status", "freeze", "unfreeze", "migrate"),
         *("audit", "audit verify", "audit head", "audit tail", "audit export"),
         *("audit check", "audit rotate-key", "audit settle-clock"),
-        *("policy", "policy check", "policy explain", "policy replay"),
+        *("policy", "policy check", "policy explain", "policy replay", "policy try"),
+        *("tools", "tools list", "tools show", "tools accept"),
         *("token", "stats"),
     }
 
@@ -69,15 +70,42 @@ def test_help_is_there_at_once_without_what_the_commands_need() -> None:
         "langgraph_sdk",
         "sqlalchemy",
         "pydantic",
-        "agent.wiring",
+        "clearance.application",
         "textual",
         "httpx",
     }
-    code = f"import agent.cli.commands, sys; print(sorted({heavy!r} & set(sys.modules)))"
+    code = f"import clearance.cli.commands, sys; print(sorted({heavy!r} & set(sys.modules)))"
 
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert loaded.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [("status",), ("audit", "head"), ("pending",), ("--help",)], ids=" ".join)
+def test_what_only_looks_needs_no_graph_and_no_migrations(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'some.db'}")
+    monkeypatch.setenv("LANGGRAPH_URL", "http://127.0.0.1:1")
+    assert run("migrate").code == 0
+    code = f"""
+import sys
+from clearance.cli import main
+try:
+    main({list(command)!r})
+finally:
+    print("loaded:", sorted({{"langchain", "langchain_core", "langgraph", "langsmith", "alembic"}} & set(sys.modules)))
+"""
+
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert "loaded: []" in ran.stdout, ran.stderr
+    assert ran.returncode == (1 if command == ("pending",) else 0), ran.stderr
+
+
+def test_the_projects_own_commands_stand_beside_ours() -> None:
+    assert " seed " in run("--help").out
+    assert "made-up business" in run("seed", "--help").out
 
 
 def test_the_version_is_the_packages() -> None:
@@ -126,12 +154,12 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path, monkeypatch:
 
 
 def test_a_setting_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODEL_RETRIES", "many")
+    monkeypatch.setenv("MODEL_STEPS", "many")
 
     ran = run("status")
 
     assert ran.code == 1
-    assert "MODEL_RETRIES" in ran.err
+    assert "MODEL_STEPS" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.clearance.audit import Log
-from agent.clearance.signing import seal
-from agent.db import engine
+from clearance.db import engine
+from clearance.journal.audit import Log
+from clearance.journal.signing import seal
 from tests.support.command import run
 from tests.support.scripted_model import calls
 from tests.support.world import AUDIT_KEY, World, results
+
+pytestmark = pytest.mark.own_graph("a command reads the database alone")
 
 ME = f"os:{pwd.getpwuid(os.getuid()).pw_name}"
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000"})
@@ -118,7 +120,8 @@ async def test_status_tells_the_switch_and_what_is_open(world: World) -> None:
     run("freeze", "--reason", "drill")
     after = run("status", "--json").json
 
-    assert before == {"frozen": None, "ahead_s": None, "open": {"asked": 1, "approved": 0, "allowed": 0}}
+    counts = {"asked": 1, "approved": 0, "allowed": 0}
+    assert before == {"frozen": None, "ahead_s": None, "open": counts, "in_flight": []}
     assert (after["frozen"]["by"], after["frozen"]["reason"]) == (ME, "drill")
     assert "Frozen by" in run("status").out
 

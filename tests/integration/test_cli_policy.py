@@ -1,5 +1,6 @@
 """`clearance policy`: the table of rules compiles, or the first error is named with its line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def test_the_policy_of_the_settings_is_valid() -> None:
     ran = run("policy", "check")
 
     assert ran.code == 0
-    assert "valid, 6 rules" in ran.out
+    assert "valid, 8 rules" in ran.out
 
 
 def test_a_policy_with_an_error_is_7_and_names_path_and_line(tmp_path: Path) -> None:
@@ -50,6 +51,8 @@ def test_explain_lists_the_rules_in_order_and_the_default_last() -> None:
         ("transfer_funds", "ask"),
         ("reverse_transfer", "ask"),
         ("reverse_transfer", "ask"),
+        ("send_payment", "ask"),
+        ("send_payment", "ask"),
         ("delete_user", "ask"),
         ("*", "ask"),
     ]
@@ -61,6 +64,41 @@ def test_explain_shows_a_table_for_people() -> None:
 
     assert "2 × treasurer" in shown
     assert "anything else" in shown
+
+
+PAID = {
+    "from_owner": "Kai", "from_customer": "C-1", "from_status": "open", "to_owner": "Mara", "to_customer": "C-2",
+    "to_status": "open", "from_balance": 900_000, "from_balance_after": 0, "to_balance": 0, "to_balance_after": 0,
+    "moving": 50_000, "is_new_payee": False, "sent_24h": 0, "requester_sent_24h": 0, "waiting": 0,
+}  # fmt: skip
+PAY = json.dumps({"from_account": "A-2001", "to_account": "A-2002", "amount": "500.00"})
+
+
+def test_a_call_that_nobody_made_is_judged_and_every_rule_that_was_tried_is_shown() -> None:
+    allowed = run("policy", "try", "transfer_funds", PAY, "--facts", json.dumps(PAID))
+    asked = run("policy", "try", "transfer_funds", PAY, "--facts", json.dumps(PAID | {"is_new_payee": True}), "--json")
+
+    assert (allowed.code, asked.code) == (0, 0)
+    assert allowed.out.splitlines()[-1].startswith("allow, low risk: small transfer")
+    assert [one["outcome"] for one in asked.json["tried"]] == ["does not", "does not", "matches"]
+    assert (asked.json["verdict"], asked.json["approvers"]) == ("ask", "approver")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pay_everybody", "{}"), "there is no action pay_everybody; known are delete_user"),
+        (("transfer_funds", "{"), "the arguments are no JSON"),
+        (("transfer_funds", "[]"), "the arguments are written as a JSON object"),
+        (("transfer_funds", "{}"), "from_account: field required"),
+        (("transfer_funds", PAY), "--facts: from_owner: field required"),
+    ],
+)
+def test_a_call_that_cannot_be_one_is_2_and_says_why(arguments: tuple[str, ...], message: str) -> None:
+    ran = run("policy", "try", *arguments)
+
+    assert ran.code == 2
+    assert message in ran.err
 
 
 def test_neither_needs_a_database(monkeypatch: pytest.MonkeyPatch) -> None:

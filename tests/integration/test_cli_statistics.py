@@ -8,6 +8,8 @@ from tests.integration.test_statistics import LAX, work_a_day
 from tests.support.command import run
 from tests.support.world import AUDIT_KEY, POLICY, World
 
+pytestmark = pytest.mark.own_graph("a command reads the database alone")
+
 
 @pytest.fixture(autouse=True)
 def environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

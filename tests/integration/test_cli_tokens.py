@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.server.tokens import SignedIn, TokenReader
-from agent.settings import Settings, read_settings
-from agent.wiring import auth_secret
+from clearance.key_files import auth_secret
+from clearance.server.entry.tokens import SignedIn, TokenReader
+from clearance.settings import Settings, read_settings
 from tests.support.command import run
 from tests.support.server import ROOT
 
@@ -16,6 +16,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("CLEARANCE", "agent.app:clearance")
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'clearance.db'}")
     monkeypatch.setenv("POLICY_FILE", str(ROOT / "policy.toml"))
 
@@ -84,9 +85,10 @@ def test_with_an_identity_provider_no_token_is_made(monkeypatch: pytest.MonkeyPa
 
 
 def test_without_a_secret_and_a_file_to_keep_one_no_token_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEARANCE", "agent.app:clearance")
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1/none")
 
     ran = run("token", "olga")
 
     assert (ran.code, ran.out) == (1, "")
-    assert "AUTH_SECRET" in ran.err
+    assert "AUTH_SECRET: missing; set it, for example to what `openssl rand -hex 32` prints" in ran.err

@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
-from agent.clearance import journal
-from agent.clearance.desk import Decided
-from agent.clearance.principal import Principal
+from clearance.desk.desk import Standing
+from clearance.gate.ending import cancel_run, withdraw_thread
+from clearance.journal.receipts import read_receipt
+from clearance.principal import Principal
 from tests.integration.test_carried_out_at_once import decide, hold, second_process
 from tests.support.world import BEN, World, results
 
@@ -19,11 +20,13 @@ TIMES = 4
 
 
 async def delete(world: World) -> None:
-    await world.gate.withdraw_thread("thread")
+    await world.gate.write(lambda log: withdraw_thread(log, "thread"))
 
 
 async def cancel(world: World) -> None:
-    await world.gate.cancel("thread", "none", by=Principal("olga"), goes_on_with=world.request().turn_id)
+    await world.gate.write(
+        lambda log: cancel_run(log, "thread", "none", by=Principal("olga"), goes_on_with=world.request().turn_id)
+    )
 
 
 async def say(world: World) -> None:
@@ -65,8 +68,8 @@ async def test_each_effect_happens_one_way_and_its_receipt_is_true(
             told, _ = await asyncio.gather(decided(), met())
             await world.unfreeze()
 
-            if isinstance(told, Decided) and told.receipt:
-                assert told.receipt == world.read(partial(journal.receipt, request_id=told.request.request_id))
+            if isinstance(told, Standing) and told.receipt:
+                assert told.receipt == world.read(partial(read_receipt, request_id=told.request.request_id))
             said = results(await world.go_on())
             await world.say("and something else")
             states = [world.request(call).state for call in ("call-0", "call-1")]

@@ -6,8 +6,8 @@ import threading
 import pytest
 from langchain_core.messages import AIMessage
 
-from agent.bank.actions import TransferFunds
-from agent.clearance.action import Effect
+from agent.actions import TransferFunds
+from clearance.actions.action import Effect
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, World, question, results
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from agent.db.tables import decisions
+from clearance.db.tables import decisions
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, TESS, TOM, Person, World, question, results
 

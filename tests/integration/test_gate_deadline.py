@@ -80,6 +80,10 @@ async def test_what_is_asked_again_has_its_time_anew(world: World) -> None:
     world.clock.advance(hours=5)
 
     await world.answer(True)
+    # Whoever approved was shown the others as cleared: with their end in sight it is asked once more.
+    assert world.states() == ["asked", "expired", "expired"]
+
+    await world.answer(True)
 
     assert world.states() == ["executed", "expired", "expired"]
     assert len(world.transfers()) == 1

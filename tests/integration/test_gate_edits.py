@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agent.db.tables import decisions
+from clearance.db.tables import decisions
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, TESS, TOM, World, question
 

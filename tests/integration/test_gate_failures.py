@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from langchain_core.messages import AIMessage, ToolMessage
 from pydantic import Field, field_validator
 
-from agent.clearance.action import Action, ActionError, Effect, Facts, Material, Reading, Volatile
-from agent.db.bank_tables import customers
-from agent.model import ModelUnavailable
-from agent.wiring import ACTIONS as BANK_ACTIONS
+from agent.actions import ACTIONS as BANK_ACTIONS
+from agent.bank.tables import customers
+from clearance.actions.action import Action, ActionError, Effect, Facts, Material, Reading, Volatile
+from clearance.models import ModelUnavailable
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, World, question, results
 

@@ -194,7 +194,7 @@ async def test_a_plan_that_a_program_of_before_left_half_decided_is_asked_about_
     world.model.will_say(calls(pay("2000"), pay("3000"), pay("400")), AIMessage("Done."))
     await world.say("pay")
     with monkeypatch.context() as before:
-        before.setattr("agent.clearance.answering.reconsider", lambda *_: False)
+        before.setattr("clearance.gate.decision.reconsider", lambda *_: False)
         await world.decide(True, by=BEN, call="call-1")
         await world.decide(True, by=BEN, call="call-2")
         await world.decide(False, by=ANA, call="call-0")
@@ -204,3 +204,39 @@ async def test_a_plan_that_a_program_of_before_left_half_decided_is_asked_about_
 
     assert world.states() == ["rejected", "asked", "asked"]
     assert world.transfers() == []
+
+
+@pytest.mark.parametrize("way", ["thread", "api"])
+async def test_an_approval_in_whose_transaction_another_part_expires_is_asked_once_more(world: World, way: str) -> None:
+    """Who approved was shown the other part as open: both have one time in the log, and the approval stood."""
+    world.model.will_say(calls(pay("2000"), pay("3000", to="A-2004")), AIMessage("Done."))
+    await world.say("pay")
+    await world.answer(True)
+    world.clock.advance(hours=23)
+    world.execute("UPDATE customers SET name = 'Somebody Else' WHERE customer_id = 'C-1002'")
+    await world.answer(True, by=BEN)
+    assert world.states() == ["asked", "approved"]  # its facts changed, so it waits for another day
+    world.clock.advance(hours=2)
+
+    if way == "thread":
+        await world.answer(True)
+    else:
+        assert await world.decide(True, by=ANA)
+        await world.go_on()
+
+    assert world.states() == ["asked", "expired"]
+    assert world.request("call-0").notice == "A later call of this plan expired, so the plan is not what was approved."
+    assert world.transfers() == []
+    await world.answer(True)
+    assert [amount for _, _, amount in world.transfers()] == [200_000]
+    assert world.audit_is_whole()
+
+
+async def test_what_policy_allowed_stands_beside_what_it_refused_in_the_same_message(world: World) -> None:
+    """Judged together, at one time: neither is a loss after the other."""
+    world.model.will_say(calls(pay("900"), pay("2000", to="A-0000")), AIMessage("Done."))
+
+    await world.say("pay")
+
+    assert world.states() == ["executed", "refused"]
+    assert world.request("call-0").opened_at == world.request("call-1").finished_at

@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 
-from agent.bank.actions import TransferFunds
-from agent.clearance import journal
-from agent.db.engine import DatabaseUnavailable
+from agent.actions import TransferFunds
+from clearance.db.engine import DatabaseUnavailable
+from clearance.gate import transitions
+from clearance.journal.receipts import add_receipt, read_receipt
 from tests.support.faults import failing_commits, slow_writes
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, World, question, results
@@ -164,7 +165,7 @@ async def test_effect_receipt_and_audit_are_all_or_nothing(
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(journal, "add_receipt", broken)
+        patched.setattr(transitions, "add_receipt", broken)
         with pytest.raises(OSError, match="disk is full"):
             await _ask_and_approve(world, call)
 
@@ -280,10 +281,10 @@ async def test_the_schema_refuses_a_second_receipt(world: World) -> None:
     world.model.will_say(calls(SMALL))
     await world.say("pay")
     (request,) = world.requests()
-    receipt = world.read(lambda c: journal.receipt(c, request.request_id))
+    receipt = world.read(lambda c: read_receipt(c, request.request_id))
 
     with pytest.raises(sa.exc.IntegrityError):
-        world.database.write_now(lambda c: journal.add_receipt(c, receipt))
+        world.database.write_now(lambda c: add_receipt(c, receipt))
 
 
 async def _ask_and_approve(world: World, call: tuple[str, dict[str, Any]]) -> None:

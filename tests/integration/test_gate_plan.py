@@ -3,7 +3,7 @@
 from typing import Any
 
 from langchain_core.messages import AIMessage
-from langgraph.types import Command, Send
+from langgraph.types import Command
 
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, World, question, results
@@ -152,7 +152,7 @@ async def test_a_question_put_by_a_pointer_to_a_later_revision_takes_no_answer(w
     world.model.will_say(calls(pay("5000")))
     await world.say("pay")
     message_id = world.model_message_id()
-    forged = Send("tools", {"message_id": message_id, "tool_call_id": "call-0", "revision": 2})
+    forged = world.sent({"message_id": message_id, "tool_call_id": "call-0", "revision": 2})
     await world.run(Command(goto=forged), by=OLGA)
     await world.decide({"approved": True, "edited_args": {"amount": "24000"}}, by=BEN)
     assert world.states() == ["asked"]

@@ -10,12 +10,13 @@ import pytest
 import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 
-from agent.bank.actions import TransferFunds
-from agent.clearance import journal
-from agent.clearance.action import Effect
-from agent.clearance.desk import Desk
-from agent.db import engine
-from agent.db.engine import Database, DatabaseBusy, DatabaseUnavailable
+from agent.actions import TransferFunds
+from clearance.actions.action import Effect
+from clearance.db import engine
+from clearance.db.engine import Database, DatabaseBusy, DatabaseUnavailable
+from clearance.desk.desk import Desk
+from clearance.journal.requests import count_open
+from tests.support.faults import end_all
 from tests.support.scripted_model import calls
 from tests.support.world import World, results
 
@@ -65,7 +66,7 @@ async def test_beside_an_effect_that_hangs_the_freeze_answers_and_reads_go_on(
     await asyncio.sleep(0.1)
     began = time.monotonic()
     for _ in range(20):
-        await world.database.read(journal.count_open)
+        await world.database.read(count_open)
     read_s = time.monotonic() - began
     with pytest.raises(DatabaseBusy, match=r"transfer_funds of request \w+ has held the database for \d+ s"):
         await freezing
@@ -111,7 +112,7 @@ async def test_a_freeze_from_another_process_answers_too(
     elsewhere = Database(world.database.url)
 
     began = time.monotonic()
-    with pytest.raises(DatabaseBusy, match="another process holds the database"):
+    with pytest.raises(DatabaseBusy, match="another process or connection holds the database"):
         await Desk(World(elsewhere).gate).freeze("ops", "drill")
     took_s = time.monotonic() - began
     elsewhere.close()
@@ -171,8 +172,22 @@ async def test_reads_that_do_not_end_have_a_bound_for_others_and_leave_writers_a
 
     await world.freeze()
     with pytest.raises(DatabaseBusy, match="busy with what others read"):
-        await world.database.read(journal.count_open)
+        await world.database.read(count_open)
     go.set()
     await asyncio.gather(*hung)
 
-    assert sum((await world.database.read(journal.count_open)).values()) == 0
+    assert sum((await world.database.read(count_open)).values()) == 0
+
+
+@pytest.mark.own_graph("what is tried is the database's connections")
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_connections_that_were_lost_while_nobody_used_them_are_replaced_at_once(world: World) -> None:
+    world.model.will_say(calls(SMALL), AIMessage("Done."), calls(SMALL), AIMessage("Done."))
+    await world.say("pay")
+    end_all(world)
+
+    done = await world.say("pay again")
+
+    assert results(done)[-1].startswith("Transferred $900.00")
+    assert len(world.transfers()) == 2
+    assert world.audit_is_whole()

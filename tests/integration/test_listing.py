@@ -10,12 +10,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from agent.clearance import listing
-from agent.clearance.audit import some_rows
-from agent.clearance.listing import CursorError, Page, Tab, Wanted
-from agent.clearance.principal import Principal
-from agent.db.engine import Database
-from agent.db.tables import audit, decisions, plans, requests, turns
+from clearance.contract import Tab
+from clearance.db.engine import Database
+from clearance.db.tables import audit, decisions, plans, requests, turns
+from clearance.desk import lists
+from clearance.desk.lists import CursorError, Page, Wanted
+from clearance.journal.audit import some_rows
+from clearance.principal import Principal
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ANA = Principal("ana", roles=frozenset(["approver"]))
@@ -67,9 +68,7 @@ def filled(database: Database) -> Database:
 def page(database: Database, viewer: Principal, wanted: Wanted, *, after: str | None = None, limit: int = 10) -> Page:
     """Read one page as somebody who holds a role, or none."""
     sees_all = bool(viewer.roles)
-    return database.read_now(
-        lambda c: listing.read_page(c, viewer, wanted, sees_all=sees_all, after=after, limit=limit)
-    )
+    return database.read_now(lambda c: lists.read_page(c, viewer, wanted, sees_all=sees_all, after=after, limit=limit))
 
 
 def everything(database: Database, viewer: Principal, wanted: Wanted) -> list[str]:
@@ -140,7 +139,7 @@ def test_who_holds_no_role_sees_what_they_asked_for(filled: Database) -> None:
 )
 def test_filters_narrow(filled: Database, wanted: Wanted, of: Any) -> None:
     assert set(everything(filled, TESS, wanted)) == numbers(of=of)
-    assert filled.read_now(lambda c: listing.count(c, TESS, wanted, sees_all=True)) == len(numbers(of=of))
+    assert filled.read_now(lambda c: lists.count(c, TESS, wanted, sees_all=True)) == len(numbers(of=of))
 
 
 def test_a_request_that_is_decided_between_two_pages_moves_no_other(filled: Database) -> None:
@@ -176,8 +175,8 @@ def beside(database: Database, viewer: Principal, wanted: Wanted, request_id: st
     """Give what stands before and after a request in a list."""
 
     def work(connection: Connection) -> tuple[str | None, str | None]:
-        (request,) = listing.read_some(connection, [request_id])
-        before, after = listing.read_neighbours(connection, viewer, wanted, request, sees_all=True)
+        (request,) = lists.read_some(connection, [request_id])
+        before, after = lists.read_neighbours(connection, viewer, wanted, request, sees_all=True)
         return before.request_id if before else None, after.request_id if after else None
 
     return database.read_now(work)
@@ -196,10 +195,10 @@ def test_an_open_request_has_no_place_among_the_decided(filled: Database) -> Non
 
 
 def test_known_requesters_are_each_listed_once_and_not_more_than_some(filled: Database) -> None:
-    names = [f"person-{number:03}" for number in range(listing.MOST_REQUESTERS + 10)]
+    names = [f"person-{number:03}" for number in range(lists.MOST_REQUESTERS + 10)]
 
     def known(tab: Tab) -> list[str]:
-        return filled.read_now(lambda c: listing.read_requesters(c, tab))
+        return filled.read_now(lambda c: lists.read_requesters(c, tab))
 
     few = known("open")
     only_done = sa.update(requests).where(requests.c.requested_by == "ana").values(state="executed", finished_at=NOW)
@@ -210,7 +209,7 @@ def test_known_requesters_are_each_listed_once_and_not_more_than_some(filled: Da
     many = known("open")
 
     assert (few, fewer, done) == (["ana", "olga"], ["olga"], ["ana", "olga"])
-    assert many == ["olga", *names][: listing.MOST_REQUESTERS]
+    assert many == ["olga", *names][: lists.MOST_REQUESTERS]
 
 
 # What it costs
@@ -280,7 +279,7 @@ def looks() -> dict[str, Callable[[Connection], Any]]:
         for wanted in [Wanted(tab), *(narrowed if tab != "mine" else [])]:
             found[f"a page of {wanted}"] = partial(read_page, wanted=wanted)
             found[f"beside one in {wanted}"] = partial(read_beside, wanted=wanted)
-        found[f"requesters of {tab}"] = partial(listing.read_requesters, tab=tab)
+        found[f"requesters of {tab}"] = partial(lists.read_requesters, tab=tab)
     for only in ({"event": "frozen"}, {"actor": "ana"}, {"actor": "nobody"}, {"event": "frozen", "actor": "olga"},
                  {"event": "requested", "actor": "nobody"}, {"request_id": "000004"},
                  {"request_id": "000004", "event": "frozen"}, {"request_id": "000004", "actor": "olga"},
@@ -290,12 +289,12 @@ def looks() -> dict[str, Callable[[Connection], Any]]:
 
 
 def read_page(connection: Connection, wanted: Wanted) -> None:
-    listing.read_page(connection, TESS, wanted, sees_all=True, limit=20)
+    lists.read_page(connection, TESS, wanted, sees_all=True, limit=20)
 
 
 def read_beside(connection: Connection, wanted: Wanted) -> None:
-    (request,) = listing.read_some(connection, ["000051" if wanted.tab == "decided" else "000052"])
-    listing.read_neighbours(connection, TESS, wanted, request, sees_all=True)
+    (request,) = lists.read_some(connection, ["000051" if wanted.tab == "decided" else "000052"])
+    lists.read_neighbours(connection, TESS, wanted, request, sees_all=True)
 
 
 def test_what_pages_read_costs_the_same_however_much_there_is(database: Database) -> None:

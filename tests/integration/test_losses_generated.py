@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from agent.clearance.answers import Edit, Reference
+from clearance.gate.answers import Edit, Reference
 from tests.integration.test_carried_out_at_once import decide
 from tests.support.scripted_model import calls
 from tests.support.world import TESS, TOM, Person, World
@@ -67,9 +67,7 @@ class Fate:
     steps=st.lists(STEP, max_size=14),
 )
 # The same examples each time, and none made smaller: that takes minutes.
-@settings(
-    max_examples=25, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=25, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 def test_any_order_of_decisions_keeps_promise_six(
     world: World, plans: list[list[str]], steps: list[tuple[int, str, Person, str]]
 ) -> None:

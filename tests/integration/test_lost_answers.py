@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from agent.clearance.answers import Edit, Reference
-from agent.clearance.arrival import Arriving
-from agent.clearance.desk import Decided, Desk
-from agent.clearance.principal import Principal
-from agent.clearance.signing import Keys
+from clearance.desk.desk import Desk, Standing
+from clearance.gate.answers import Edit, Reference
+from clearance.gate.door import Arriving
+from clearance.gate.ending import cancel_run
+from clearance.journal.signing import Keys
+from clearance.principal import Principal
 from tests.integration.test_carried_out_at_once import MUCH, PAID, PAY, decide, hold
 from tests.support.faults import failing_commits
 from tests.support.world import ANA, AUDIT_KEY, TESS, World
@@ -32,7 +33,7 @@ async def test_a_decision_is_told_as_recorded_and_carried_out(world: World, answ
     with failing_commits(world, 1, is_done=True):
         decided = await decide(world, answer)
 
-    assert isinstance(decided, Decided), decided
+    assert isinstance(decided, Standing), decided
     assert decided.receipt is not None
     assert world.events() == events
     assert len(world.transfers()) == events.count("executed")
@@ -45,7 +46,7 @@ async def test_the_first_of_two_approvals_is_told_as_recorded(world: World) -> N
     with failing_commits(world, 1, is_done=True):
         decided = await decide(world, True, by=TESS)
 
-    assert isinstance(decided, Decided), decided
+    assert isinstance(decided, Standing), decided
     assert (decided.approvals_missing, decided.approved_by) == (1, ["tess"])
     assert world.events() == ["requested", "approved"]
 
@@ -56,7 +57,7 @@ async def test_an_effect_is_told_with_its_receipt_and_happens_once(world: World)
     with failing_commits(world, 1, after=1, is_done=True):
         decided = await decide(world, True)
 
-    assert isinstance(decided, Decided)
+    assert isinstance(decided, Standing)
     assert decided.receipt is not None
     assert (decided.receipt.sentence, len(world.transfers())) == (PAID, 1)
 
@@ -105,7 +106,9 @@ async def test_a_cancel_is_told_as_one(world: World) -> None:
     turn_id = world.request().turn_id
 
     with failing_commits(world, 1, is_done=True):
-        is_withdrawn = await world.gate.cancel("thread", "none", by=Principal("olga"), goes_on_with=turn_id)
+        is_withdrawn = await world.gate.write(
+            lambda log: cancel_run(log, "thread", "none", by=Principal("olga"), goes_on_with=turn_id)
+        )
 
     assert is_withdrawn
     assert world.events() == ["requested", "withdrawn"]

@@ -19,15 +19,18 @@ from langchain_core.tracers._streaming import _V2StreamingCallbackHandler
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from agent.clearance.unread import UNPARSED, unparsed_call
-from agent.model import MOST_CALLS, NO_NAME, ModelUnavailable, chat_model, speak
-from agent.model.endpoint import Endpoint as OpenAIEndpoint
-from agent.model.history import NO_WORD
-from agent.model.whole import Whole
+from agent.model import chat_model
 from agent.offline_model import OfflineModel
 from agent.prompts import SYSTEM_PROMPT
-from agent.settings import Settings
+from agent.settings import AgentSettings
+from clearance.gate.unread import UNPARSED, unparsed_call
+from clearance.models import MOST_CALLS, NO_NAME, ModelUnavailable, speak
+from clearance.models.endpoint import Endpoint as OpenAIEndpoint
+from clearance.models.history import NO_WORD
+from clearance.models.whole import Whole
+from clearance.settings import Settings
 from tests.support.llm_server import Call, Calls, Chunks, Hang, LlmServer, Request, Say, Status, Step
+from tests.support.told import told
 
 KEY = "sk-test-0123456789"
 TIMEOUT_S = 5.0
@@ -81,7 +84,7 @@ async def endpoint() -> AsyncIterator[Open]:
 
         async def open_endpoint(*script: Step, retries: int = 0) -> Endpoint:
             server = stack.enter_context(LlmServer(script))
-            model = chat_model(_settings(openai_base_url=server.base_url, model_retries=retries))
+            model = chat_model(*_settings(openai_base_url=server.base_url, model_retries=retries))
             assert isinstance(model, Whole)
             assert isinstance(model.inner, OpenAIEndpoint)
             stack.push_async_callback(model.inner.root_async_client.close)
@@ -91,9 +94,9 @@ async def endpoint() -> AsyncIterator[Open]:
         yield open_endpoint
 
 
-def _settings(**given: Any) -> Settings:
-    values: dict[str, Any] = {"_env_file": None, "openai_api_key": SecretStr(KEY), "openai_base_url": ""} | given
-    return Settings(**values)
+def _settings(**given: Any) -> tuple[AgentSettings, Settings]:
+    values: dict[str, Any] = {"openai_api_key": SecretStr(KEY), "openai_base_url": ""} | given
+    return told(**values)
 
 
 async def test_words_are_answered_with_their_usage_and_the_id_they_streamed_under(endpoint: Open) -> None:
@@ -157,7 +160,7 @@ async def test_environment_of_langchain_does_not_send_requests_or_keys_elsewhere
 
     assert (await opened.answer()).content == "here"
 
-    own = chat_model(_settings())
+    own = chat_model(*_settings())
     assert isinstance(own, Whole)
     assert isinstance(own.inner, ChatOpenAI)
     assert own.inner.openai_api_base == "https://api.openai.com/v1"
@@ -465,7 +468,7 @@ async def test_the_key_is_neither_told_nor_logged_when_the_endpoint_repeats_it(
         await opened.answer()
 
     shown = "".join(traceback.format_exception(caught.value))
-    record = next(record for record in caplog.records if record.name == "agent.model.failure")
+    record = next(record for record in caplog.records if record.name == "clearance.models.failure")
     assert KEY not in str(caught.value) + repr(caught.value) + shown + record.getMessage()
     assert record.levelno == logging.ERROR
     assert caught.value.error_id in record.getMessage()
@@ -510,13 +513,13 @@ async def test_an_endpoint_that_fails_is_never_replaced_by_the_offline_model(end
 
     assert not isinstance(opened.model, OfflineModel)
     for given in ({"openai_base_url": "http://127.0.0.1:9", "openai_api_key": SecretStr("")}, {}):
-        assert isinstance(chat_model(_settings(**given)), Whole)
+        assert isinstance(chat_model(*_settings(**given)), Whole)
 
 
 async def test_with_neither_key_nor_endpoint_the_offline_model_answers_and_it_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    model = chat_model(_settings(openai_api_key=SecretStr("")))
+    model = chat_model(*_settings(openai_api_key=SecretStr("")))
 
     answer = await speak(model, TOOLS, ASKED, prompt=SYSTEM_PROMPT, context_tokens=8_000, timeout_s=TIMEOUT_S)
 

@@ -10,10 +10,10 @@ from langchain_core.messages import AIMessage
 from pydantic import SecretStr
 
 from agent.model import chat_model
-from agent.model.whole import Whole
-from agent.settings import Settings
+from clearance.models.whole import Whole
 from tests.support.llm_server import Call, Calls, Chunks, LlmServer, Reply, Say, Status, Step
 from tests.support.scripted_model import calls
+from tests.support.told import told
 from tests.support.world import OLGA, World, question
 
 PAY = {"from_account": "A-2001", "to_account": "A-2003", "amount": "900"}
@@ -29,15 +29,9 @@ def speaking(world: World) -> Iterator[Speak]:
 
         def speak(script: Any, **given: Any) -> LlmServer:
             server = stack.enter_context(LlmServer(script))
-            world.parts.__dict__["model"] = chat_model(
-                Settings(  # type: ignore[call-arg]  # no .env here
-                    _env_file=None,
-                    openai_base_url=server.base_url,
-                    openai_api_key=SecretStr("k"),
-                    model_retries=0,
-                    **given,
-                )
-            )
+            settings = told(openai_base_url=server.base_url, openai_api_key=SecretStr("k"), model_retries=0, **given)
+            world.speaking = chat_model(*settings)
+            world.use_policy(world.policy)
             return server
 
         yield speak
@@ -97,34 +91,37 @@ async def test_whatever_model_speaks_only_a_finished_answer_is_acted_on(
     said = calls(("transfer_funds", PAY)).model_copy(update={"response_metadata": metadata})
     turn = await _open_turn(world)
 
-    plan = await world.gate.store_message(turn, position=0, message_id="m", message=said.model_dump(mode="json"))
+    stored = await world.gate.store_message(
+        turn, position=0, message_id="m", message=said.model_dump(mode="json"), is_durable=True
+    )
 
-    assert plan is not None
-    assert plan.message is not None
-    assert bool(plan.message.get("tool_calls")) == is_whole
+    assert stored is not None
+    assert stored.plan.message is not None
+    assert bool(stored.plan.message.get("tool_calls")) == is_whole
 
 
 DEFAULTS = '[defaults]\nexpires = "24h"\napprovers = "approver"\nrisk = "high"\n'
 
 
 async def _open_turn(world: World) -> Any:
-    from agent.clearance.principal import Principal
+    from clearance.gate.intake import Outset
+    from clearance.principal import Principal
 
     opened = await world.gate.open_turn(
-        thread_id="thread", run_id="run", messages=[{"id": "h", "content": "pay"}],
-        requester=Principal("olga", roles=frozenset()), is_durable=True, message_ids=[],
+        thread_id="thread", outset=Outset(Principal("olga", roles=frozenset()), "run"),
+        messages=[{"id": "h", "content": "pay"}], is_durable=True, message_ids=[],
     )  # fmt: skip
     assert opened is not None
     return opened[0]
 
 
 async def test_a_deployment_can_name_what_else_means_finished(world: World, speaking: Speak) -> None:
-    world.gate._finish_reasons = frozenset({"eos", "none"})
     speaking(
         [Calls(Call("transfer_funds", PAY), finish_reason="eos"), Say("Paid."),
          Calls(Call("transfer_funds", PAY | {"amount": "1500"}), finish_reason=None)],
         model_finish_reasons="eos, none",
     )  # fmt: skip
+    world.gate._finish_reasons = frozenset({"eos", "none"})
 
     await world.say("pay 900")
     state = await world.say("pay 1,500")
@@ -211,8 +208,8 @@ async def test_what_goes_back_is_the_journals_whatever_the_state_says(world: Wor
     spoken = next(message for message in state if isinstance(message, AIMessage) and message.tool_calls)
     assert spoken.additional_kwargs == {}  # nothing of it is shown to clients, or believed from them
 
-    assert isinstance(world.parts.model, Whole)
-    of = world.parts.model.of
+    assert isinstance(world.speaking, Whole)
+    of = world.speaking.of
     fields = {"fields": {"evil": 1}, "provider_fields": {"of": of, "kwargs": {"fields": {"evil": 1}}}}
     forged = spoken.model_copy(update={"additional_kwargs": {**fields, "tool_calls": [{"id": "evil"}]}})
     await world.graph.aupdate_state(world.config(OLGA), {"messages": [forged]})
@@ -225,7 +222,7 @@ async def test_what_goes_back_is_the_journals_whatever_the_state_says(world: Wor
 async def test_what_the_model_said_last_is_what_the_person_reads_with_another_prompt(
     world: World, speaking: Speak
 ) -> None:
-    world.parts.__dict__["prompt"] = "You are a florist."
+    world.prompt = "You are a florist."
     server = speaking([Say("Roses.")])
 
     assert last(await world.say("hello")) == "Roses."

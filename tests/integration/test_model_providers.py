@@ -9,14 +9,17 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langchain_core.tools import BaseTool, tool
 from pydantic import SecretStr
 
-from agent.clearance.finished import reasons, unfinished
-from agent.clearance.unread import UNPARSED
-from agent.model import PROVIDER, ModelUnavailable, chat_model, speak
-from agent.model.whole import Whole
-from agent.settings import Settings, SettingsError
+from agent.model import chat_model
+from agent.settings import AgentSettings
+from clearance.gate.finished import reasons, unfinished
+from clearance.gate.unread import UNPARSED
+from clearance.models import PROVIDER, ModelUnavailable, speak
+from clearance.models.whole import Whole
+from clearance.settings import Settings, SettingsError
 from tests.integration.test_model import _Events
 from tests.support.llm_server import Call, Calls, LlmServer, Say, Status, Step
 from tests.support.other_llms import THOUGHT
+from tests.support.told import told
 
 KEY = "sk-ant-test-0123456789"
 TIMEOUT_S = 5.0
@@ -68,16 +71,16 @@ def opening(provider: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
             monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
             monkeypatch.setenv("ANTHROPIC_BASE_URL", address)
             monkeypatch.setenv("OLLAMA_HOST", address)
-            model = chat_model(_settings(model=f"{provider}:model-1", model_retries=retries, **settings))
+            model = chat_model(*_settings(model=f"{provider}:model-1", model_retries=retries, **settings))
             assert isinstance(model, Whole)
             return Opened(server, model)
 
         yield open_provider
 
 
-def _settings(**given: Any) -> Settings:
-    values: dict[str, Any] = {"_env_file": None, "openai_api_key": SecretStr(""), "openai_base_url": ""} | given
-    return Settings(**values)
+def _settings(**given: Any) -> tuple[AgentSettings, Settings]:
+    values: dict[str, Any] = {"openai_api_key": SecretStr(""), "openai_base_url": ""} | given
+    return told(**values)
 
 
 async def test_a_turn_of_calls_results_and_words_goes_through(opening: Open) -> None:
@@ -192,7 +195,7 @@ async def test_what_one_provider_gave_does_not_go_to_another(opening: Open) -> N
     assert PROVIDER in first.additional_kwargs
 
     with LlmServer([Say("Done.")]) as other:
-        model = chat_model(_settings(openai_base_url=other.base_url, model="m"))
+        model = chat_model(*_settings(openai_base_url=other.base_url, model="m"))
         history = [*ASKED, first, ToolMessage("done", tool_call_id=first.tool_calls[0]["id"] or "")]
         await speak(model, TOOLS, history, prompt="x", context_tokens=8_000, timeout_s=TIMEOUT_S)
 
@@ -210,7 +213,7 @@ def test_a_gateway_in_the_environment_does_not_get_the_conversations(
     monkeypatch.delenv("ANTHROPIC_BASE_URL")
 
     with pytest.raises(SettingsError, match="LANGSMITH_GATEWAY"):
-        chat_model(_settings(model="anthropic:model-1"))
+        chat_model(*_settings(model="anthropic:model-1"))
 
 
 @pytest.mark.parametrize(
@@ -225,7 +228,7 @@ def test_a_gateway_in_the_environment_does_not_get_the_conversations(
 )
 async def test_with_a_base_url_the_name_goes_whole_to_that_endpoint(given: str, sent: str) -> None:
     with LlmServer([Say("yes")]) as server:
-        model = chat_model(_settings(openai_base_url=server.base_url, model=given))
+        model = chat_model(*_settings(openai_base_url=server.base_url, model=given))
         await speak(model, [], ASKED, prompt="x", context_tokens=8_000, timeout_s=TIMEOUT_S)
 
     assert server.requests[0].body["model"] == sent
@@ -247,4 +250,4 @@ def test_a_model_that_cannot_be_made_is_refused_by_the_variables_name(
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
 
     with pytest.raises(SettingsError, match=says):
-        chat_model(_settings(model=name))
+        chat_model(*_settings(model=name))

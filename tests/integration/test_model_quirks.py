@@ -7,9 +7,9 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
 
-from agent.clearance.unread import UNPARSED, unparsed_call
-from agent.model import PROVIDER
-from agent.model.history import NO_WORD
+from clearance.gate.unread import UNPARSED, unparsed_call
+from clearance.models import PROVIDER
+from clearance.models.history import NO_WORD
 from tests.integration.test_model import ASKED, TRANSFER, Endpoint, Open, _Events, endpoint
 from tests.support.llm_server import Call, Calls, Chunks, Say, Status
 

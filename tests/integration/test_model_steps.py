@@ -5,7 +5,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, ToolMessage
 
-from agent.clearance import journal
+from clearance.journal.turns import turns_of
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, World, question, results
 
@@ -20,7 +20,7 @@ def limited(world: World, **limits: int) -> None:
 
 
 def turn_of(world: World) -> Any:
-    (turn,) = world.read(lambda c: journal.turns_of(c, "thread"))
+    (turn,) = world.read(lambda c: turns_of(c, "thread"))
     return turn
 
 
@@ -97,6 +97,6 @@ async def test_a_recursion_limit_of_a_client_ends_the_turn_in_words_too(world: W
         assert "recursion_limit" in done["messages"][-1].content, limit
         made = sum(len(one.tool_calls) for one in done["messages"] if isinstance(one, AIMessage))
         assert made == sum(isinstance(one, ToolMessage) for one in done["messages"]), limit
-        (turn,) = world.read(partial(journal.turns_of, thread_id=f"thread-{limit}"))
+        (turn,) = world.read(partial(turns_of, thread_id=f"thread-{limit}"))
         assert turn.state == "answered"
         world.model.will_say(*[calls(LOOK)] * 20)

@@ -2,8 +2,14 @@
 
 import pytest
 
+from clearance.desk.choices import panel
+from clearance.desk.comparison import as_asked
+from clearance.desk.desk import Desk
+from clearance.principal import Principal
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, OLGA, TESS, TOM, Person, World, question
+
+pytestmark = pytest.mark.own_graph("who may decide, whatever graph runs it")
 
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000"})
 HUGE = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "30000"})
@@ -18,7 +24,7 @@ async def test_who_looks_like_the_requester_does_not_approve(world: World) -> No
     await world.say("pay")
 
     asked = question(await world.answer(True, by=FALSE_OLGA))
-    assert "looks like olga, who asked for this or edited it" in asked["notice"]
+    assert "looks like olga, who asked for this" in asked["notice"]
     assert world.transfers() == []
 
     await world.answer(True, by=ANA)
@@ -78,7 +84,7 @@ async def test_two_who_look_alike_are_not_two_approvers(world: World) -> None:
     await world.answer(True, by=TESS)
 
     asked = question(await world.answer(True, by=FALSE_TESS))
-    assert "looks like tess, who has approved it already" in asked["notice"]
+    assert "looks like tess, who approved it already" in asked["notice"]
     assert world.transfers() == []
 
     await world.answer(True, by=TOM)
@@ -96,3 +102,26 @@ async def test_it_is_marked_where_people_decide(world: World, by: Person) -> Non
     assert told.startswith("olga is not ")
     assert by.identity in told
     assert told in asked["description"]
+
+
+@pytest.mark.parametrize("did", ["asked for this", "changed it", "approved it already"])
+async def test_the_page_says_why_a_look_alike_may_not_decide_as_the_gate_does(world: World, did: str) -> None:
+    """There were two wordings of each rule, of which one could come to say another."""
+    world.model.will_say(calls(HUGE if did.startswith("approved") else PAY))
+    await world.say("pay")
+    if did == "changed it":
+        await world.answer({"approved": True, "edited_args": {"amount": "6000"}}, by=TESS)
+    elif did == "approved it already":
+        await world.answer(True, by=TESS)
+    who = FALSE_OLGA if did == "asked for this" else FALSE_TESS
+    viewer = Principal(who.identity, roles=frozenset(who.roles))
+
+    detail = await Desk(world.gate).detail(viewer, world.request().request_id)
+    review = as_asked(world.gate.judge.actions, detail.request).review
+    shown = panel(detail, review, viewer, world.clock(), is_gone=False)
+    asked = question(await world.answer(True, by=who))
+
+    (why_not,) = shown.why_not
+    assert not shown.may_approve
+    assert f", who {did}: " in why_not
+    assert asked["notice"].casefold().endswith(why_not.casefold())

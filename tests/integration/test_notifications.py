@@ -10,17 +10,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 
-from agent.clearance import notifications
-from agent.clearance.action import Action, ActionError, Effect, Facts, Reading
-from agent.clearance.notifications import REMINDER, TOLD, Notification
-from agent.db.tables import cursors, requests
-from agent.db.tables import notifications as rows
-from agent.wiring import ACTIONS
+from agent.actions import ACTIONS
+from clearance.actions.action import Action, ActionError, Effect, Facts, Reading
+from clearance.actions.definition import ToolDefinition
+from clearance.db.tables import cursors, requests
+from clearance.db.tables import notifications as rows
+from clearance.gate.listing import note_listing
+from clearance.journal import notifications
+from clearance.journal.notifications import REMINDER, TOLD, Notification
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, POLICY, World
+
+pytestmark = pytest.mark.own_graph("collected from the database alone")
 
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000"})
 SMALL = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "10"})
@@ -97,6 +102,9 @@ async def everything_happens(world: World) -> None:
     await world.answer(True)  # failed
     await world.freeze()
     await world.unfreeze()
+    for said in ("Close a ticket.", "Close a ticket, and mail it."):
+        listed = [ToolDefinition("tickets", "close", said, {}, {})]
+        await world.gate.write(partial(note_listing, server="tickets", listed=listed))  # tool_waits
 
 
 async def test_every_kind_of_event_is_collected_once_in_order(world: World) -> None:
@@ -108,7 +116,8 @@ async def test_every_kind_of_event_is_collected_once_in_order(world: World) -> N
     told = [row for row in world.audit() if row["event"] in TOLD]
     told = [row for row in told if row["event"] != "requested" or row["details"]["verdict"] == "ask"]
     assert events(world) == [row["event"] for row in told]
-    assert {*events(world)} == {*TOLD}
+    # Those of external actions happen in test_testimony.
+    assert {*events(world)} == {*TOLD} - {"unknown", "settled", "contradicted"}
     assert [one.details["sequence"] for one in outbox(world) if one.event != REMINDER] == [row["seq"] for row in told]
 
 

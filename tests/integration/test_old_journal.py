@@ -12,13 +12,14 @@ import sqlalchemy as sa
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy.engine import Connection
 
-from agent.clearance import audit
-from agent.clearance.desk import Desk
-from agent.clearance.exported import check
-from agent.clearance.principal import Principal
-from agent.clearance.signing import Keys
-from agent.db.engine import Database
-from agent.db.migrate import migrate
+from agent.bank import MIGRATIONS
+from clearance.db.engine import Database
+from clearance.db.migrate import migrate
+from clearance.desk.desk import Desk
+from clearance.journal import audit
+from clearance.journal.exported import check
+from clearance.journal.signing import Keys
+from clearance.principal import Principal
 from tests.conftest import DIALECTS, copied
 from tests.support.command import run
 from tests.support.old_journal import write_old_checkpoints, write_old_journal, written_at
@@ -43,7 +44,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 async def old(database: Database) -> AsyncIterator[World]:
     """Give the agent over what an earlier program wrote, right after it, migrated by this one."""
     write_old_journal(database)
-    migrate(database)
+    migrate(database, MIGRATIONS)
     async with aiosqlite.connect(":memory:") as connection:
         saver = AsyncSqliteSaver(connection)
         await saver.setup()
@@ -126,7 +127,7 @@ async def test_nobody_makes_the_log_begin_to_bind_again(old: World, binds: bool)
 
 
 def test_a_new_log_binds_from_its_first_row(database: Database) -> None:
-    migrate(database)
+    migrate(database, MIGRATIONS)
 
     def work(connection: Connection) -> None:
         with audit.locked(connection, AUDIT_KEY, lambda: datetime.now(UTC)) as log:

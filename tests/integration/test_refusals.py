@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from agent.clearance import audit
-from agent.clearance.refusals import FLOOD, ROWS_A_MINUTE, Floods, chain_totals, note_refused
-from agent.db.tables import refusal_totals, refusals
+from clearance.db.tables import refusal_totals, refusals
+from clearance.journal import audit
+from clearance.journal.refusals import FLOOD, ROWS_A_MINUTE, Floods, chain_totals, note_refused
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, OLGA, World, question
 

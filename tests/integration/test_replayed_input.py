@@ -2,8 +2,12 @@
 
 from uuid import uuid4
 
+import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 
+from clearance.db.tables import plans
+from clearance.journal.turns import open_turns
+from clearance.server.upkeep.recovery import _rebuilt
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, OLGA, Person, World
 
@@ -65,3 +69,18 @@ async def test_a_run_started_again_after_later_words_leaves_those_open(world: Wo
     assert len(held["__interrupt__"]) == 1
     assert [message.content for message in ended["messages"] if message.type == "human"] == ["pay both", "and 5,000"]
     assert world.transfers() == [("A-2001", "A-2003", 900_00), ("A-2001", "A-2003", 5_000_00)]
+
+
+async def test_a_conversation_that_is_written_anew_leaves_out_what_nobody_can_read(world: World) -> None:
+    """What went wrong: it broke every look at the thread."""
+    world.model.will_say(calls(("transfer_funds", {**PAY[1], "amount": "5000"})))
+    await world.say("pay")
+    (turn,) = world.read(open_turns)
+    whole = await _rebuilt(world.parts, turn)
+    broken = {"type": "ai", "tool_calls": "none of this can be read"}
+    world.execute(sa.update(plans).values(message=broken))
+
+    left = await _rebuilt(world.parts, turn)
+
+    assert [said.get("type") or said["role"] for said in whole] == ["human", "ai"]
+    assert left == whole[:1]

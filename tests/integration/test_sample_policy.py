@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
-from agent.clearance.action import Actions
-from agent.clearance.policy import parse_policy
-from agent.clearance.replay import replay
-from agent.wiring import ACTIONS
+from agent.actions import ACTIONS
+from clearance.actions.action import Actions
+from clearance.desk.replay import replay
+from clearance.gate.policy import parse_policy
 from tests.support.scripted_model import calls
 from tests.support.server import ROOT
 from tests.support.world import TESS, TOM, World
+
+pytestmark = pytest.mark.own_graph("what a policy asks for, whatever graph runs it")
 
 SAMPLE = (ROOT / "policy.toml").read_text()
 #: As the sample was before: the single call decided, whoever was paid.

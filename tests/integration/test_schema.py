@@ -1,25 +1,30 @@
 """The schema holds what Python promises."""
 
+from typing import Any, cast
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from agent.db.engine import Database
-from agent.db.migrate import VERSION_TABLE, migrate
-from agent.db.tables import audit, audit_head, metadata
+from agent.bank import MIGRATIONS
+from agent.bank.tables import metadata as bank
+from clearance.db.engine import Database
+from clearance.db.migrate import VERSION_TABLE, migrate
+from clearance.db.tables import audit, audit_head, metadata
 
 
 def test_migrations_give_the_tables_that_the_code_knows(database: Database) -> None:
     def differences(connection: sa.Connection) -> list[object]:
-        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-        return list(compare_metadata(context, metadata))
+        versions = {VERSION_TABLE, *(chain.version_table for chain in MIGRATIONS)}
+        opts = {"include_name": lambda name, kind, parents: not (kind == "table" and name in versions)}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=opts), cast("Any", [metadata, bank])))
 
     assert database.read_now(differences) == []
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
-    migrate(database)
+    migrate(database, MIGRATIONS)
 
     assert database.read_now(lambda c: c.execute(sa.select(audit_head.c.seq)).all()) == [(0,)]
 

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from agent.cli import cards
-from agent.db.bank_tables import customers, transfers
+from agent.bank.tables import customers, transfers
+from clearance.cli import cards
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, TESS, Person, World, question
 

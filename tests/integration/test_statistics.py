@@ -2,15 +2,18 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import sqlalchemy as sa
 
-from agent.clearance.action import Actions
-from agent.clearance.policy import Policy, parse_policy
-from agent.clearance.replay import Replayed, replay
-from agent.clearance.statistics import Statistics, read_statistics
-from agent.db.tables import decisions
+from clearance.actions.action import Actions
+from clearance.db.tables import decisions
+from clearance.desk.replay import Replayed, replay
+from clearance.desk.statistics import Statistics, read_statistics
+from clearance.gate.policy import Policy, parse_policy
 from tests.support.scripted_model import calls
 from tests.support.world import BEN, POLICY, World
+
+pytestmark = pytest.mark.own_graph("counted from the database alone")
 
 ASKED = {"from_account": "A-2001", "to_account": "A-2003"}
 

@@ -9,13 +9,15 @@ import pytest
 import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 
-from agent.clearance import deadlines, journal, notifications
-from agent.clearance.journal import Turn
-from agent.clearance.refusals import note_refused
-from agent.db.engine import DatabaseUnavailable
-from agent.db.tables import leases
-from agent.server.duties import Duty
-from agent.server.timekeeping import Timekeeper
+from clearance.db.engine import DatabaseUnavailable
+from clearance.db.tables import leases
+from clearance.gate import deadlines
+from clearance.journal import notifications
+from clearance.journal.questions import questions_of
+from clearance.journal.refusals import note_refused
+from clearance.journal.turns import Turn
+from clearance.server.upkeep.duties import Duty
+from clearance.server.upkeep.timekeeping import Timekeeper
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, World
 
@@ -219,7 +221,7 @@ async def test_a_question_whose_request_changed_elsewhere_is_put_anew_under_its_
     assert second is not None
     assert second.value["revision"] == 2
     assert second.id != first.id
-    put = world.read(lambda c: journal.questions_of(c, "thread"))
+    put = world.read(lambda c: questions_of(c, "thread"))
     assert [(one.interrupt_id, one.revision) for one in put] == [(first.id, 1), (second.id, 2)]
 
 

@@ -5,9 +5,10 @@ from contextlib import suppress
 import pytest
 from langchain_core.messages import AIMessage
 
-from agent.bank.actions import TransferFunds
-from agent.clearance.action import Effect
-from agent.clearance.tries import MOST_TRIES
+from agent.actions import TransferFunds
+from clearance.actions.action import Effect
+from clearance.gate.ending import begin_run
+from clearance.journal.tries import MOST_TRIES
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, World, results
 
@@ -95,7 +96,7 @@ async def test_a_turn_that_no_run_carries_on_ends_and_its_thread_can_be_told(wor
     await world.say("pay")
     turn_id = world.request().turn_id
 
-    came = [await world.gate.begin_run(turn_id) for _ in range(MOST_TRIES + 1)]
+    came = [await world.gate.write(lambda log: begin_run(log, turn_id)) for _ in range(MOST_TRIES + 1)]
 
     assert came[:-1] == [None] * MOST_TRIES
     assert came[-1] is not None
@@ -104,5 +105,5 @@ async def test_a_turn_that_no_run_carries_on_ends_and_its_thread_can_be_told(wor
     assert world.states() == ["withdrawn"]
     truth = await world.gate.records.truth("thread", [notice_id])
     assert truth.notices == {notice_id: text}
-    assert await world.gate.begin_run(turn_id) is None
+    assert await world.gate.write(lambda log: begin_run(log, turn_id)) is None
     assert world.audit_is_whole()

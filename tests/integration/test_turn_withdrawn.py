@@ -7,6 +7,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langgraph.graph import END
 from langgraph.types import Command
 
+from clearance.gate.ending import withdraw_thread
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, TESS, World, question, results
 
@@ -56,6 +57,7 @@ async def test_chat_input_sent_as_the_answer_is_a_new_message_by_who_sent_it(wor
     assert world.states() == ["withdrawn"]
     assert world.model.read[-1][-1].content == "wait, stop"
     assert_every_call_has_its_result(world.model.read[-1])
+    assert_every_call_has_its_result(done["messages"])  # the thread says so, too
 
     asked = (
         question(await world.answer({"messages": [{"role": "user", "content": "pay after all"}]}, by=BEN))
@@ -164,7 +166,7 @@ async def test_a_deleted_thread_leaves_nothing_open(world: World) -> None:
     world.model.will_say(calls(PAY))
     await world.say("pay")
 
-    await world.gate.withdraw_thread("thread")
+    await world.gate.write(lambda log: withdraw_thread(log, "thread"))
 
     assert world.states() == ["withdrawn"]
     assert world.audit()[-1]["actor"] == "system"

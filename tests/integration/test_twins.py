@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from agent.clearance import twins
-from agent.clearance.desk import Desk
-from agent.clearance.principal import Principal
+from clearance.desk.desk import Desk
+from clearance.gate import twins
+from clearance.principal import Principal
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, World, question, results
 

@@ -15,15 +15,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from agent.clearance import notifications
-from agent.clearance.notifications import ATTEMPTS, Notification, wait_s
-from agent.db.tables import leases
-from agent.db.tables import notifications as rows
-from agent.server.webhooks import Sender, key_of, sender_of
-from agent.settings import Settings, SettingsError
+from clearance.db.tables import leases
+from clearance.db.tables import notifications as rows
+from clearance.journal import notifications
+from clearance.journal.notifications import ATTEMPTS, Notification, wait_s
+from clearance.server.upkeep.webhooks import Sender, key_of, sender_of
+from clearance.settings import Settings, SettingsError
 from tests.support.receiver import SECRET, Receiver
 from tests.support.scripted_model import calls
 from tests.support.world import World
+
+pytestmark = pytest.mark.own_graph("sent from the database alone")
 
 PAY = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "5000"})
 DOCUMENT = Path(__file__).parents[2] / "docs" / "notifications.md"
@@ -33,7 +35,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "notifications.md"
 def receiver() -> Iterator[Receiver]:
     made = Receiver().start()
     yield made
-    made.stop()
+    made.close()
 
 
 def sender_to(world: World, receiver: Receiver) -> Sender:

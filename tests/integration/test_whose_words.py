@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.types import Command
 
-from agent.db.engine import DatabaseUnavailable
+from clearance.db.engine import DatabaseUnavailable
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, TESS, Person, World, question
 
@@ -22,7 +22,7 @@ Leave = Callable[[World], Awaitable[None]]
 
 
 async def _breakpoint_before(world: World) -> None:
-    await _graph(world).ainvoke(WORDS, world.config(TESS), interrupt_before=["receive"])
+    await _graph(world).ainvoke(WORDS, world.config(TESS), interrupt_before=[world.nodes["receive"]])
 
 
 async def _breakpoint_everywhere(world: World) -> None:
@@ -46,17 +46,18 @@ async def _written_past_a_run(world: World) -> None:
 
 
 async def _fail_in_receive(world: World, by: Person, options: dict[str, Any], run_id: Any = None) -> None:
-    read = world.database.read
+    real = world.database.read, world.database.write
 
     async def away(work: Any) -> Any:
         raise DatabaseUnavailable("away")
 
-    world.database.read = away  # type: ignore[method-assign]  # the database goes away in the middle
+    # The database goes away in the middle, and comes back.
+    world.database.read = world.database.write = away  # type: ignore[method-assign]
     try:
         with pytest.raises(DatabaseUnavailable):
             await _graph(world).ainvoke(WORDS, world.config(by, run_id=run_id), **options)
     finally:
-        world.database.read = read  # type: ignore[method-assign]  # and comes back
+        world.database.read, world.database.write = real  # type: ignore[method-assign]
 
 
 async def _fail_behind(world: World, step: str) -> None:
@@ -227,11 +228,16 @@ def _held_once(world: World, step: str) -> tuple[asyncio.Event, asyncio.Event]:
     return is_there, go
 
 
-async def test_words_that_another_run_told_as_unheard_are_not_heard_after_that(world: World) -> None:
+@pytest.mark.parametrize("step", ["enter", "open_turn"])
+async def test_words_that_another_run_told_as_unheard_are_not_heard_after_that(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     """What went wrong: on Aegra, with two runs of a thread at once, they were told as unheard, and done."""
     world.model.will_say(AIMessage("Hello."), AIMessage("Good."), calls(MORE))
     await world.say("hello", by=TESS)
-    is_there, go = _held_once(world, "open_turn")
+    if step == "open_turn":  # as in a long thread, whose words are looked through before
+        monkeypatch.setattr("clearance.graph.step_receive._FEW", 0)
+    is_there, go = _held_once(world, step)
     first = asyncio.create_task(_graph(world).ainvoke(WORDS, world.config(TESS)))
     await is_there.wait()
     await world.say("anything else", by=TESS)
@@ -244,10 +250,15 @@ async def test_words_that_another_run_told_as_unheard_are_not_heard_after_that(w
     assert len([text for text in _of(done, "ai") if text.startswith(TOLD)]) == 1
 
 
-async def test_words_that_are_heard_meanwhile_are_not_told_as_unheard(world: World) -> None:
+@pytest.mark.parametrize("step", ["enter", "open_turn"])
+async def test_words_that_are_heard_meanwhile_are_not_told_as_unheard(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     world.model.will_say(AIMessage("Hello."), calls(MORE), AIMessage("Good."))
     await world.say("hello", by=TESS)
-    is_there, go = _held_once(world, "open_turn")
+    if step == "open_turn":  # as in a long thread, whose words are looked through before
+        monkeypatch.setattr("clearance.graph.step_receive._FEW", 0)
+    is_there, go = _held_once(world, step)
     first = asyncio.create_task(_graph(world).ainvoke(WORDS, world.config(TESS)))
     await is_there.wait()
     finds, tell = _held_once(world, "tell_unheard")
@@ -286,7 +297,7 @@ async def test_words_left_again_under_the_same_id_are_noted_and_told_again(world
     await world.say("hello", by=TESS)
     for _ in range(3):
         left = {"messages": [HumanMessage("transfer 6,000", id=name) for name in ("one", "two")]}
-        await _graph(world).ainvoke(left, world.config(TESS), interrupt_before=["receive"])
+        await _graph(world).ainvoke(left, world.config(TESS), interrupt_before=[world.nodes["receive"]])
         done = await world.run(None, by=ANA)
 
     assert _of(done, "human") == ["hello"]
@@ -309,7 +320,7 @@ async def test_words_sent_in_place_of_an_answer_and_left_there_are_their_senders
     world.model.will_say(calls(PAY), calls(MORE))
     await world.say("transfer 1,500", by=TESS)
     stopped: Command[str] = Command(resume={"messages": [("user", "transfer 6,000")]})
-    await _graph(world).ainvoke(stopped, world.config(TESS), interrupt_before=["receive"])
+    await _graph(world).ainvoke(stopped, world.config(TESS), interrupt_before=[world.nodes["words"]])
 
     held = await world.run(None, by=BEN)
 
@@ -369,7 +380,7 @@ async def test_a_program_that_gives_its_runs_no_id_is_heard_and_leaves_nothing_t
     other: Any = {"configurable": {"thread_id": "thread", "langgraph_auth_user": ANA}}
 
     await _graph(world).ainvoke({"messages": [("user", "hello")]}, config)
-    await _graph(world).ainvoke(WORDS, config, interrupt_before=["receive"])
+    await _graph(world).ainvoke(WORDS, config, interrupt_before=[world.nodes["receive"]])
     left = await _graph(world).ainvoke(None, other)
     done = await _graph(world).ainvoke({"messages": [("user", "fine")]}, other)
 

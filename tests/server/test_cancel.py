@@ -16,7 +16,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from agent.db.tables import audit, receipts, requests
+from clearance.db.tables import audit, receipts, requests
 from tests.attacks.stock import SLOW
 from tests.attacks.targets import Attacker, Case, Effect, SlowServer, Target
 from tests.support.conversation import GRAPH

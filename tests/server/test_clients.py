@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from langgraph_sdk import get_sync_client
 
-from agent.cli.approvals import Approvals
-from agent.contract import Shown
+from clearance.cli.approvals import Approvals
+from clearance.contract import Detail
 from tests.support.command import Ran, run
 from tests.support.server import ROOT, Server
 
@@ -259,13 +259,13 @@ def test_who_answers_second_is_told_so_and_gets_3(
     mine: list[str], theirs: dict[str, Any], own_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = _hold("transfer 3,700 from A-2001 to A-2003")
-    stale = [Shown.model_validate(_shown(held["id"]))]
+    stale = [Detail.model_validate(_shown(held["id"]))]
     interrupt = _interrupt(own_server, held["thread_id"])
     with get_sync_client(url=own_server.url, api_key=None) as client:
         client.runs.wait(held["thread_id"], "clearance", command={"resume": {interrupt: theirs}})
     read = Approvals.detail
 
-    async def detail(self: Approvals, request_id: str) -> Shown:
+    async def detail(self: Approvals, request_id: str) -> Detail:
         """Give what was seen before the other answer, the first time."""
         return stale.pop() if stale else await read(self, request_id)
 

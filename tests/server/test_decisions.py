@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from langgraph_sdk import get_sync_client
 
-from agent.cli import decisions
-from agent.cli.approvals import Approvals, Unreachable
+from clearance.cli import requests
+from clearance.cli.approvals import Approvals, Unreachable
 from tests.support.command import Ran, run
 from tests.support.server import Server
 from tests.support.tokens import bearer, token
@@ -190,9 +190,9 @@ def test_pending_reads_every_page_first_to_expire_first_and_tells_where_it_stops
         _say(server, "transfer 1,609 from A-2001 to A-2003")
     whole = by(ANA, "pending", "--json")
 
-    monkeypatch.setattr(decisions, "_PAGE", 2)
+    monkeypatch.setattr(requests, "_PAGE", 2)
     paged = by(ANA, "pending", "--json")
-    monkeypatch.setattr(decisions, "_MOST", 4)
+    monkeypatch.setattr(requests, "_MOST", 4)
     cut = by(ANA, "pending", "--json")
 
     assert paged.json == whole.json

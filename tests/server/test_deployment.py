@@ -13,7 +13,7 @@ def test_the_development_configuration_differs_only_by_its_checkpointer() -> Non
     deployed = json.loads((ROOT / "langgraph.json").read_text())
     development = json.loads((ROOT / "langgraph.dev.json").read_text())
 
-    assert development.pop("checkpointer") == {"path": "./src/agent/server/checkpointer.py:create"}
+    assert development.pop("checkpointer") == {"path": "clearance.server.checkpointer.create"}
     assert development == deployed
 
 
@@ -31,5 +31,5 @@ def test_the_production_image_has_the_graph_and_leaves_checkpoints_to_the_platfo
     assert done.returncode == 0, done.stdout + done.stderr
     written = file.read_text()
     assert "src/agent/graph.py:graph" in written
-    assert "src/agent/server/app.py:app" in written
+    assert "clearance.server.app:app" in written
     assert "LANGGRAPH_CHECKPOINTER" not in written

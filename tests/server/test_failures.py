@@ -185,6 +185,29 @@ async def test_what_a_deleted_thread_left_open_is_withdrawn_when_the_database_an
     assert request["state"] == "withdrawn"
 
 
+async def test_what_a_cancelled_run_was_to_do_is_withdrawn_when_the_database_answers(
+    on_postgres: Case, cutting: tuple[Target, Cutting]
+) -> None:
+    """The run was over by then, and what it had asked for stayed open."""
+    case, way = on_postgres, cutting[1]
+    held = await case.hold()
+    (run,) = (await case.olga.get(f"/threads/{held.thread_id}/runs")).body
+
+    with way.gone_at("cancelled the run"):
+        cancelled = await case.olga.send("DELETE", f"/threads/{held.thread_id}/runs/{run['run_id']}")
+        assert way.cut.is_set()
+    assert cancelled.status == 503
+    assert "is withdrawn when it does" in cancelled.body["detail"]
+
+    for _ in range(100):
+        shown = (await case.ana.get(f"/approvals/requests/{held.question['id']}")).body
+        if shown["request"]["state"] != "asked":
+            break
+        await asyncio.sleep(0.2)
+    assert shown["request"]["state"] == "withdrawn"
+    assert shown["receipt"]["sentence"] == f"Not done: withdrawn, because {case.olga.name} cancelled the run."
+
+
 @contextmanager
 def full(server: Server) -> Iterator[None]:
     """Let a server write into no file any more, as on a full disk, for as long as the block runs."""

@@ -3,35 +3,30 @@
 import asyncio
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 from langgraph_sdk.client import LangGraphClient
 
-from tests.support.conversation import Conversation, converse
+from tests.support.conversation import Conversation, connected, converse
+from tests.support.created import CreatedServer
+from tests.support.made_up import made_up
+from tests.support.server import Server
 
 THREADS = 10
 ANSWERS = 10
-WORDS = ["approve", "approved", "true", "false", "yes", "no", "reject", "edit", "accept", "ok", "1", "", "null"]
-KEYS = ["approved", "type", "decisions", "args", "reason", "edited_args", "edited_action", "id", "digest", "name", "x"]
-
-
-def made_up(chance: random.Random, depth: int = 0) -> Any:
-    """Make JSON that looks like an answer and is none: its truth values are never the booleans a decision needs."""
-    kinds = ["word", "number", "list", "object"] if depth < 3 else ["word", "number"]
-    match chance.choice(kinds):
-        case "word":
-            return chance.choice(WORDS)
-        case "number":
-            return chance.choice([0, 1, -1, 3.5, 2**60])
-        case "list":
-            return [made_up(chance, depth + 1) for _ in range(chance.randrange(3))]
-        case _:
-            keys = chance.sample(KEYS, chance.randrange(1, 4))
-            # A type outside the words of a decision, so that what is made up never is one by chance.
-            return {key: "perhaps" if key == "type" else made_up(chance, depth + 1) for key in keys}
 
 
 async def test_a_hundred_generated_answers_decide_nothing_and_stick_nowhere(client: LangGraphClient) -> None:
+    await _fuzz(client)
+
+
+async def test_nor_in_an_agent_of_create_agent(make_server: Callable[..., Server]) -> None:
+    async with connected(make_server(kind=CreatedServer).start().url) as client:
+        await _fuzz(client)
+
+
+async def _fuzz(client: LangGraphClient) -> None:
     chance = random.Random(20261122)
     talks = [await converse(client) for _ in range(THREADS)]
 

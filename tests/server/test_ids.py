@@ -7,9 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
-from agent.clearance import journal
-from agent.db.tables import requests
+from clearance.db.tables import audit, requests
+from clearance.journal.turns import open_turn_of
 from tests.attacks.targets import Attacker, Case, Held, Target
 from tests.support.server import Server
 
@@ -117,6 +118,14 @@ def of_thread(case: Case, thread_id: str) -> list[str]:
     return [row.state for row in case.target.read(lambda c: c.execute(states).all())]
 
 
+def withdrawn_by(case: Case, thread_id: str) -> list[str]:
+    """Name who withdrew something in a thread, as the log has it, after the person of the test."""
+    rows = sa.select(audit.c.actor, audit.c.details).where(audit.c.thread_id == thread_id, audit.c.event == "withdrawn")
+    found = case.target.read(lambda c: c.execute(rows).all())
+    assert all('"cause":"deleted"' in row.details for row in found)
+    return ["olga" if row.actor == case.olga.name else row.actor for row in found]
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 async def test_a_thread_deleted_under_another_spelling_is_withdrawn_from(case: Case, spelling: str) -> None:
     held = await case.hold()
@@ -126,7 +135,8 @@ async def test_a_thread_deleted_under_another_spelling_is_withdrawn_from(case: C
 
     assert deleted.status == 204
     assert of_thread(case, held.thread_id) == ["withdrawn"]
-    assert case.target.read(lambda c: journal.open_turn_of(c, held.thread_id)) is None
+    assert withdrawn_by(case, held.thread_id) == ["olga"]
+    assert case.target.read(lambda c: open_turn_of(c, held.thread_id)) is None
 
 
 async def test_a_thread_deleted_in_upper_case_stays_deleted(make_server: Callable[..., Server]) -> None:

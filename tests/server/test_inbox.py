@@ -15,15 +15,15 @@ import pytest
 import sqlalchemy as sa
 from fastapi.routing import APIRoute
 
-from agent.clearance.desk import Desk
-from agent.db.bank_tables import transfers
-from agent.db.engine import Database
-from agent.db.tables import audit
-from agent.server.app import app
-from agent.server.inbox.oversight import BrokenLogError, log_lines
-from agent.server.inbox.route import HEADERS
-from agent.server.inbox.session import COOKIE, posted, session, signing_in
-from agent.server.people import deciders_only, signed_in
+from agent.bank.tables import transfers
+from clearance.db.engine import Database
+from clearance.db.tables import audit
+from clearance.desk.desk import Desk
+from clearance.server.app import app
+from clearance.server.entry.callers import deciders_only, signed_in
+from clearance.server.inbox.oversight import BrokenLogError, log_lines
+from clearance.server.inbox.route import HEADERS
+from clearance.server.inbox.session import COOKIE, posted, session, signing_in
 from tests.conftest import copied
 from tests.support.command import run
 from tests.support.conversation import GRAPH, connected, converse

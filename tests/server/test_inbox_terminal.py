@@ -15,11 +15,11 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Static
 
 import tests.support.server
-from agent.cli.approvals import Approvals, approvals
-from agent.cli.inbox.activity import heights, under_bars
-from agent.cli.inbox.app import Inbox
-from agent.cli.inbox.lists import ListScreen
-from agent.contract import Entry, Page, Shown
+from clearance.cli.approvals import Approvals, approvals
+from clearance.cli.inbox.activity import heights, under_bars
+from clearance.cli.inbox.app import Inbox
+from clearance.cli.inbox.lists import ListScreen
+from clearance.contract import Detail, Entry, Page
 from tests.support.conversation import Conversation, connected, converse
 from tests.support.server import GATE_POLICY, Server
 from tests.support.tokens import bearer, token
@@ -519,7 +519,7 @@ async def test_the_filter_narrows_the_list_and_says_so_when_nothing_matches(
 
 
 async def test_longer_lists_are_loaded_further_down(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.cli.inbox.lists._PAGE", 2)
+    monkeypatch.setattr("clearance.cli.inbox.lists._PAGE", 2)
     sentences = [f"transfer {amount} from A-2001 to A-2003" for amount in ("3,021", "3,022", "3,023")]
     async with asked(server, *sentences), inbox_of(server, ANA, monkeypatch) as ana:
         await ana.sees("Older: show more")
@@ -770,7 +770,7 @@ async def test_after_a_break_the_inbox_says_so_and_reads_anew(
 ) -> None:
     async with inbox_of(hasty_server, ANA, monkeypatch) as ana:
         await ana.until(lambda: ana.app.switch is not None)
-        monkeypatch.setattr(tests.support.server, "_free_port", lambda port=hasty_server.port: port)
+        monkeypatch.setattr(tests.support.server, "free_port", lambda port=hasty_server.port: port)
         hasty_server.kill()
         await ana.sees("Not live since")
         await ana.press("2")
@@ -792,7 +792,7 @@ async def test_a_list_that_is_read_anew_while_news_of_it_come_goes_on(
         async def nothing(*_: Any, **__: Any) -> Page:
             return Page(requests=[], next=None)
 
-        async def late(of: Approvals, request_id: str) -> Shown:
+        async def late(of: Approvals, request_id: str) -> Detail:
             await screen._reload()
             return await real_detail(of, request_id)
 

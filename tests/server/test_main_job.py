@@ -9,6 +9,7 @@ from langgraph_sdk.errors import NotFoundError
 
 from tests.conftest import copied
 from tests.support.conversation import GRAPH, Conversation, connected, converse
+from tests.support.payments import Provider
 from tests.support.server import Server
 
 
@@ -22,6 +23,26 @@ async def test_a_held_transfer_is_answered_through_the_sdk_and_happens_once(clie
     assert held["__interrupt__"][0]["value"]["action"] == "transfer_funds"
     assert status == "interrupted"
     assert "Transferred $5,000.00 from A-2001 to A-2003" in done["messages"][-1]["content"]
+
+
+async def test_a_payment_to_another_bank_whose_answer_is_lost_is_found_told_and_paid_once(
+    client: LangGraphClient, payment_provider: Provider
+) -> None:
+    talk, iban = await converse(client), "DE89370400440532013000"
+    payment_provider.next, payment_provider.is_blind = ["breaks after"], True
+
+    await talk.say(f"pay 12.50 from A-2003 to {iban} for lunch")
+    unknown = await talk.answer({"approved": True})
+    payment_provider.is_blind = False
+    for _ in range(150):
+        told = str((await talk.messages())[-1]["content"])
+        if "Paid" in told:
+            break
+        await asyncio.sleep(0.1)
+
+    assert "Nobody knows yet" in unknown["messages"][-1]["content"]
+    assert told == f"[offline model] Paid $12.50 from A-2003 to {iban} (reference P-1)."
+    assert payment_provider.paid() == [(iban, "12.50")]
 
 
 async def test_tokens_updates_and_progress_stream_through_the_server(client: LangGraphClient) -> None:

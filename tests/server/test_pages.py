@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from agent.db.tables import audit, decisions
+from clearance.db.tables import audit, decisions
 from tests.attacks.targets import Attacker, Case, Effect, Held, Target
 from tests.support.conversation import GRAPH
 from tests.support.pages import ChatPage, Decision, InboxPage, Page, ScriptPage, Stream, Studio
@@ -21,12 +22,28 @@ STUDIO = {"x-auth-scheme": "langsmith", "Origin": "https://smith.langchain.com"}
 INVENTED = "Successfully handled tool call."
 
 
+#: Where Studio debugs: as `make dev` starts it, one person may play both parts; or everybody is one principal.
+ALONE = {"both parts": {"AUTH_BOTH_PARTS": "true"}, "no authentication": {"AUTH": "off"}}
+BOTH_PARTS = pytest.mark.parametrize("alone", ["both parts"], indirect=True)
+
+
 @pytest.fixture(scope="module")
-def alone(make_server: Callable[..., Server]) -> Target:
-    """A server as `make dev` starts it: one person may play both parts."""
-    server = make_server(AUTH_BOTH_PARTS="true")
-    server.auth = "on"
-    return Target("ours", server.start())
+def debugged(make_server: Callable[..., Server]) -> Callable[[str], Target]:
+    """Give a server on which one debugs, by how: started once, however often tests go from one to the other."""
+
+    @cache
+    def start(how: str) -> Target:
+        server = make_server(**ALONE[how])
+        server.auth = "on"  # what is deployed: `AUTH` alone says whether it counts
+        return Target("ours", server.start())
+
+    return start
+
+
+@pytest.fixture(params=ALONE)
+def alone(request: pytest.FixtureRequest, debugged: Callable[[str], Target]) -> Target:
+    """A server on which one debugs."""
+    return debugged(request.param)
 
 
 @pytest.fixture
@@ -367,7 +384,11 @@ async def test_mark_as_resolved_of_agent_inbox_is_refused_and_what_waits_still_w
 # LangGraph Studio
 
 #: How people come in from Studio: with no key where one person may play both parts, and with a token as the key.
-WAYS = pytest.mark.parametrize("way", ["no key", "a key"])
+WAYS = pytest.mark.parametrize(
+    ("alone", "way"),
+    [("both parts", "no key"), ("both parts", "a key"), ("no authentication", "no key")],
+    indirect=["alone"],
+)
 
 
 def studio(dev: Case, way: str) -> Studio:
@@ -416,14 +437,15 @@ async def test_studio_asks_shows_a_form_resumes_and_reads_the_history(dev: Case,
     assert [effect.amount_minor for effect in dev.effects()] == [500_000]
     steps = await page.history()
     assert steps[0]["next"] == []
-    assert {"receive", "model", "dispatch", "tools"} <= {name for step in steps for name in step["next"]}
+    assert {"receive", "model", "tools"} <= {name for step in steps for name in step["next"]}
     at = steps[2]["checkpoint"]
     there = [
         await page.get(f"/threads/{page.thread_id}/state/{at['checkpoint_id']}"),
         await page.post(f"/threads/{page.thread_id}/state/checkpoint", {"checkpoint": at}),
     ]
     assert [state["checkpoint"]["checkpoint_id"] for state in there] == [at["checkpoint_id"]] * 2
-    name = (page.http.headers.get("x-api-key") and dev.somebody("dora").name) or "langgraph-studio-user"
+    nobody = "local" if dev.target.server.env.get("AUTH") == "off" else "langgraph-studio-user"
+    name = (page.http.headers.get("x-api-key") and dev.somebody("dora").name) or nobody
     marked = dev.target.read(
         lambda c: c.execute(
             sa.select(audit.c.details).where(audit.c.event == "approved", audit.c.actor == name)
@@ -519,7 +541,7 @@ def told(state: dict[str, Any]) -> list[str]:
 async def test_what_the_model_called_is_edited_in_studio_and_what_it_said_is_asked(dev: Case, way: str) -> None:
     """What went wrong: 403, so that nobody could debug with it."""
     page, source, target = await asked_in_studio(dev, way)
-    step = await step_before(page, "dispatch")
+    step = await step_before(page, "tools")
     spoken = step["values"]["messages"][-1]
     call = {**spoken["tool_calls"][0], "args": {**spoken["tool_calls"][0]["args"], "amount": "70000"}}
 
@@ -633,9 +655,10 @@ async def test_a_thread_is_copied_and_made_with_a_history_in_studio_and_pays_not
     assert dev.effects() == []
 
 
+@BOTH_PARTS
 async def test_only_in_ones_own_threads(dev: Case) -> None:
     page, _, _ = await asked_in_studio(dev, "a key")
-    step = await step_before(page, "dispatch")
+    step = await step_before(page, "tools")
     other = Studio(browser(dev, dev.ana), page.thread_id)
 
     await other.post(f"/threads/{page.thread_id}/state", {"values": {"messages": []}, "as_node": "tools"})
@@ -648,7 +671,7 @@ async def test_only_in_ones_own_threads(dev: Case) -> None:
 async def test_where_people_are_told_apart_nobody_writes_a_state_in_studio(case: Case, held: Held) -> None:
     page = Studio(browser(case, case.olga, **STUDIO), held.thread_id)
     await page.load()
-    step = await step_before(page, "dispatch")
+    step = await step_before(page, "tools")
 
     for values, node in ((None, "__copy__"), ({"messages": []}, "tools"), ({"messages": []}, "__start__")):
         written = await page.write(step, values, node)
@@ -742,7 +765,7 @@ async def test_what_is_typed_on_a_page_that_talks_in_commands_is_words_and_no_an
 
 
 async def test_reading_state_and_history_loses_nothing_in_a_kill(make_server: Callable[..., Server]) -> None:
-    """Upstream a read stops the server from saving checkpoints; ours are in SQLite, see `agent.server.checkpointer`."""
+    """Upstream a read stops the server from saving checkpoints; ours are in SQLite."""
     server = make_server()
     server.auth = "on"
     case = Case(Target("ours", server.start()))
@@ -768,7 +791,7 @@ async def test_reading_state_and_history_loses_nothing_in_a_kill(make_server: Ca
         assert again.question["id"] == one.question["id"]
         assert again.history[0]["next"] == ["tools"]
         assert [message["type"] for message in again.messages] == ["human", "ai"]
-        assert len(again.history) >= 5  # all steps, and not only what the journal could tell
+        assert len(again.history) >= 4  # all steps, and not only what the journal could tell
         assert failures(await again.decide("approve")) == []
     assert sorted(case.effects()) == sorted([held.effect, later.effect])
     await case.close()

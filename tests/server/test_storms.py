@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from langgraph_sdk.client import LangGraphClient
 
-from agent.db.bank_tables import transfers
-from agent.db.engine import Database
+from agent.bank.tables import transfers
+from clearance.db.engine import Database
 from tests.support.conversation import connected, converse
 from tests.support.crash import with_policy
 from tests.support.server import Server

@@ -12,10 +12,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from agent.clearance import audit
-from agent.clearance.gate import Gate
-from agent.db.engine import Database
-from agent.db.tables import notifications, requests
+from clearance.db.engine import Database
+from clearance.db.tables import notifications, requests
+from clearance.gate.freeze import freeze_effects
+from clearance.gate.gate import Gate
+from clearance.journal import audit
 from tests.support.command import run
 from tests.support.conversation import Conversation, connected, converse
 from tests.support.receiver import SECRET, Receiver
@@ -39,7 +40,7 @@ expires = "24h"
 def receiver() -> Iterator[Receiver]:
     made = Receiver().start()
     yield made
-    made.stop()
+    made.close()
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ async def test_what_happened_before_a_kill_is_told_after_it(server: Server, rece
     server.kill()
     database = Database(server.database_url)
     gate = Gate(database, None, server.environment()["AUDIT_KEY"].encode())  # type: ignore[arg-type]  # judges nothing
-    gate.write_now(partial(gate.freeze, by="ops", reason="a drill"))
+    gate.write_now(partial(freeze_effects, by="ops", reason="a drill"))
     database.close()
     receiver.start()
 

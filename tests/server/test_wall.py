@@ -19,9 +19,9 @@ import pytest
 import sqlalchemy as sa
 import websockets
 
-from agent.clearance.refusals import FLOOD, ROWS_A_MINUTE
-from agent.db.tables import audit, refusals
-from agent.server.tokens import DEVELOPMENT, NOT_NFC
+from clearance.db.tables import audit, refusals
+from clearance.journal.refusals import FLOOD, ROWS_A_MINUTE
+from clearance.server.entry.tokens import DEVELOPMENT, NOT_NFC
 from tests.attacks.targets import Attacker, Case, Held, Reply, Target
 from tests.support.conversation import GRAPH
 from tests.support.provider import ISSUER, Provider, make_claims, running_provider

@@ -81,7 +81,7 @@ async def test_watch_prints_a_line_for_each_change_and_goes_on_after_a_restart(
 
         server.kill()
         _until(err, "Trying again")
-        monkeypatch.setattr(tests.support.server, "_free_port", lambda port=server.port: port)
+        monkeypatch.setattr(tests.support.server, "free_port", lambda port=server.port: port)
         server.start()
         await _asked(server, "transfer 3,102 from A-2001 to A-2003")
         shown = _until(out, "$3,102.00")

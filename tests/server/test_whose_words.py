@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from agent.db.tables import requests
+from clearance.db.tables import requests
 from tests.attacks.targets import Case, Name, Target
 from tests.support.late import LATE_S, LateServer, let_in
 from tests.support.left import (

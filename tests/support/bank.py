@@ -1,6 +1,7 @@
 """A few accounts with money, and the bank's actions run without a gate."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,8 +9,8 @@ from sqlalchemy.engine import Connection
 
 from agent.bank.customers import open_customer
 from agent.bank.ledger import HOUSE, find_account, make_transfer, open_account
-from agent.clearance.action import Action, Earlier, Effect, Reading
-from agent.db.engine import Database, read_only
+from clearance.actions.action import Action, Earlier, Effect, Reading
+from clearance.db.engine import Database, read_only
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=400)
@@ -36,10 +37,11 @@ def pay(database: Database, source: str, target: str, amount_minor: int, **more:
 
 
 def facts(database: Database, action: Action[Any], *, by: str = "maria", earlier: Sequence[Earlier] = ()) -> Any:
-    """Read an action's facts as the gate would; `earlier` holds only transfers."""
+    """Read an action's facts as the gate would; what is `earlier` is a transfer where it does not say what it is."""
 
-    def listed(name: str) -> Sequence[Earlier]:
-        return earlier if name == "transfer_funds" else ()
+    def listed(names: Sequence[str]) -> Sequence[Earlier]:
+        named = [replace(one, action=one.action or "transfer_funds") for one in earlier]
+        return [one for one in named if one.action in names]
 
     def read(connection: Connection) -> Any:
         with read_only(connection):
@@ -50,7 +52,8 @@ def facts(database: Database, action: Action[Any], *, by: str = "maria", earlier
 
 def perform(database: Database, action: Action[Any], *, request_id: str = "request-1", by: str = "maria") -> str:
     """Perform an action in a transaction of its own."""
-    return database.write_now(lambda c: action.perform(Effect(c, NOW, by, request_id, lambda subject: None)))
+    said: str = database.write_now(lambda c: action.perform(Effect(c, NOW, by, request_id, lambda subject: None)))
+    return said
 
 
 def balance(database: Database, account_id: str) -> int:

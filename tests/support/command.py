@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.cli import main
+from clearance.cli import main
+from clearance.settings import settings
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Ran:
 
 def run(*arguments: str) -> Ran:
     """Run the command and give what it printed; its errors are exit codes, a traceback fails the test."""
+    settings.cache_clear()  # as a process of its own
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -22,14 +22,18 @@ import httpx
 import sqlalchemy as sa
 from langgraph_sdk.client import LangGraphClient
 
+from agent.bank import MIGRATIONS
 from agent.bank.ledger import check_ledger
 from agent.bank.seed import seed as seed_bank
-from agent.clearance import audit, journal
-from agent.db.bank_tables import transfers
-from agent.db.engine import Database
-from agent.db.migrate import migrate
-from agent.db.tables import receipts, requests, turns
+from agent.bank.tables import transfers
+from clearance.db.engine import Database
+from clearance.db.migrate import migrate
+from clearance.db.tables import receipts, requests, turns
+from clearance.journal import audit
+from clearance.journal.requests import open_requests_of_turn
+from clearance.journal.turns import Turn, open_turns
 from tests.support.conversation import Conversation, connected
+from tests.support.created import CreatedServer
 from tests.support.server import Server
 
 #: Small amounts pass, others are asked; without the cumulative limits, which would soon ask for everything.
@@ -45,6 +49,8 @@ when = "args.amount <= usd(10)"
 verdict = "allow"
 """
 _SETTLED_S = 60
+#: Servers by the way in that their agent has.
+WAYS: dict[str, type[Server]] = {"own": Server, "middleware": CreatedServer}
 
 
 @dataclass
@@ -207,8 +213,8 @@ async def _settle(client: LangGraphClient, database: Database, wanted: list[Talk
             counts.said_again += 1
             await _talk(client, talk)
     by_thread = {talk.thread_id: talk for talk in wanted}
-    open_at_kill = {turn.thread_id for turn in database.read_now(journal.open_turns) if _asks(database, turn)}
-    while time.monotonic() < until and (waiting := database.read_now(journal.open_turns)):
+    open_at_kill = {turn.thread_id for turn in database.read_now(open_turns) if _asks(database, turn)}
+    while time.monotonic() < until and (waiting := database.read_now(open_turns)):
         for turn in waiting:
             # One that was killed before its question was put, puts it now.
             if not _asks(database, turn):
@@ -222,13 +228,13 @@ async def _settle(client: LangGraphClient, database: Database, wanted: list[Talk
                 return
             await _answer_all(conversation, by_thread[turn.thread_id])
         await asyncio.sleep(0.1)
-    still_open = [turn.thread_id for turn in database.read_now(journal.open_turns)]
+    still_open = [turn.thread_id for turn in database.read_now(open_turns)]
     counts.still_answerable += len(open_at_kill - set(still_open))
     counts.lost += [f"{thread_id} never ended" for thread_id in still_open]
 
 
-def _asks(database: Database, turn: journal.Turn) -> bool:
-    waiting = database.read_now(partial(journal.open_requests_of_turn, turn_id=turn.turn_id))
+def _asks(database: Database, turn: Turn) -> bool:
+    waiting = database.read_now(partial(open_requests_of_turn, turn_id=turn.turn_id))
     return any(request.state == "asked" for request in waiting)
 
 
@@ -250,9 +256,7 @@ async def _will_be_heard(client: LangGraphClient, database: Database, talk: Talk
     return True
 
 
-async def _question(
-    conversation: Conversation, database: Database, turn: journal.Turn, until: float
-) -> dict[str, Any] | None:
+async def _question(conversation: Conversation, database: Database, turn: Turn, until: float) -> dict[str, Any] | None:
     """Wait until the thread is listed as interrupted and shows its question; None when it never does."""
     while time.monotonic() < until and _asks(database, turn):
         try:
@@ -278,14 +282,14 @@ def _judge(database: Database, talk: Talk, wish: Intent, counts: Counts) -> None
         counts.missing.append(f"{wish.memo}: {told}")
 
 
-def prepare(folder: Path) -> Server:
+def prepare(folder: Path, kind: type[Server] = Server) -> Server:
     """Make a server with a seeded bank and the campaign's policy in `folder`."""
     url = f"sqlite:///{folder / 'clearance.db'}"
     database = Database(url)
-    migrate(database)
+    migrate(database, MIGRATIONS)
     database.write_now(lambda connection: seed_bank(connection, size="small"))
     database.close()
-    return with_policy(Server(folder, url))
+    return with_policy(kind(folder, url))
 
 
 def with_policy(server: Server) -> Server:
@@ -300,12 +304,15 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--kills", type=int, default=100)
     arguments.add_argument("--seed", type=int, default=0, help="0 takes one from the clock")
+    arguments.add_argument(
+        "--way", choices=sorted(WAYS), default="own", help="the agent's graph: ours, or create_agent"
+    )
     given = arguments.parse_args()
     seed = given.seed or int(time.time())
     folder = Path(tempfile.mkdtemp(prefix="clearance-crash-"))
     try:
         counts = asyncio.run(
-            campaign(prepare(folder), given.kills, seed, say=lambda text: print(text, flush=True))  # noqa: T201  a program
+            campaign(prepare(folder, WAYS[given.way]), given.kills, seed, say=lambda text: print(text, flush=True))  # noqa: T201  a program
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from agent.db.tables import audit, requests, turns
+from clearance.db.tables import audit, requests, turns
 from tests.attacks.targets import Attacker, Case, Held
 from tests.support.conversation import GRAPH
 from tests.support.late import LATE, LATE_S, being_taken_in, let_in
@@ -30,7 +30,16 @@ class Left:
 
     @property
     def words(self) -> dict[str, Any]:
-        said = f"transfer 6000 from {self.source} to {self.target} for {LATE}"
+        """What a run is struck with while it takes them in."""
+        return self._said(f" for {LATE}")
+
+    @property
+    def words_at_rest(self) -> dict[str, Any]:
+        """The same where no run begins to take them in: whatever comes to them then is not held."""
+        return self._said("")
+
+    def _said(self, memo: str) -> dict[str, Any]:
+        said = f"transfer 6000 from {self.source} to {self.target}{memo}"
         return {"messages": [{"role": "user", "content": said}]}
 
 
@@ -92,15 +101,17 @@ async def _leave(waiting: "asyncio.Task[Any]") -> None:
 
 
 async def stopped_at_a_breakpoint(case: Case, left: Left) -> None:
-    await case.tess.run(left.held.thread_id, input=left.words, interrupt_before=["receive"])
+    await case.tess.run(left.held.thread_id, input=left.words_at_rest, interrupt_before=["receive"])
 
 
 async def stopped_at_every_breakpoint(case: Case, left: Left) -> None:
-    await case.tess.run(left.held.thread_id, input=left.words, interrupt_before="*")
+    await case.tess.run(left.held.thread_id, input=left.words_at_rest, interrupt_before="*")
 
 
 async def written_past_a_run(case: Case, left: Left) -> None:
-    await case.tess.post(f"/threads/{left.held.thread_id}/state", {"values": left.words, "as_node": "__start__"})
+    await case.tess.post(
+        f"/threads/{left.held.thread_id}/state", {"values": left.words_at_rest, "as_node": "__start__"}
+    )
 
 
 Leave = Callable[[Case, Left], Awaitable[None]]

@@ -4,7 +4,7 @@ from typing import Any
 
 from langgraph_sdk import Auth
 
-from agent.server.wall import wall
+from clearance.server.entry.wall import wall
 
 auth = Auth()
 

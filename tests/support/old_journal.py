@@ -14,9 +14,10 @@ import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from agent.bank import MIGRATIONS
 from agent.bank.seed import seed
-from agent.db.engine import Database
-from agent.db.migrate import migrate
+from clearance.db.engine import Database
+from clearance.db.migrate import migrate
 
 SCHEMA = "0005"
 _FILE = Path(__file__).with_name("journal_of_0005.jsonl")
@@ -36,7 +37,7 @@ def written_at() -> datetime:
 
 def write_old_journal(database: Database) -> None:
     """Make the old schema in an empty database, seed the bank, and write what the old program wrote."""
-    migrate(database, SCHEMA)
+    migrate(database, MIGRATIONS, SCHEMA)
     database.write_now(lambda connection: seed(connection, size="small"))
     database.write_now(_write)
 

@@ -8,11 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from agent.bank import MIGRATIONS
 from agent.bank.seed import seed
-from agent.cli.approvals import approvals
-from agent.cli.inbox.app import Inbox
-from agent.db.engine import Database
-from agent.db.migrate import migrate
+from clearance.cli.approvals import approvals
+from clearance.cli.inbox.app import Inbox
+from clearance.db.engine import Database
+from clearance.db.migrate import migrate
 from tests.support.conversation import connected, converse
 from tests.support.server import ROOT, Server
 from tests.support.tokens import bearer, token
@@ -49,7 +50,7 @@ def main() -> None:
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "terminal.svg"
     folder = Path(tempfile.mkdtemp())
     database = Database(f"sqlite:///{folder / 'clearance.db'}")
-    migrate(database)
+    migrate(database, MIGRATIONS)
     database.write_now(lambda connection: seed(connection, size="small"))
     database.close()
     server = Server(folder, database.url, auth="on").start()

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class Receiver:
         self.port = 0
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
+        #: Holds the port while nothing listens.
+        self._kept: socket.socket | None = None
         #: Set when those that hang may go home.
         self._ended = threading.Event()
 
@@ -61,6 +64,8 @@ class Receiver:
     def start(self) -> "Receiver":
         """Begin to listen."""
         self._ended.clear()
+        if self._kept is not None:
+            self._kept.close()
         server = self._server = _Server(("127.0.0.1", self.port), _handler(self, self._ended))
         self.port = server.server_port
         self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -75,6 +80,16 @@ class Receiver:
             server.shutdown()
             server.server_close()
             self._thread.join()
+            # Kept without listening: another server of the tests would take the port, and answer.
+            self._kept = socket.socket()
+            self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._kept.bind(("127.0.0.1", self.port))
+
+    def close(self) -> None:
+        """Stop, and give the port back."""
+        self.stop()
+        if self._kept is not None:
+            self._kept.close()
 
 
 class _Server(ThreadingHTTPServer):

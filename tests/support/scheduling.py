@@ -15,6 +15,8 @@ from tests.attacks.targets import TARGETS
 APART = (
     "tests/aegra/test_recovery.py",
     "tests/aegra/test_start.py",
+    "tests/integration/test_audit_every_column.py",
+    "tests/server/test_crash.py",
     "tests/server/test_recovery.py",
     "tests/server/test_time.py",
 )
@@ -24,6 +26,8 @@ PARTS = {
     "tests/server/test_inbox_terminal.py": 3,
     "tests/server/test_pages.py": 2,
     "tests/aegra/test_people.py": 2,
+    "tests/integration/test_nested.py": 3,
+    "tests/server/test_wall.py": 2,
 }
 #: Seconds of what takes longest, roughly, on two idle cores: last of all it would be what everything waits for.
 LONG_S = {
@@ -31,11 +35,23 @@ LONG_S = {
     "tests/aegra/test_recovery.py::test_kills_at_random_moments_lose_and_double_nothing": 90,
     "tests/browser/test_journeys.py": 60,
     "tests/server/test_storms.py": 60,
+    "tests/server/test_examples.py": 120,
+    "tests/server/test_wheel.py": 60,
+    "tests/server/test_wall.py": 60,
+    "tests/integration/test_install.py": 60,
+    "tests/server/test_examples_elsewhere.py": 90,
+    "tests/integration/test_audit_every_column.py": 40,
+    "tests/integration/test_nested.py": 40,
+    "tests/integration/test_storms.py": 40,
+    "tests/integration/test_external_generated.py": 40,
+    "tests/integration/test_losses_generated.py": 40,
     "tests/server/test_inbox_terminal.py": 60,
     "tests/server/test_pages.py": 50,
     "tests/aegra/test_people.py": 50,
     "tests/aegra/test_recovery.py": 20,
 }
+#: The same for each part of the attacks: they are some of the longest.
+ATTACKS_S = 100
 
 
 def scope(nodeid: str) -> str:
@@ -45,14 +61,18 @@ def scope(nodeid: str) -> str:
         return nodeid
     if file in PARTS:
         return f"{file}#{crc32(test.encode()) % PARTS[file]}"
-    # The attacked servers, each file's apart: those of one target in a row would take longer than all the rest.
+    # The attacked servers of a target, of all files, and twice: all in a row would take longer than the rest.
     target = test.rpartition("[")[2].removesuffix("]").partition("-")[0]
-    return f"{file}[{target}]" if target in TARGETS and file.startswith("tests/attacks/") else file
+    if target in TARGETS and file.startswith("tests/attacks/"):
+        return f"attacks[{target}]#{crc32(test.partition('[')[0].encode()) % 2}"
+    return file
 
 
 def rank(nodeid: str) -> int:
     """Give a key that sorts what takes longest first, and leaves the others as they are."""
-    return -LONG_S.get(nodeid, LONG_S.get(nodeid.partition("::")[0], 0))
+    file = nodeid.partition("::")[0]
+    attack_s = ATTACKS_S if file.startswith("tests/attacks/") else 0
+    return -LONG_S.get(nodeid, LONG_S.get(file, attack_s))
 
 
 class ByServer(LoadScopeScheduling):  # type: ignore[misc]  # ships no types

@@ -54,6 +54,7 @@ class Server:
             for name, value in os.environ.items()
             if not name.startswith(("OPENAI", "LANGSMITH", "MODEL", "SYSTEM_PROMPT"))
         }
+        paths = [folder for folder in (self.env.get("PYTHONPATH"), kept.get("PYTHONPATH")) if folder]
         return {
             **kept,
             "DATABASE_URL": self.database_url,
@@ -66,6 +67,7 @@ class Server:
             "LANGSMITH_TRACING": "false",
             "PYTHONUNBUFFERED": "1",
             **self.env,
+            **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {}),
         }
 
     def command(self, config: Path) -> list[str]:
@@ -81,22 +83,23 @@ class Server:
         Raises:
             RuntimeError: it ended, or was not ready in a minute; with the end of its log.
         """
-        self.port = _free_port()
+        self.port = free_port()
         command, environment = self.command(self._configuration()), self.environment()
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         until = time.monotonic() + _READY_S
-        while time.monotonic() < until:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log[-4000:]}")
-            try:
-                if httpx.get(f"{self.url}{self.ready}", timeout=2).status_code == 200:
-                    return self
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.1)
+        with httpx.Client(base_url=self.url, timeout=2) as client:
+            while time.monotonic() < until:
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log[-4000:]}")
+                try:
+                    if client.get(self.ready).status_code == 200:
+                        return self
+                except httpx.HTTPError:
+                    pass
+                time.sleep(0.1)
         self.kill()
         raise RuntimeError(f"the server was not ready in {_READY_S} s:\n{self.log[-4000:]}")
 
@@ -150,7 +153,19 @@ class Server:
         return changed
 
 
-def _free_port() -> int:
+def with_graph(folder: Path, configuration: Path, file: Path) -> Path:
+    """Write a server's configuration anew, with the `graph` of another file in place of the sample's."""
+    link = folder / f"{file.stem}_graph.py"
+    if not link.exists():
+        link.symlink_to(file)
+    changed = folder / f"{file.stem}.json"
+    read = json.loads(configuration.read_text())
+    changed.write_text(json.dumps({**read, "graphs": {"clearance": f"./{link.name}:graph"}}))
+    return changed
+
+
+def free_port() -> int:
+    """Give a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

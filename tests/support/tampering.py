@@ -2,7 +2,7 @@
 
 from sqlalchemy.engine import Connection
 
-from agent.db.engine import Database
+from clearance.db.engine import Database
 
 
 def disarm(database: Database) -> None:

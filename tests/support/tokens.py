@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from agent.server.tokens import make_token
-from agent.settings import Settings
+from clearance.server.entry.tokens import make_token
+from clearance.settings import Settings
 from tests.support.server import AUTH_SECRET
 from tests.support.world import Person
 

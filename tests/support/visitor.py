@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from agent.server.inbox.session import COOKIE
+from clearance.server.inbox.session import COOKIE
 from tests.support.tokens import token
 from tests.support.world import Person
 

@@ -1,40 +1,54 @@
 """The whole agent in one process on a real database: the compiled graph, a scripted model, people with roles."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from inspect import signature, unwrap
+from typing import Any, Literal
 from uuid import uuid4
 
 import sqlalchemy as sa
+from langchain.agents import create_agent
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, ToolMessage
+from langchain_core.tools import structured
+from langchain_core.tools.base import create_schema_from_function
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command, Interrupt, StateSnapshot
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command, Interrupt, Send, StateSnapshot
 from langgraph_sdk.auth.types import BaseUser
 from sqlalchemy.engine import Connection
 
+from agent.actions import ACTIONS
+from agent.analysis import analysis_tool
 from agent.bank.ledger import check_ledger, find_account
-from agent.clearance import audit, journal
-from agent.clearance.action import Action, Actions
-from agent.clearance.answers import NewMessage, parse
-from agent.clearance.gate import Caller, Gate
-from agent.clearance.journal import Request
-from agent.clearance.judging import Judge
-from agent.clearance.policy import parse_policy
-from agent.clearance.principal import Principal
-from agent.db.bank_tables import transfers
-from agent.db.engine import Database
-from agent.db.tables import plans
-from agent.db.tables import requests as request_rows
-from agent.graph import build_graph
-from agent.settings import Settings
-from agent.tools import Toolbox
-from agent.tools.analysis import analysis_tool
-from agent.tools.lookups import lookup_tools
-from agent.wiring import ACTIONS, Wiring
+from agent.bank.tables import transfers
+from agent.lookups import lookup_tools
+from agent.prompts import SYSTEM_PROMPT
+from clearance.actions.action import Action, Actions
+from clearance.db.engine import Database
+from clearance.db.tables import plans
+from clearance.db.tables import requests as request_rows
+from clearance.gate.answers import NewMessage, parse
+from clearance.gate.caller import Caller
+from clearance.gate.freeze import freeze_effects, unfreeze_effects
+from clearance.gate.gate import Gate
+from clearance.gate.judging import Judge
+from clearance.gate.policy import Policy, parse_policy
+from clearance.gate.taking import decide_now
+from clearance.graph.guard import guarded
+from clearance.graph.middleware import GateMiddleware
+from clearance.graph.own_graph import add_loop
+from clearance.journal import audit
+from clearance.journal.receipts import read_receipt
+from clearance.journal.requests import Request
+from clearance.parts import Parts
+from clearance.principal import Principal
+from clearance.settings import Settings
 from tests.support.scripted_model import ScriptedModel
 from tests.support.server import GATE_POLICY
 
@@ -99,8 +113,65 @@ class Clock:
         self._ahead += timedelta(**by)
 
 
+#: The ways in that a `World` has: the library's own nodes, and the middleware of `create_agent`.
+Way = Literal["own", "middleware"]
+#: What the nodes of each are called that do the four steps; `words` hears what came in place of an answer.
+NODES: dict[Way, dict[str, str]] = {
+    "own": {**{step: step for step in ("receive", "model", "dispatch", "tools")}, "words": "receive"},
+    "middleware": {
+        "receive": "clearance.before_agent",
+        "model": "model",
+        "dispatch": "clearance.before_model",
+        "tools": "tools",
+        "words": "clearance.before_model",
+    },
+}
+
+
+@dataclass
+class AgentOf:
+    """What an agent of `create_agent` has besides the sample's look-ups and the gate."""
+
+    create: Callable[..., Any] = create_agent
+    tools: Sequence[Any] = ()
+    read_only: Sequence[str] = ()
+    #: Other middleware, before the gate and behind it.
+    before: Sequence[Any] = ()
+    behind: Sequence[Any] = ()
+    response_format: Any = None
+
+
 #: Events that frame what happens to requests.
 FRAME = {"turn_opened", "model_said", "question_put", "turn_ended"}
+
+
+# What each world has alike is made once, where that costs more than the rest of it: none of it changes afterwards.
+
+
+@lru_cache(64)
+def _policy_of(text: str, actions: tuple[type[Action[Any]], ...]) -> Policy:
+    return parse_policy(text, "policy.toml", Actions(actions), {"usd": lambda dollars: dollars * 100})
+
+
+@lru_cache(16)
+def _settings_of(auth: Literal["on", "off"], environment: tuple[tuple[str, str], ...], folder: str) -> Settings:
+    """Read the settings of an environment and a folder, which are asked for when they are read."""
+    return Settings(_env_file=None, auth=auth)  # type: ignore[call-arg]  # no .env here
+
+
+_schemas: dict[tuple[object, ...], Any] = {}
+
+
+def _schema_drawn_once(name: str, function: Callable[..., Any], **how: Any) -> Any:
+    """Give the schema of a look-up's arguments: the same function over another database has the same ones."""
+    code = getattr(unwrap(function), "__code__", None)
+    key = name, code, str(signature(function)), repr(how)
+    if code is None or key not in _schemas:
+        _schemas[key] = create_schema_from_function(name, function, **how)
+    return _schemas[key]
+
+
+structured.create_schema_from_function = _schema_drawn_once  # type: ignore[assignment, attr-defined]  # not public
 
 
 @dataclass
@@ -113,27 +184,49 @@ class World:
     checkpointer: BaseCheckpointSaver[Any] = field(default_factory=InMemorySaver)
     #: Without authentication everybody is the local principal.
     has_authentication: bool = True
+    way: Way = "own"
 
     def __post_init__(self) -> None:
         self.clock = Clock()
         self.model = ScriptedModel()
+        self.prompt = SYSTEM_PROMPT
+        self.nodes = NODES[self.way]
+        #: After the next `use_policy`, in the way "middleware".
+        self.agent = AgentOf()
+        #: What answers in its place after the next `use_policy`.
+        self.speaking: BaseChatModel = self.model
         self.use_policy(self.policy)
 
     def use_policy(self, text: str) -> None:
         """Restart the process with another policy; database and threads stay."""
         known = Actions(self.actions)
-        policy = parse_policy(text, "policy.toml", known, {"usd": lambda dollars: dollars * 100})
+        policy = _policy_of(text, self.actions)
         self.gate = Gate(self.database, Judge(known, policy), AUDIT_KEY, self.clock)
-        settings = Settings(_env_file=None, auth="on" if self.has_authentication else "off")  # type: ignore[call-arg]  # no .env here
-        lookups = [*lookup_tools(self.database), analysis_tool(self.database, settings.analysis_chunk)]
-        parts = self.parts = Wiring(settings, self.database, self.gate, Toolbox(lookups, self.gate))
-        parts.__dict__["model"] = self.model
+        settings = _settings_of("on" if self.has_authentication else "off", tuple(os.environ.items()), os.getcwd())
+        lookups = [*lookup_tools(self.database), analysis_tool(self.database, lambda: 2_000)]
+        self.tools = {tool.name for tool in lookups} | {cls.tool_name() for cls in known}
+        parts = self.parts = Parts(settings, self.database, self.gate)
 
-        async def assemble() -> Wiring:
+        async def assemble() -> Parts:
             return parts
 
-        self.graph = build_graph(assemble)
-        self.graph.checkpointer = self.checkpointer
+        if self.way == "middleware":
+            gate = self.gate_middleware = GateMiddleware(assemble, known, self.agent.read_only)
+            created: Any = self.agent.create(
+                self.speaking,
+                [*lookups, *self.agent.tools],
+                system_prompt=self.prompt,
+                middleware=[*self.agent.before, gate, *self.agent.behind],
+                response_format=self.agent.response_format,
+                checkpointer=self.checkpointer,
+                name="clearance",
+            )
+            self.graph = guarded(created)
+            return
+        builder = StateGraph(MessagesState)
+        entry = add_loop(builder, assemble, known, self.speaking, lookups, prompt=self.prompt, after=None, prefix="")
+        builder.add_edge(START, entry)
+        self.graph = guarded(builder.compile(self.checkpointer, name="clearance"))
 
     # People
 
@@ -163,6 +256,18 @@ class World:
             "configurable": {"thread_id": thread, "run_id": str(run_id), "langgraph_auth_user": by, **configurable},
         }
 
+    def sent(self, pointer: dict[str, Any]) -> Send:
+        """Make what `dispatch` sends to `tools`, as somebody may write it who knows how."""
+        if self.way == "own":
+            return Send("tools", pointer)
+        call: dict[str, Any] = {
+            "name": "transfer_funds",
+            "args": {},
+            "id": pointer.get("tool_call_id"),
+            "type": "tool_call",
+        }
+        return Send("tools", [{**pointer, **call}])
+
     async def decide(self, answer: Any, *, by: Person, call: str = "call-0", revision: int | None = None) -> bool:
         """Decide on an open request without a run, as the approvals API does; tell whether it decided."""
         request = self.request(call)
@@ -170,17 +275,17 @@ class World:
         shown = request.revision if revision is None else revision
         parsed = parse(answer)
         assert not isinstance(parsed, NewMessage)
-        decide = partial(self.gate.decide_now, request_id=request.request_id, answer=parsed, revision=shown,
-                         caller=caller)  # fmt: skip
+        decide = partial(decide_now, judge=self.gate.judge, request_id=request.request_id, answer=parsed,
+                         revision=shown, caller=caller)  # fmt: skip
         return await self.gate.write(decide) is None
 
     async def freeze(self, by: str = "ops", reason: str = "drill") -> None:
         """Freeze all effects."""
-        await self.gate.write(lambda log: self.gate.freeze(log, by=by, reason=reason))
+        await self.gate.write(lambda log: freeze_effects(log, by=by, reason=reason))
 
     async def unfreeze(self, by: str = "ops") -> None:
         """Lift the freeze."""
-        await self.gate.write(lambda log: self.gate.unfreeze(log, by=by))
+        await self.gate.write(lambda log: unfreeze_effects(log, by=by))
 
     async def open_question(self, thread: str = "thread") -> Interrupt | None:
         """Give the question a thread waits with, or None; more than one is an error."""
@@ -265,7 +370,7 @@ class World:
         """Receipt sentences by tool call id."""
         sentences = {}
         for request in self.requests():
-            receipt = self.read(partial(journal.receipt, request_id=request.request_id))
+            receipt = self.read(partial(read_receipt, request_id=request.request_id))
             if receipt:
                 sentences[request.tool_call_id] = receipt.sentence
         return sentences

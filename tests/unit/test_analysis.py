@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.bank import analysis
-from agent.bank.analysis import Bursts, Detector, Finding, Outliers, RoundTrips, UnderThreshold, detectors
+from agent.bank import detectors as detecting
+from agent.bank.detectors import Bursts, Detector, Finding, Outliers, RoundTrips, UnderThreshold, detectors
 from agent.bank.ledger import HOUSE, Transfer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -123,7 +123,7 @@ def test_what_the_bank_pays_and_what_undoes_a_transfer_is_no_oddity() -> None:
 
 
 def test_findings_beyond_the_limit_are_counted_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis, "_FINDINGS", 3)
+    monkeypatch.setattr(detecting, "_FINDINGS", 3)
     detector = Outliers(everything)
 
     found(detector, transfers([*habit(), *((999.0 + n, "A", "Q", 9_000) for n in range(5))]))
@@ -133,8 +133,8 @@ def test_findings_beyond_the_limit_are_counted_and_not_kept(monkeypatch: pytest.
 
 def test_memory_does_not_grow_with_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four times the transfers, odd in every way: of ever new accounts, and of one that never rests."""
-    monkeypatch.setattr(analysis, "_ACCOUNTS", 50)
-    monkeypatch.setattr(analysis, "_FINDINGS", 50)
+    monkeypatch.setattr(detecting, "_ACCOUNTS", 50)
+    monkeypatch.setattr(detecting, "_FINDINGS", 50)
     fed = detectors()
 
     def feed(first: int, last: int) -> int:
@@ -158,7 +158,7 @@ def test_memory_does_not_grow_with_the_ledger(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_forgotten_account_does_not_take_its_finding_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis, "_ACCOUNTS", 2)
+    monkeypatch.setattr(detecting, "_ACCOUNTS", 2)
     rows = [(n / 10, "A", "P", 5) for n in range(8)] + [(100.0 + n, f"B{n}", "P", 5) for n in range(5)]
 
     (finding,) = found(Bursts(everything), transfers(rows))

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.clearance.answers import MAX_REASON, Approve, Edit, NewMessage, Reject, Unclear, parse
+from clearance.gate.answers import MAX_REASON, Approve, Edit, NewMessage, Reject, Unclear, parse
 
 WORDS = st.sampled_from(
     ["approve", "reject", "edit", "accept", "response", "ignore", "respond", "yes", "true", "false", "", "APPROVE"]
@@ -60,7 +60,7 @@ NEAR = st.one_of(
 )
 
 
-@settings(max_examples=2_500, deadline=None)
+@settings(max_examples=2_500)
 @given(NEAR | ANYTHING)
 def test_exact_decisions_decide_and_nothing_else_does(answer: Any) -> None:
     expected = meaning(answer)

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.clearance.canonical import canonical, clean, digest, is_too_much, key
+from clearance.canonical import canonical, clean, digest, is_too_much, key
 
 TEXT = st.text(st.characters(codec="utf-8"))
 JSON = st.recursive(
@@ -30,12 +31,30 @@ def test_different_values_are_written_differently(one: Any, other: Any) -> None:
         assert canonical(one) != canonical(other)
 
 
+@given(JSON)
+def test_what_is_written_is_the_form_of_the_standard(value: Any) -> None:
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"\U0001f600": 1, "\ufffd": 2, "z": 3},  # ordered by UTF-16, in which the last of them is not the largest
+        "".join(map(chr, range(0xD800))),
+        [1.0, 1e21, 1e-7, 0.1, -0.0, 2**53 - 1, 1 - 2**53],
+        ({"b": (1, 2), "a": True}, None),
+    ],
+)
+def test_what_json_itself_would_write_otherwise_is_the_form_of_the_standard(value: Any) -> None:
+    assert canonical(value) == rfc8785.dumps(value)
+
+
 @given(st.lists(TEXT), st.lists(TEXT))
 def test_another_split_of_the_same_text_is_another_key(one: list[str], other: list[str]) -> None:
     assert (key(*one) == key(*other)) == (one == other)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**60, {1: 2}, object()])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**60, 2**53, -(2**53), {1: 2}, object(), "\ud800"])
 def test_what_json_cannot_hold_exactly_is_refused(value: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         canonical(value)

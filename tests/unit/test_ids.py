@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from agent.server.closed import refusal
-from agent.server.ids import ReadIds, canonical_id
-from agent.server.paths import parts_of
-from agent.settings import Settings
+from clearance.server.entry.closed_routes import refusal
+from clearance.server.entry.ids import ReadIds, canonical_id
+from clearance.server.entry.paths import parts_of
+from clearance.settings import Settings
 
 ID = "0199b0c4-9f6e-7abc-8def-0123456789ab"
 SPELLINGS = [

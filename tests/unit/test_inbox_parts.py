@@ -7,15 +7,15 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field
 
-from agent.bank.actions import TransferFunds
-from agent.clearance.action import Action, Actions, Effect, Facts, Material, Reading, Volatile
-from agent.clearance.journal import Request
-from agent.clearance.panel import is_confirmed
-from agent.clearance.rendering import span
-from agent.clearance.review import Activity, Id, Name, Review
-from agent.clearance.reviewing import as_asked, plain
-from agent.server.inbox import chart, forms, text
-from agent.server.inbox.session import safe_next
+from agent.actions import TransferFunds
+from clearance.actions.action import Action, Actions, Effect, Facts, Material, Reading, Volatile
+from clearance.actions.review import Activity, Id, Name, Review
+from clearance.desk.choices import is_confirmed
+from clearance.desk.comparison import as_asked, plain
+from clearance.journal.requests import Request
+from clearance.server.inbox import chart, edit_form, text
+from clearance.server.inbox.session import safe_next
+from clearance.text.rendering import span
 from tests.support.server import ROOT
 
 
@@ -47,6 +47,13 @@ class Terse(SendMail):
 
     def review(self, facts: MailFacts) -> Review:
         return Review(("one mail",), verb="Send")
+
+
+class Told(SendMail):
+    """An action that says a sentence, and nothing else of itself."""
+
+    def sentence(self, facts: MailFacts) -> str:
+        return f"Mail {facts.receivers} people about {self.subject}"
 
 
 class Broken(SendMail):
@@ -104,7 +111,7 @@ def test_names_and_ids_stand_apart() -> None:
 
 
 def test_a_form_is_made_from_any_schema() -> None:
-    fields = {field.name: field for field in forms.fields(SendMail, {"subject": "Hi", "copies": 2, "to": ["a"]})}
+    fields = {field.name: field for field in edit_form.fields(SendMail, {"subject": "Hi", "copies": 2, "to": ["a"]})}
 
     assert {name: (field.kind, field.value) for name, field in fields.items()} == {
         "arg.subject": ("long", "Hi"),
@@ -118,14 +125,14 @@ def test_a_form_is_made_from_any_schema() -> None:
 
 
 def test_only_what_was_changed_is_sent_and_by_its_type() -> None:
-    fields = forms.fields(SendMail, {"subject": "Hi", "copies": 2, "urgent": False, "tone": "plain", "to": ["a"]})
+    fields = edit_form.fields(SendMail, {"subject": "Hi", "copies": 2, "urgent": False, "tone": "plain", "to": ["a"]})
 
     typed = {"arg.subject": "Hi", "arg.copies": " 3 ", "arg.urgent": "true", "arg.to": '["a", "b"]', "arg.more": "x"}
-    changes, wrong = forms.read_changes(fields, typed)
+    changes, wrong = edit_form.read_changes(fields, typed)
 
     assert changes == {"copies": "3", "urgent": True, "to": ["a", "b"]}
     assert wrong == {}
-    assert forms.read_changes(fields, {"arg.to": "[", "arg.urgent": "9" * 9_000})[1] == {
+    assert edit_form.read_changes(fields, {"arg.to": "[", "arg.urgent": "9" * 9_000})[1] == {
         "arg.to": "To cannot be read.",
         "arg.urgent": "Urgent cannot be read.",
     }
@@ -134,8 +141,8 @@ def test_only_what_was_changed_is_sent_and_by_its_type() -> None:
 def test_what_a_change_makes_another_is_written_as_people_read_it() -> None:
     before = {"from_account": "A-1", "to_account": "A-2", "amount": "48250.00", "memo": "a\u202eb"}
 
-    found = forms.differences(TransferFunds, before, {**before, "amount": "4825.00", "memo": "c"})
-    of_old = forms.differences(TransferFunds, {"from_account": 7}, {**before, "memo": ""})
+    found = edit_form.differences(TransferFunds, before, {**before, "amount": "4825.00", "memo": "c"})
+    of_old = edit_form.differences(TransferFunds, {"from_account": 7}, {**before, "memo": ""})
 
     assert found == [("Amount", "$48,250.00", "$4,825.00"), ("Memo", "a\u202eb", "c")]
     assert ("From account", "7", "A-1") in of_old
@@ -144,15 +151,15 @@ def test_what_a_change_makes_another_is_written_as_people_read_it() -> None:
 def test_errors_stand_at_their_fields() -> None:
     arguments = {"subject": "Hi", "copies": 2}
 
-    assert forms.check_fields(SendMail, arguments, {"copies": "3"}) == {}
-    assert set(forms.check_fields(SendMail, arguments, {"copies": "x", "subject": "y" * 901})) == {
+    assert edit_form.check_fields(SendMail, arguments, {"copies": "3"}) == {}
+    assert set(edit_form.check_fields(SendMail, arguments, {"copies": "x", "subject": "y" * 901})) == {
         "arg.copies",
         "arg.subject",
     }
-    fields = forms.fields(SendMail, arguments)
-    assert forms.blame(fields, {"copies": "3", "subject": "Offer"}, "There is no Offer.") == "arg.subject"
-    assert forms.blame(fields, {"copies": "3"}, "Too many.") == "arg.copies"
-    assert forms.blame(fields, {}, "Too many.") == ""
+    fields = edit_form.fields(SendMail, arguments)
+    assert edit_form.blame(fields, {"copies": "3", "subject": "Offer"}, "There is no Offer.") == "arg.subject"
+    assert edit_form.blame(fields, {"copies": "3"}, "Too many.") == "arg.copies"
+    assert edit_form.blame(fields, {}, "Too many.") == ""
 
 
 @pytest.mark.parametrize("typed", ["48,250.00", "$48,250.00", "48250", " 48 250.0 ", "048250"])
@@ -164,6 +171,17 @@ def test_an_amount_is_confirmed_however_it_is_written(typed: str) -> None:
 def test_another_amount_confirms_nothing(typed: str) -> None:
     assert not is_confirmed(typed, "48,250.00")
     assert not is_confirmed(typed, "")
+
+
+@pytest.mark.parametrize("typed", ["1,250.00 EUR", "1250 eur", "EUR 1250", "1250", "€1,250"])
+def test_an_amount_is_confirmed_in_its_currency_or_without_one(typed: str) -> None:
+    assert is_confirmed(typed, "€1,250.00" if "€" in typed else "1,250.00 EUR")
+
+
+@pytest.mark.parametrize("typed", ["1250 USD", "$1250", "1250 EU", "EUR"])
+def test_an_amount_in_another_currency_confirms_nothing(typed: str) -> None:
+    assert not is_confirmed(typed, "1,250.00 EUR")
+    assert not is_confirmed(typed, "€1,250.00")
 
 
 def test_a_name_is_confirmed_in_any_case() -> None:
@@ -180,6 +198,15 @@ def test_an_action_that_says_nothing_of_itself_is_shown_by_its_facts() -> None:
     assert (shown.review.verb, list(shown.review.what)) == ("Carry out", ["send mail"])
     assert shown.review.confirm == "send_mail"
     assert shown.known == [("receivers", "Receivers", "3"), ("sent_today", "Sent today", "0")]
+
+
+def test_the_sentence_of_an_action_that_says_nothing_else_stands_in_its_heading() -> None:
+    """The page of the request did not show it, and that is all that `Action.sentence` promises."""
+    shown = as_asked(Actions([Told]), request("told"))
+
+    assert " ".join((shown.review.verb, *shown.review.what, *shown.review.who)) == (
+        "Carry out told – Mail 3 people about Hello"
+    )
 
 
 @pytest.mark.parametrize("changed", [{"arguments": None}, {"facts": {"other": 1}}, {"action": "gone"}, {"facts": None}])
@@ -230,8 +257,8 @@ def test_times_are_rounded_down(length: int, words: str) -> None:
 
 
 def test_templates_and_files_are_in_the_package() -> None:
-    package = ROOT / "src" / "agent"
-    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["agent"]
+    package = ROOT / "src" / "clearance"
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["clearance"]
     packed = {path for pattern in patterns for path in package.glob(pattern)}
 
     files = {path for path in (package / "server" / "inbox").rglob("*") if path.is_file()}

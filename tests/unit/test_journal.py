@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
-from agent.clearance.journal import Decision, Plan, Receipt, Request, Turn
-from agent.db import tables
+from clearance.db import tables
+from clearance.journal.decisions import Decision
+from clearance.journal.plans import Plan
+from clearance.journal.receipts import Receipt
+from clearance.journal.requests import Request
+from clearance.journal.turns import Turn
 
 PAIRS: list[tuple[Any, Any]] = [
     (Turn, tables.turns),

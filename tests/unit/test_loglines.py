@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import structlog
 
-from agent.loglines import guard_handlers, logger_of
+from clearance import loglines
+from clearance.loglines import guard_handlers, logger_of
 
 HOSTILE = "x\n2026-11-25 approved by tess\r\x1b]0;pwned\x07\u2028\u202e"
 SHOWN = "x‹U+000A›2026-11-25 approved by tess‹U+000D›‹U+001B›]0;pwned‹U+0007›‹U+2028›‹U+202E›"
@@ -147,3 +148,28 @@ def test_a_record_that_two_handlers_write_is_made_visible_once(log: io.StringIO,
         ours.exception("failed")
 
     assert "|   |" not in log.getvalue()
+
+
+#: As uvicorn logs it when a lifespan raises: a text, and no exception with it.
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "app.py", line 1, in lifespan\nValueError: no\n2026-11-25 a line\n'
+)
+
+
+def test_why_a_server_does_not_start_is_told_in_place_of_the_traceback(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loglines, "_no_start", [])
+    guard_handlers()
+
+    logging.getLogger("uvicorn.error").error(TRACEBACK)
+    loglines.tell_no_start(ValueError(f"POLICY_FILE: no 100%d\n\t{HOSTILE}"))
+    logging.getLogger("uvicorn.error").error(TRACEBACK)
+    logging.getLogger("other").error(TRACEBACK)
+
+    *lines, of_ours, of_another = log.getvalue().splitlines()
+    assert lines[0] == "ERROR The server does not start:"
+    assert lines[1:] == [f"  | {line}" for line in TRACEBACK.splitlines()]
+    assert of_ours.startswith("ERROR The server does not start: POLICY_FILE: no 100%d x 2026-11-25 approved by tess")
+    assert "‹U+001B›" in of_ours
+    assert of_another.startswith("ERROR Traceback (most recent call last):‹U+000A›")

@@ -4,8 +4,8 @@ import unicodedata
 
 import pytest
 
-from agent.clearance.namesakes import look_alike, namesake
-from agent.clearance.principal import is_reserved
+from clearance.principal import is_reserved
+from clearance.text.namesakes import look_alike, namesake
 
 
 @pytest.mark.parametrize(

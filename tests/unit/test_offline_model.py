@@ -9,8 +9,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, Human
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool, tool
 
-from agent.model import open_calls, presentable
 from agent.offline_model import INTRODUCTION, UNDERSTANDS, OfflineModel, Wish, read
+from clearance.models import open_calls, presentable
 
 
 @tool
@@ -61,6 +61,12 @@ def reverse_transfer(transfer_id: str, reason: str = "") -> str:
     return ""
 
 
+@tool
+def send_payment(from_account: str, to_iban: str, amount: str, memo: str = "") -> str:
+    """Pay to another bank."""
+    return ""
+
+
 TOOLS: dict[str, BaseTool] = {
     each.name: each
     for each in [
@@ -72,6 +78,7 @@ TOOLS: dict[str, BaseTool] = {
         transfer_funds,
         delete_user,
         reverse_transfer,
+        send_payment,
     ]
 }
 
@@ -89,6 +96,21 @@ def _transfer(amount: str, from_account: str, to_account: str, **more: str) -> W
     [
         ("Who is Priya Natarajan?", [Wish("find_customers", {"query": "Priya Natarajan"})]),
         ("who is Zoë O'Brien-Lee", [Wish("find_customers", {"query": "Zoë O'Brien-Lee"})]),
+        (
+            "pay 900 from a-2001 to de89370400440532013000 for invoice 77 and 50 from A-2001 to A-2002",
+            [
+                Wish(
+                    "send_payment",
+                    {
+                        "amount": "900",
+                        "from_account": "A-2001",
+                        "to_iban": "DE89370400440532013000",
+                        "memo": "invoice 77",
+                    },
+                ),
+                _transfer("50", "A-2001", "A-2002"),
+            ],
+        ),
         ("find customer priya", [Wish("find_customers", {"query": "priya"})]),
         ("find customers named Ann and Bob", [Wish("find_customers", {"query": "Ann and Bob"})]),
         ("show customer c-1001", [Wish("get_customer", {"customer_id": "C-1001"})]),

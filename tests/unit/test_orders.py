@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.server.orders import ForbiddenError, Order, read_order
+from clearance.server.entry.run_options import ForbiddenError, Order, read_order
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 ID, OTHER_ID = "a" * 32, "0123456789abcdef" * 2
@@ -168,6 +168,8 @@ def test_words_and_answers_are_read(shape: Any, body: dict[str, Any], words: boo
         ({"input": HELLO, "feedback_keys": ["up"]}, "feedback"),
         ({"input": HELLO, "langsmith_tracer": {"project_name": "x"}}, "tracer"),
         ({"input": HELLO, "metadata": {"run_id": "r"}}, "run id"),
+        ({"input": HELLO, "metadata": {"clearance_caller": "r"}}, "caller"),
+        ({"input": HELLO, "config": {"metadata": {"clearance_caller": "r"}}}, "caller"),
         ({"input": HELLO, "config": {"metadata": {"run_id": "r"}}}, "run id"),
         ({"input": HELLO, "config": {"run_id": "r"}}, "run id"),
         # Clients of some models fetch these themselves, from where the server is.
@@ -204,6 +206,8 @@ def test_a_tracer_is_refused_where_the_server_has_put_it_into_the_config() -> No
         ({"feedback_keys": ["up"]}, "feedback"),
         ({"langsmith_tracer": {"project_name": "x"}}, "tracer"),
         ({"metadata": {"run_id": "r"}}, "run id"),
+        ({"metadata": {"clearance_caller": "r"}}, "caller"),
+        ({"config": {"metadata": {"clearance_caller": "r"}}}, "caller"),
         ({"config": {"metadata": {"run_id": "r"}}}, "run id"),
     ],
 )

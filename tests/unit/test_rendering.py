@@ -9,9 +9,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from agent.clearance.errors import ActionError
-from agent.clearance.lookalikes import lookalikes
-from agent.clearance.rendering import SENTENCE, VALUE, line, markdown, shown, unshown, visible, words
+from clearance.errors import ActionError
+from clearance.text.lookalikes import lookalikes
+from clearance.text.rendering import SENTENCE, VALUE, line, markdown, shown, unshown, visible, words
 
 #: Any text, and texts thick with what this is about.
 HOSTILE = st.text(

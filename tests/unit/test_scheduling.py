@@ -17,10 +17,10 @@ def test_every_file_and_test_that_is_named_is_there(named: str) -> None:
 
 
 def test_tests_of_one_server_share_a_process_and_those_with_their_own_do_not() -> None:
-    wall = "tests/server/test_wall.py::test_"
+    inbox = "tests/server/test_inbox.py::test_"
     attack = "tests/attacks/test_rows_01_16.py::test_row_01[{}]"
 
-    assert scope(f"{wall}a") == scope(f"{wall}b[x]") == "tests/server/test_wall.py"
+    assert scope(f"{inbox}a") == scope(f"{inbox}b[x]") == "tests/server/test_inbox.py"
     assert scope(attack.format("ours")) == scope(attack.format("ours-slow")) != scope(attack.format("stock"))
     assert scope(attack.format("ours-own")) != scope(attack.format("ours"))
     assert scope("tests/server/test_time.py::test_a") != scope("tests/server/test_time.py::test_b")

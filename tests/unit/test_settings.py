@@ -1,11 +1,13 @@
 """Settings: what the documents name is what the code reads, and a bad value is named."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from agent.settings import Settings, SettingsError, read_settings
+from agent.settings import AgentSettings
+from clearance.settings import Settings, SettingsError, read, read_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -13,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def _no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in Settings.model_fields:
+    for name in Settings.model_fields | AgentSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
@@ -24,18 +26,19 @@ def documented() -> dict[str, str]:
 
 
 def test_the_example_names_every_setting_and_no_other() -> None:
-    assert set(documented()) == {name.upper() for name in Settings.model_fields}
+    assert set(documented()) == {name.upper() for name in Settings.model_fields | AgentSettings.model_fields}
 
 
 def test_the_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = read_settings()
+    shutil.copy(ROOT / "pyproject.toml", "pyproject.toml")
+    defaults = read_settings(), read(AgentSettings)
     for name, value in documented().items():
         monkeypatch.setenv(name, value)
 
-    assert read_settings() == defaults
+    assert (read_settings(), read(AgentSettings)) == defaults
 
 
-@pytest.mark.parametrize(("name", "value"), [("MODEL_TIMEOUT_S", "soon"), ("MODEL_RETRIES", "-1"), ("AUTH", "maybe")])
+@pytest.mark.parametrize(("name", "value"), [("MODEL_TIMEOUT_S", "soon"), ("MODEL_STEPS", "0"), ("AUTH", "maybe")])
 def test_a_value_that_cannot_be_is_refused_by_the_variables_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from agent.server import sizes
-from agent.server.sizes import BoundBodies, TooMuchError, check_metadata, check_run, size
-from agent.settings import Settings
+from clearance.server.entry import sizes
+from clearance.server.entry.sizes import BoundBodies, TooMuchError, check_metadata, check_run, size
+from clearance.settings import Settings
 
 BOUNDS = Settings(max_text_bytes=1_000, max_image_bytes=2_000, max_body_bytes=100_000)
 PICTURE = {"type": "image", "source_type": "base64", "mime_type": "image/png", "data": "a" * 1_500}

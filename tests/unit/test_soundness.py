@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.clearance.action import Action, Actions, Effect, Facts, Reading, Volatile
+from clearance.actions.action import Action, Actions, Effect, Facts, Reading, Volatile
 
 
 class BoilFacts(Facts):
@@ -111,6 +111,13 @@ def test_one_that_lacks_a_method_may_be_a_base_and_is_no_action(members: dict[st
     with pytest.raises(TypeError, match=re.escape(said)):
         Actions([base])
     Actions([made(base, facts=Boil.facts, perform=Boil.perform)])
+
+
+def test_an_action_whose_arguments_say_all_has_no_facts_to_read() -> None:
+    plain = made(Action[Facts], perform=Boil.perform)
+
+    Actions([plain])
+    assert plain().facts(None) == Facts()
 
 
 def test_a_name_that_no_endpoint_takes_is_refused() -> None:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.server import tokens
-from agent.server.tokens import DEVELOPMENT, NotSignedInError, SignedIn, TokenReader, make_token
-from agent.settings import Settings
+from clearance.server.entry import tokens
+from clearance.server.entry.tokens import DEVELOPMENT, NotSignedInError, SignedIn, TokenReader, make_token
+from clearance.settings import Settings
 from tests.support.provider import ISSUER, Provider, make_claims, running_provider
 
 SECRET = b"a secret for tests, not a secret at all"

@@ -10,8 +10,8 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.messages.utils import count_tokens_approximately
 
-from agent.clearance.unread import UNPARSED
-from agent.model import NO_NAME, normalised, open_calls, presentable, trim
+from clearance.gate.unread import UNPARSED
+from clearance.models import NO_NAME, normalised, open_calls, presentable, trim
 
 
 def _called(*ids: str, text: str = "") -> AIMessage:
@@ -106,7 +106,7 @@ def test_nothing_is_trimmed_to_nothing() -> None:
     assert trim([], 1_000) == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     turns=st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 6)), min_size=1, max_size=8),
     tokens=st.integers(1_000, 6_000),

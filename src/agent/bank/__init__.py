@@ -1,12 +1,17 @@
-"""A small bank: the sample domain. Replace it with yours; `clearance/` knows nothing of it.
+"""A small bank: the sample domain. The library knows nothing of it.
 
 money      amounts: dollars as people write them become integer cents, and back
 wording    text from the database, made safe to show: it cannot pose as something else
 customers  who owns accounts
 ledger     accounts and transfers, double entry; `check_ledger` says whether it is whole
-actions    what the gate guards: TransferFunds, ReverseTransfer, DeleteUser
-analysis   detectors that read transfers one by one and report what is odd
+detectors  what is odd about transfers, read one by one
 seed       a year of made-up business, the same every time, with oddities planted
 
-The tables, and the invariants they hold, are in `db/bank_tables.py` and migration 0002.
+tables     its tables; the invariants they hold are in `migrations`
 """
+
+from pathlib import Path
+
+from clearance import Migrations
+
+MIGRATIONS = [Migrations(Path(__file__).parent / "migrations", version_table="bank_schema_version")]

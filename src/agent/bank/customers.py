@@ -7,8 +7,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from agent.bank.tables import accounts, customers, transfers
 from agent.bank.wording import named
-from agent.db.bank_tables import accounts, customers, transfers
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from sqlalchemy.engine import Connection
 
 from agent.bank.customers import Customer
 from agent.bank.money import usd
-from agent.db.bank_tables import HOUSE as HOUSE
-from agent.db.bank_tables import accounts, customers, entries, transfers
-from agent.db.types import to_text
+from agent.bank.tables import HOUSE as HOUSE
+from agent.bank.tables import accounts, customers, entries, payments, transfers
+from clearance.db.types import to_text
 
 #: Sentences of each kind that `check_ledger` gives at most.
 _COMPLAINTS = 20
@@ -117,6 +117,36 @@ def make_transfer(
     return transfer_id
 
 
+def make_payment(
+    connection: Connection,
+    *,
+    from_account: str,
+    to_iban: str,
+    amount_minor: int,
+    made_at: datetime,
+    memo: str | None,
+    request_id: str,
+    requested_by: str,
+) -> str:
+    """Book a payment to another bank, which happened, and return its transfer's id: money leaves by the house.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: see `make_transfer`.
+    """
+    transfer_id = make_transfer(
+        connection,
+        from_account=from_account,
+        to_account=HOUSE,
+        amount_minor=amount_minor,
+        made_at=made_at,
+        memo=memo,
+        request_id=request_id,
+        requested_by=requested_by,
+    )
+    connection.execute(payments.insert().values(transfer_id=transfer_id, to_iban=to_iban))
+    return transfer_id
+
+
 def find_transfer(connection: Connection, transfer_id: str) -> Transfer | None:
     """Give the transfer with this id, or None."""
     return _transfer(connection, transfers.c.transfer_id == transfer_id)
@@ -144,6 +174,8 @@ def traces_of(connection: Connection, request_ids: Sequence[str]) -> dict[str, l
         }
         for row in connection.execute(made)
     }
+    for transfer_id, to_iban in paid_to(connection, list(traces)).items():
+        traces[transfer_id]["to_iban"] = to_iban
     booked = sa.select(entries).where(entries.c.transfer_id.in_(list(traces)))
     for row in connection.execute(booked.order_by(entries.c.account_id)):
         traces[row.transfer_id]["entries"].append([row.account_id, row.amount_minor])
@@ -157,6 +189,19 @@ def has_paid(connection: Connection, from_account: str, to_account: str) -> bool
     """Tell whether money ever went from one account to the other."""
     query = sa.select(sa.exists().where(transfers.c.from_account == from_account, transfers.c.to_account == to_account))
     return bool(connection.execute(query).scalar())
+
+
+def has_paid_out(connection: Connection, from_account: str, to_iban: str) -> bool:
+    """Tell whether money ever went from an account to one at another bank."""
+    found = sa.select(payments.c.transfer_id).join(transfers, transfers.c.transfer_id == payments.c.transfer_id)
+    there = found.where(payments.c.to_iban == to_iban, transfers.c.from_account == from_account).exists()
+    return bool(connection.execute(sa.select(there)).scalar())
+
+
+def paid_to(connection: Connection, transfer_ids: Sequence[str]) -> dict[str, str]:
+    """Give the IBANs of those transfers that left for another bank, by transfer."""
+    rows = connection.execute(sa.select(payments).where(payments.c.transfer_id.in_(transfer_ids)))
+    return {row.transfer_id: row.to_iban for row in rows}
 
 
 def sent_by_account(connection: Connection, account_id: str, *, until: datetime, span: timedelta) -> int:

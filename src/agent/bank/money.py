@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from agent.clearance.action import Shown
-from agent.db.bank_tables import MAX_AMOUNT_MINOR as MAX_AMOUNT_MINOR
+from agent.bank.tables import MAX_AMOUNT_MINOR as MAX_AMOUNT_MINOR
+from clearance import Shown
 
 _DOLLARS = re.compile(r"(-?)\s*\$?\s*(-?)((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)")
 _LONGEST = 40

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from agent.db.bank_tables import HOUSE, accounts, customers, transfers
+from agent.bank.tables import HOUSE, accounts, customers, transfers
 
 Oddity = Literal["outlier", "burst", "under_threshold", "round_trip"]
 

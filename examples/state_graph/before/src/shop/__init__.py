@@ -1,0 +1,1 @@
+"""A shop's agent: it looks orders up, and refunds them."""

@@ -1,1 +1,0 @@
-"""The database: engine, tables and migrations; the only place that knows two dialects."""

@@ -1,0 +1,89 @@
+"""Keys and digests: the same input always gives the same text, on every machine."""
+
+import hashlib
+import json
+from typing import Any
+
+import rfc8785
+
+
+def canonical(value: Any) -> bytes:
+    """Write JSON in its one canonical form (RFC 8785).
+
+    Raises:
+        ValueError: something JSON or a double cannot hold exactly, such as NaN or an integer above 2**53.
+    """
+    return _plain(value).encode() if _is_plain(value) else rfc8785.dumps(value)
+
+
+#: The same bytes in a fifth of the time, for what `_is_plain`.
+_plain = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+#: Larger integers are not canonical JSON.
+_MOST = 2**53 - 1
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether `json` writes a value as RFC 8785 does: no float, names whose order is the same in any encoding."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return True
+    if kind is int:
+        return bool(-_MOST <= value <= _MOST)
+    if kind is list:
+        return all(map(_is_plain, value))
+    if kind is dict:
+        return all(type(name) is str and name.isascii() for name in value) and all(map(_is_plain, value.values()))
+    return False
+
+
+def digest(action: str, arguments: dict[str, Any]) -> str:
+    """Give the sha256 (hex) of an action and its arguments: what a reviewer clears is exactly this."""
+    return hashlib.sha256(canonical({"action": action, "arguments": arguments})).hexdigest()
+
+
+def said_digest(message: dict[str, Any]) -> str:
+    """Digest what an AI message, as JSON, says and calls."""
+    calls = [[call["id"], call["name"], call["args"]] for call in message.get("tool_calls") or []]
+    # Not the canonical form, which refuses numbers that a model may well write.
+    said = json.dumps(clean([message.get("content", ""), calls]), sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def key(*parts: str, size: int = 32) -> str:
+    """Derive an id of `size` hex digits from `parts`; another split of the same text gives another id."""
+    return hashlib.sha256(canonical(list(parts))).hexdigest()[:size]
+
+
+def clean(value: Any) -> Any:
+    """Give JSON with the characters replaced that a database refuses: NUL and lone surrogates."""
+    match value:
+        case str():
+            if value.isascii() and "\0" not in value:
+                return value
+            return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+        case dict():
+            return {clean(name): clean(item) for name, item in value.items()}
+        case list():
+            return [clean(item) for item in value]
+        case _:
+            return value
+
+
+#: Parts of a JSON value and levels of them that we read. What reads it recurses, and must not run out of stack.
+_MOST_PARTS, _DEEPEST = 10_000, 50
+
+
+def is_too_much(value: Any) -> bool:
+    """Tell whether JSON from outside is larger or deeper than anything that is meant."""
+    level, parts = [value], 0
+    for _ in range(_DEEPEST):
+        parts += len(level)
+        if not level or parts > _MOST_PARTS:
+            break
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)

@@ -1,0 +1,13 @@
+"""The database; the only place that knows two dialects.
+
+engine         transactions: one function of the caller's each
+tables         the tables, with their invariants
+compiled       statements compiled once, and run by the driver
+driver_errors  what an error of a driver means: lost, busy, too late, no use
+types          columns that behave the same on both
+opening        the database of the settings
+streaming      large tables in constant memory
+migrate        brings a database to the schema of this version
+migrations/    Alembic's chain for these tables
+files          files for whoever runs this, and nobody else
+"""

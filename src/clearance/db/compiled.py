@@ -1,0 +1,186 @@
+"""Statements compiled once for each database, and run by its driver: between a statement and its rows nothing is built.
+
+SQLAlchemy takes ten times as long for a row as SQLite does, and the gate asks for some in every step. Values are
+written and read by SQLAlchemy's types, and what fails is told as by it, so that a lost connection is known as one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Dialect
+
+#: Statements that stand in a module. Those that are made for one call would be compiled for each.
+Statement: TypeAlias = "sa.Select[Any] | sa.Insert | sa.Update | sa.Delete"
+Row: TypeAlias = "Sequence[Any]"
+
+#: More than there are in modules: these were made for calls, and go.
+_MOST = 1000
+#: Rows that one statement inserts.
+_ROWS_AT_ONCE = 16
+#: Lists of values longer than this are left to SQLAlchemy, which writes them out each time.
+_LONGEST = 1024
+
+
+class _Place(NamedTuple):
+    """Where a value of a statement comes from."""
+
+    #: For a driver that takes values by name.
+    name: str
+    #: The name under which it is given; None for the statement's own.
+    given: str | None
+    #: Which one of a list; None where it is no list.
+    at: int | None
+    own: Any
+    #: Writes it as the driver takes it; None where that is as it is.
+    write: Any
+
+
+class _Form(NamedTuple):
+    """A statement as a driver takes it, for lists of certain lengths."""
+
+    sql: str
+    places: tuple[_Place, ...]
+    is_named: bool
+
+    def values(self, given: Mapping[str, Any]) -> Any:
+        """Give the values as the driver takes them."""
+        values = []
+        for _, name, at, own, write in self.places:
+            value = own if name is None else given[name] if at is None else given[name][at]
+            values.append(value if write is None else write(value))
+        return dict(zip((place.name for place in self.places), values, strict=True)) if self.is_named else values
+
+
+class _Compiled:
+    """A statement compiled for one database, with what reads its rows."""
+
+    def __init__(self, statement: Statement, dialect: Dialect, names: tuple[str, ...]) -> None:
+        keys = list(names) if isinstance(statement, sa.Insert) and set(names) <= set(statement.table.c.keys()) else None
+        self._compiled: Any = statement.compile(dialect=dialect, column_keys=keys)
+        self._dialect = dialect
+        binds: Mapping[str, sa.BindParameter[Any]] = self._compiled.binds
+        #: Names of the values of which there may be several.
+        self.lists = tuple(name for name in names if name in binds and binds[name].expanding)
+        self._forms: dict[tuple[int, ...], _Form] = {}
+        shown = statement.selected_columns if isinstance(statement, sa.Select) else statement.exported_columns
+        self._types = [column.type for column in shown]
+        self._readers: list[tuple[int, Any]] | None = None
+
+    def form(self, given: Mapping[str, Any]) -> _Form:
+        """Give the statement for lists as long as these."""
+        lengths = tuple(len(given[name]) for name in self.lists)
+        form = self._forms.get(lengths)
+        if form is None:
+            form = self._forms[lengths] = self._formed(given)
+        return form
+
+    def _formed(self, given: Mapping[str, Any]) -> _Form:
+        state = self._compiled.construct_expanded_state(given)
+        of_lists = {one: (name, at) for name, ones in state.parameter_expansion.items() for at, one in enumerate(ones)}
+        places = []
+        for name in state.positiontup or state.parameters:
+            source, at = of_lists.get(name, (name, None))
+            bind = self._compiled.binds[source]
+            write = bind.type.dialect_impl(self._dialect).bind_processor(self._dialect)
+            is_own = source not in given
+            own = state.parameters[name] if is_own else None
+            places.append(_Place(name, None if is_own else source, at, own, write))
+        return _Form(state.statement, tuple(places), not self._compiled.positional)
+
+    def read(self, rows: list[Row], description: Sequence[Any]) -> list[Row]:
+        """Give rows as they are wanted."""
+        if self._readers is None:
+            readers = (
+                type_.dialect_impl(self._dialect).result_processor(self._dialect, told[1])
+                for type_, told in zip(self._types, description, strict=True)
+            )
+            self._readers = [(at, reader) for at, reader in enumerate(readers) if reader is not None]
+        return [_as_wanted(row, self._readers) for row in rows] if self._readers else rows
+
+
+def _as_wanted(row: Row, readers: Iterable[tuple[int, Any]]) -> Row:
+    values = list(row)
+    for at, reader in readers:
+        values[at] = reader(values[at])
+    return values
+
+
+_compiled: dict[tuple[Statement, str, tuple[str, ...]], _Compiled] = {}
+
+
+def rows_of(connection: Connection, statement: Statement, given: Mapping[str, Any]) -> Sequence[Row]:
+    """Run a statement in the open transaction, and give its rows; none where it gives none.
+
+    Raises:
+        DBAPIError: as SQLAlchemy raises it.
+    """
+    if connection.dispatch.before_cursor_execute:  # somebody listens, and is to hear this as well
+        return _by_sqlalchemy(connection, statement, given)
+    compiled = _compiled_for(connection.dialect, statement, tuple(given))
+    if compiled.lists:
+        given = {**given, **{name: _padded(given[name]) for name in compiled.lists}}
+        if any(len(given[name]) > _LONGEST for name in compiled.lists):
+            return _by_sqlalchemy(connection, statement, given)
+    form = compiled.form(given)
+    values = form.values(given)
+    found, description = _run(connection, form.sql, values)
+    return compiled.read(found, description) if found else found
+
+
+def insert_all(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, each with the same columns, by one statement; many by a few.
+
+    Raises:
+        DBAPIError: as SQLAlchemy raises it.
+    """
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[first : first + _ROWS_AT_ONCE]
+        given = {f"{name}_{at}": value for at, row in enumerate(some) for name, value in row.items()}
+        rows_of(connection, _inserting(table, tuple(some[0]), len(some)), given)
+
+
+@lru_cache(maxsize=200)
+def _inserting(table: sa.Table, names: tuple[str, ...], count: int) -> sa.Insert:
+    return sa.insert(table).values(
+        [{name: sa.bindparam(f"{name}_{at}", type_=table.c[name].type) for name in names} for at in range(count)]
+    )
+
+
+def _run(connection: Connection, sql: str, values: Any) -> tuple[list[Row], Any]:
+    driver: Any = connection.connection.dbapi_connection
+    cursor = driver.cursor()
+    try:
+        cursor.execute(sql, values)
+        description = cursor.description
+        found = cursor.fetchall() if description else []
+        cursor.close()
+    except BaseException as exc:  # noqa: BLE001  raised by the next line
+        # As SQLAlchemy does for its own: the connection that this may have cost is dropped from the pool, with those of
+        # the same age. There is no public way to say so.
+        connection._handle_dbapi_exception(exc, sql, values, cursor, None)
+    return found, description
+
+
+def _compiled_for(dialect: Dialect, statement: Statement, names: tuple[str, ...]) -> _Compiled:
+    key = (statement, dialect.name, names)
+    found = _compiled.get(key)
+    if found is None:
+        if len(_compiled) > _MOST:
+            _compiled.clear()
+        found = _compiled[key] = _Compiled(statement, dialect, names)
+    return found
+
+
+def _padded(given: Iterable[Any]) -> Sequence[Any]:
+    """Repeat the last of some values to a length that is a power of two: a few forms are enough for all lengths."""
+    values = list(given)
+    length = len(values)
+    wanted = 1 << (length - 1).bit_length() if length else 0
+    return [*values, *values[-1:] * (wanted - length)]
+
+
+def _by_sqlalchemy(connection: Connection, statement: Statement, given: Mapping[str, Any]) -> Sequence[Row]:
+    result = connection.execute(statement, given)
+    return cast("Sequence[Row]", result.all()) if result.returns_rows else []

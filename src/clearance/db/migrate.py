@@ -1,0 +1,81 @@
+"""Bring a database to the schema of this version: the journal's, and after it the project's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from clearance.db.engine import Database, sqlite_file
+from clearance.db.files import make_folder
+
+#: Its own name: other software that shares the database (Aegra does) keeps an `alembic_version` there.
+VERSION_TABLE = "clearance_schema_version"
+_LOCK = 0x636C656172  # any constant: two servers that start at once migrate one after the other
+
+
+@dataclass(frozen=True)
+class Migrations:
+    """An Alembic folder for the tables of a project.
+
+    Attributes:
+        folder: Where its `env.py` is.
+        version_table: A name of its own, so that chains in one database do not take one another's.
+
+    Its `env.py` runs in a transaction that is open already: it finds the connection and the name of the version table
+    in `context.config.attributes`, under `connection` and `version_table`, and neither begins nor commits.
+
+    Example:
+        >>> from clearance import Clearance
+        >>> mine = Migrations(Path("src/my_agent/migrations"), version_table="my_schema_version")
+        >>> Clearance(actions=[], migrations=[mine]).migrations[0].version_table
+        'my_schema_version'
+    """
+
+    folder: Path
+    version_table: str
+
+
+_JOURNAL = Migrations(Path(__file__).parent / "migrations", VERSION_TABLE)
+
+
+def migrate(database: Database, own: Sequence[Migrations] = (), until: str = "head") -> None:
+    """Run the migrations that are missing, in one transaction; safe to run twice and from two processes at once.
+
+    `until` is where the journal's chain stops.
+
+    Raises:
+        FileNotFoundError: a folder of the project's own is not there, or holds no `env.py`.
+    """
+
+    for chain in own:
+        if not (chain.folder / "env.py").is_file():
+            raise FileNotFoundError(
+                f"migrations: there is no env.py in {chain.folder.absolute()}; build the path from __file__, and let"
+                " package-data name the folder where the project is installed from a wheel"
+            )
+
+    def upgrade(connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        _run(connection, _JOURNAL, until)
+        for chain in own:
+            _run(connection, chain, "head")
+
+    file = sqlite_file(database.url)
+    if file is not None:
+        make_folder(file.parent)
+    database.write_now(upgrade, is_long=True)
+
+
+def _run(connection: Connection, chain: Migrations, until: str) -> None:
+    # Heavy: who only names a project's migrations runs none.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(chain.folder).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    config.attributes["version_table"] = chain.version_table
+    command.upgrade(config, until)

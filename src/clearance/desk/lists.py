@@ -1,0 +1,236 @@
+"""Lists of requests for people: keyset pages, so that a page costs the same however many requests there are.
+
+Open ones first to expire first, what is in flight oldest first, decided ones last first. One order each, and an index
+for it and for each filter; what is in flight is little.
+"""
+
+import base64
+import binascii
+import heapq
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from clearance.canonical import clean
+from clearance.contract import Tab
+from clearance.db.tables import IN_FLIGHT_STATES, OPEN_STATES, decisions, requests
+from clearance.db.types import from_text, to_text
+from clearance.journal.requests import Request
+from clearance.principal import Principal
+
+#: Counts stop here: beyond it nobody counts, they read "999+".
+MOST_COUNTED = 1_000
+#: So many requesters are offered to narrow a list to; others can be typed.
+MOST_REQUESTERS = 50
+#: More sets of roles than a policy names.
+_MOST_NEEDS = 1_000
+
+# By the words of the indexes' conditions, or they would not be used.
+_is_open = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
+_is_in_flight = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in IN_FLIGHT_STATES])
+_is_decided = requests.c.finished_at.is_not(None)
+#: By list, what is in it and by which moment it is in order; of the others what is open, by deadline.
+_HOLDS = {"in_flight": _is_in_flight, "decided": _is_decided}
+_BY = {"in_flight": requests.c.opened_at, "decided": requests.c.finished_at}
+
+
+class CursorError(ValueError):
+    """A cursor is none of ours."""
+
+    def __init__(self) -> None:
+        super().__init__("after: this is no cursor of a page; take it from `next` of the page before")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a list is narrowed to; None does not narrow."""
+
+    tab: Tab = "open"
+    action: str | None = None
+    risk: str | None = None
+    requested_by: str | None = None
+    thread_id: str | None = None
+    #: Opened before this moment.
+    opened_before: datetime | None = None
+    #: Opened after this moment: what is new to somebody.
+    opened_after: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list."""
+
+    requests: list[Request]
+    #: Where the next page begins; None when this is the last.
+    next: str | None
+
+
+def read_page(
+    connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool, after: str | None = None, limit: int
+) -> Page:
+    """Read one page of at most `limit` requests.
+
+    `mine` is what waits for the viewer: asked, of roles they hold, not asked for or decided by themselves. Who does not
+    see all sees what they asked for themselves.
+
+    Raises:
+        CursorError: `after` is no cursor.
+    """
+    place = _read_cursor(after) if after is not None else None
+    queries = [
+        # One more than asked for tells of a next page.
+        _from(query, wanted.tab, place).limit(limit + 1)
+        for query in _queries(connection, viewer, wanted, sees_all=sees_all)
+    ]
+    found = [[Request(*row) for row in connection.execute(query)] for query in queries]
+    # Each query is in order: what they hold together is, too.
+    merged = heapq.merge(*found, key=lambda one: _key(one, wanted.tab), reverse=wanted.tab == "decided")
+    page = [one for one, _ in zip(merged, range(limit + 1), strict=False)]
+    following = _cursor(page[limit - 1], wanted.tab) if len(page) > limit else None
+    return Page(page[:limit], following)
+
+
+def read_neighbours(
+    connection: Connection, viewer: Principal, wanted: Wanted, request: Request, *, sees_all: bool
+) -> tuple[Request | None, Request | None]:
+    """Read what stands right before and right after a request in a list, also where it is not in the list any more.
+
+    Neither, where the list has no place for it: among the decided ones while it is open.
+    """
+    if wanted.tab == "decided" and request.finished_at is None:
+        return None, None
+    queries, place = _queries(connection, viewer, wanted, sees_all=sees_all), _key(request, wanted.tab)
+
+    def nearest(*, is_back: bool) -> Request | None:
+        ordered = [_from(query, wanted.tab, place, is_back=is_back).limit(1) for query in queries]
+        found = [Request(*row) for query in ordered for row in connection.execute(query)]
+        first = max if (wanted.tab == "decided") is not is_back else min
+        return first(found, key=lambda one: _key(one, wanted.tab), default=None)
+
+    return nearest(is_back=True), nearest(is_back=False)
+
+
+def read_requesters(connection: Connection, tab: Tab) -> list[str]:
+    """Read who asked for what a list may hold, by name; at most `MOST_REQUESTERS` of them."""
+    return list(connection.scalars(_each(requests.c.requested_by, _HOLDS.get(tab, _is_open), MOST_REQUESTERS)))
+
+
+def read_some(connection: Connection, request_ids: Sequence[str]) -> list[Request]:
+    """Read these requests, in no order; those that are not there are left out."""
+    return [
+        Request(*row) for row in connection.execute(sa.select(requests).where(requests.c.request_id.in_(request_ids)))
+    ]
+
+
+def read_beginning(connection: Connection, prefix: str, *, requested_by: str | None, limit: int) -> list[Request]:
+    """Read at most `limit` requests whose id begins with these hexadecimal digits, by id.
+
+    Only those that `requested_by` asked for, where told.
+    """
+    # As a range: LIKE uses no index in most collations. Ids are hexadecimal, and g comes after f in all of them.
+    query = sa.select(requests).where(requests.c.request_id >= prefix, requests.c.request_id < f"{prefix}g")
+    if requested_by is not None:
+        query = query.where(requests.c.requested_by == requested_by)
+    return [Request(*row) for row in connection.execute(query.order_by(requests.c.request_id).limit(limit))]
+
+
+def approved_by(connection: Connection, person: str, *, limit: int) -> list[Request]:
+    """Read what somebody approved and what is not carried out yet, first to expire first."""
+    approved = sa.exists().where(
+        decisions.c.request_id == requests.c.request_id, decisions.c.decided_by == person, decisions.c.counts
+    )
+    query = sa.select(requests).where(_is_open, approved).order_by(requests.c.expires_at, requests.c.request_id)
+    return [Request(*row) for row in connection.execute(query.limit(limit))]
+
+
+def count(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool) -> int:
+    """Count what a list holds, up to `MOST_COUNTED`."""
+    total = 0
+    for query in _queries(connection, viewer, wanted, sees_all=sees_all):
+        few = query.with_only_columns(requests.c.request_id).limit(MOST_COUNTED).subquery()
+        total += connection.scalar(sa.select(sa.func.count()).select_from(few)) or 0
+    return min(total, MOST_COUNTED)
+
+
+def _queries(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool) -> Sequence[sa.Select[Any]]:
+    query = sa.select(requests)
+    query = query.where(_HOLDS.get(wanted.tab, _is_open))
+    for name in ("action", "risk", "requested_by", "thread_id"):
+        if (value := getattr(wanted, name)) is not None:
+            query = query.where(requests.c[name] == value)
+    if wanted.opened_before is not None:
+        query = query.where(requests.c.opened_at < wanted.opened_before)
+    if wanted.opened_after is not None:
+        query = query.where(requests.c.opened_at > wanted.opened_after)
+    if not sees_all:
+        query = query.where(requests.c.requested_by == viewer.id)
+    if wanted.tab != "mine":
+        return [query]
+    query = query.where(requests.c.state == "asked")
+    if not viewer.may_approve_own:
+        query = query.where(requests.c.requested_by != viewer.id)
+    decided = sa.exists().where(
+        decisions.c.request_id == requests.c.request_id,
+        decisions.c.decided_by == viewer.id,
+        decisions.c.counts | (decisions.c.decision == "edit"),
+    )
+    query = query.where(~decided)
+    needed = [needs for needs in _needs(connection) if all(viewer.has_role(role) for role in needs.split())]
+    return [query.where(requests.c.needs == needs) for needs in needed]
+
+
+def _needs(connection: Connection) -> list[str]:
+    """Read what open requests need, each once: there are few."""
+    return list(connection.scalars(_each(requests.c.needs, _is_open, _MOST_NEEDS)))
+
+
+def _each(column: sa.Column[str], condition: sa.ColumnElement[bool], most: int) -> sa.Select[Any]:
+    """Give the query for the first `most` values of a column, each once and in order, without empty ones.
+
+    One step along an index for each value, however many rows have it; `SELECT DISTINCT` would read them all.
+    """
+    first = sa.select(sa.func.min(column).label("value"), sa.literal(1).label("number")).where(condition, column > "")
+    found = first.cte("found", recursive=True)
+    following = sa.select(sa.func.min(column)).where(condition, column > found.c.value).scalar_subquery()
+    is_more = found.c.value.is_not(None) & (found.c.number < most)
+    found = found.union_all(sa.select(following, found.c.number + 1).where(is_more))
+    return sa.select(found.c.value).where(found.c.value.is_not(None)).order_by(found.c.number)
+
+
+def _from(
+    query: sa.Select[Any], tab: Tab, place: tuple[datetime, str] | None, *, is_back: bool = False
+) -> sa.Select[Any]:
+    """Put a query in the order of its list, or in the opposite one, and let it begin after a place."""
+    moment = _BY.get(tab, requests.c.expires_at)
+    is_down = (tab == "decided") is not is_back
+    if place is not None:
+        here = sa.tuple_(sa.bindparam(None, place[0], moment.type), sa.bindparam(None, place[1], sa.Text))
+        there = sa.tuple_(moment, requests.c.request_id)
+        query = query.where(there < here if is_down else there > here)
+    if is_down:
+        return query.order_by(moment.desc(), requests.c.request_id.desc())
+    return query.order_by(moment, requests.c.request_id)
+
+
+def _key(request: Request, tab: Tab) -> tuple[datetime, str]:
+    moment: datetime | None = getattr(request, _BY.get(tab, requests.c.expires_at).name)
+    assert moment is not None
+    return moment, request.request_id
+
+
+def _cursor(request: Request, tab: Tab) -> str:
+    at, request_id = _key(request, tab)
+    return base64.urlsafe_b64encode(json.dumps([to_text(at), request_id]).encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        at, request_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return from_text(at).astimezone(UTC), clean(str(request_id))
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as exc:
+        raise CursorError from exc

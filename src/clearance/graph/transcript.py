@@ -1,0 +1,295 @@
+"""The transcript as the journal knows it: pure functions from messages to true messages.
+
+Whoever owns a thread can write its state. So before the model reads, its own messages and those of persons are taken
+from the journal, results of actions from their receipts, and what neither a person, the model nor a tool said is left
+out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    RemoveMessage,
+    ToolMessage,
+    convert_to_messages,
+)
+from langgraph.types import Command
+
+from clearance.canonical import clean, is_too_much, said_digest
+from clearance.gate.notices import OUTCOME
+from clearance.gate.opening import request_id
+from clearance.gate.records import Truth
+from clearance.gate.unread import TOO_MUCH, UNPARSED
+from clearance.journal.erasure import ERASED
+from clearance.journal.plans import Plan
+from clearance.journal.receipts import Receipt
+from clearance.journal.requests import Request
+
+#: How the ids of results begin; no other message has such a one.
+RESULT = "result-"
+#: What stands for a while where an action has no receipt yet.
+_UNDECIDED = "Not decided yet; nothing was done."
+#: What stands for a while where an action was started elsewhere and nobody knows what became of it.
+_IN_FLIGHT = (
+    "Nobody knows yet whether this was done: it was started, and no answer came. It is looked into. Do not call it"
+    " again before it is known."
+)
+#: What ends a part of a conversation that a later message overtook. The model did not say it, so no journal has it.
+OVERTAKEN = "A later message took the place of this part of the conversation, so it ends here."
+
+
+def shallow(message: AIMessage) -> AIMessage:
+    """Take out arguments that nest too deep to be written down; such a call is answered as one that cannot be read."""
+    if not any(is_too_much(call["args"]) for call in message.tool_calls):
+        return message
+    unread = {UNPARSED: TOO_MUCH}
+    taken = [{**call, "args": unread} if is_too_much(call["args"]) else call for call in message.tool_calls]
+    return message.model_copy(update={"tool_calls": taken})
+
+
+def to_json(message: AIMessage) -> dict[str, Any]:
+    """Write an AI message for the journal."""
+    dumped: dict[str, Any] = clean(message.model_dump(mode="json", exclude_defaults=True))
+    return dumped
+
+
+def from_json(stored: dict[str, Any]) -> AIMessage:
+    """Read an AI message from the journal, without what only its provider reads: see `for_model`."""
+    return AIMessage(**{name: value for name, value in stored.items() if name not in ("type", "additional_kwargs")})
+
+
+def result_id(plan: Plan, tool_call_id: str) -> str:
+    """Derive the id of the ToolMessage that answers a call."""
+    return f"{RESULT}{request_id(plan, tool_call_id)}"
+
+
+def result(plan: Plan, call: dict[str, Any], content: Any, *, is_error: bool, artifact: Any = None) -> ToolMessage:
+    """Make the ToolMessage that answers a call."""
+    return ToolMessage(
+        content=content,
+        id=result_id(plan, call["id"]),
+        tool_call_id=call["id"],
+        name=call["name"],
+        status="error" if is_error else "success",
+        artifact=artifact,
+    )
+
+
+def answered(plan: Plan, call: dict[str, Any], came: ToolMessage) -> ToolMessage:
+    """Give what came of a call as the message that answers it in the thread."""
+    is_error = came.status == "error"
+    return result(plan, call, came.content, is_error=is_error, artifact=getattr(came, "artifact", None))
+
+
+def with_answer(plan: Plan, call: dict[str, Any], came: Command[Any]) -> Command[Any]:
+    """Give what a look-up does to the state, with the message that answers its call as it stands in the thread."""
+    if came.graph is not None:  # it hands over to a graph around this one
+        return came
+
+    def told(name: str, value: Any) -> tuple[str, Any]:
+        if name != "messages":
+            return name, value
+        messages = convert_to_messages(value if isinstance(value, list) else [value])
+        return name, [
+            answered(plan, call, one) if isinstance(one, ToolMessage) and one.tool_call_id == call["id"] else one
+            for one in messages
+        ]
+
+    given = came.update or {}
+    # What was a mapping stays one: deep agents look into it.
+    update: Any = (
+        dict(told(*pair) for pair in given.items()) if isinstance(given, dict) else [told(*pair) for pair in given]
+    )
+    return replace(came, update=update, goto=came.goto or "dispatch")
+
+
+def receipt_message(plan: Plan, call: dict[str, Any], receipt: Receipt) -> ToolMessage:
+    """Make the ToolMessage of an action: it says what its receipt says."""
+    sentence = receipt.sentence if receipt.sentence is not None else ERASED
+    return result(plan, call, sentence, is_error=receipt.outcome != "executed", artifact=receipt.artifact)
+
+
+def true_transcript(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
+    """Give the messages as they were: every call with its result behind it, forged ones replaced or left out."""
+    results = {message.id: message for message in messages if isinstance(message, ToolMessage) and message.id}
+    true: list[AnyMessage] = []
+    for message in messages:
+        plan = truth.plans.get(message.id or "")
+        if plan is not None:
+            said = _said(plan, message)
+            true.append(said)
+            true.extend(_result_of(plan, call, truth, results) for call in said.tool_calls)
+        elif message.id in truth.heard:
+            content = truth.heard[message.id]
+            is_same = isinstance(message, HumanMessage) and clean(message.content) == content
+            true.append(message if is_same else HumanMessage(content, id=message.id))
+        elif message.id in truth.notices:
+            true.append(notice(message.id, truth.notices[message.id]))
+    return true
+
+
+def for_model(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
+    """Give a true transcript as the model reads it: with what came with its messages and its provider wants back.
+
+    That is the journal's. What stands of it in a state, anybody may have written. It did not say what the gate told;
+    of that it reads what became of an effect that no result in its sight tells.
+    """
+    read: list[AnyMessage] = []
+    for message in messages:
+        if message.id in truth.notices:
+            if str(message.id).startswith(OUTCOME):
+                # In no words of its own, nor of anybody: most endpoints take this role at any place, and no other.
+                read.append(HumanMessage(f"[Told by the system: {truth.notices[message.id]}]", id=message.id))
+            continue
+        if isinstance(message, AIMessage):
+            plan = truth.plans.get(message.id or "")
+            stored = (plan.message if plan else None) or {}
+            own = {name: stored.get(name, {}) for name in ("additional_kwargs", "response_metadata")}
+            message = message.model_copy(update=own)
+        read.append(message)
+    return read
+
+
+def notice(message_id: str, text: str) -> AIMessage:
+    """Make the message by which the gate itself tells something in a thread."""
+    return AIMessage(text, id=message_id)
+
+
+def unheard(messages: Sequence[AnyMessage], truth: Truth) -> list[HumanMessage]:
+    """List what persons seem to say in messages and the journal has not heard: written into the state past a turn."""
+    return [
+        message
+        for message in messages
+        if isinstance(message, HumanMessage) and message.id not in truth.heard and message.id not in truth.plans
+    ]
+
+
+def _said(plan: Plan, found: AnyMessage) -> AIMessage:
+    if plan.message is None:
+        return AIMessage(ERASED, id=plan.message_id)
+    if isinstance(found, AIMessage) and said_digest(_spoken(found)) == plan.digest:
+        return found
+    return from_json(plan.message)
+
+
+def _spoken(message: AIMessage) -> dict[str, Any]:
+    return {"content": message.content, "tool_calls": message.tool_calls}
+
+
+def _result_of(plan: Plan, call: Any, truth: Truth, results: dict[str, ToolMessage]) -> ToolMessage:
+    request = truth.requests.get(request_id(plan, call["id"]))
+    if request is not None:
+        receipt = truth.receipts.get(request.request_id)
+        if receipt is not None:
+            return receipt_message(plan, call, receipt)
+        return _without_receipt(plan, call, request)
+    found = results.get(result_id(plan, call["id"]))
+    if found is not None and found.tool_call_id == call["id"]:
+        return found
+    return result(plan, call, "No result: the call was interrupted.", is_error=True)
+
+
+def _without_receipt(plan: Plan, call: Any, request: Request | None) -> ToolMessage:
+    is_in_flight = request is not None and request.is_in_flight
+    return result(plan, call, _IN_FLIGHT if is_in_flight else _UNDECIDED, is_error=True)
+
+
+#: Plan and call by the id of the result that answers the call.
+Results = Mapping[str, tuple[Plan, Any]]
+
+
+def calls_by_result(truth: Truth) -> Results:
+    """Give the calls that results may stand for, by the ids of the results."""
+    return {result_id(plan, call["id"]): (plan, call) for plan in truth.plans.values() for call in _calls(plan)}
+
+
+def disbelieved(messages: Iterable[AnyMessage], truth: Truth) -> list[AnyMessage]:
+    """List the messages of a state that the journal does not believe: changed, or nobody's. Persons' are `unheard`."""
+    results = calls_by_result(truth)
+    return [message for message in messages if not _is_believed(message, truth, results)]
+
+
+def corrections(wrong: Iterable[AnyMessage], truth: Truth) -> list[BaseMessage]:
+    """Give what puts these messages right in a state, each under its id."""
+    results = calls_by_result(truth)
+    return [_true(message.id or "", truth, results) or RemoveMessage(id=message.id or "") for message in wrong]
+
+
+def _is_believed(message: AnyMessage, truth: Truth, results: Results) -> bool:
+    message_id = message.id or ""
+    plan = truth.plans.get(message_id)
+    if plan is not None:
+        is_same = isinstance(message, AIMessage) and said_digest(_spoken(message)) == plan.digest
+        return is_same or plan.message is None  # erased
+    if message_id in truth.heard:
+        content = truth.heard[message_id]
+        return content == ERASED or (isinstance(message, HumanMessage) and clean(message.content) == content)
+    if message_id in truth.notices:
+        return isinstance(message, AIMessage) and message.content == truth.notices[message_id]
+    if isinstance(message, ToolMessage):
+        found = results.get(message_id)
+        if found is None and _is_of_erased(message, truth):
+            return True
+        if found is None or message.tool_call_id != found[1]["id"]:
+            return False
+        asked = request_id(found[0], message.tool_call_id)
+        if asked not in truth.requests or message.content in (_UNDECIDED, _IN_FLIGHT):
+            return True  # a look-up's is what the state says
+        receipt = truth.receipts.get(asked)
+        return receipt is not None and receipt.sentence in (None, message.content)
+    return isinstance(message, HumanMessage) or (isinstance(message, AIMessage) and message.content == OVERTAKEN)
+
+
+def _is_of_erased(message: ToolMessage, truth: Truth) -> bool:
+    """Tell whether a result answers a call of a message that was erased since: it goes without a word."""
+    erased = (plan for plan in truth.plans.values() if plan.message is None)
+    return any(result_id(plan, message.tool_call_id) == message.id for plan in erased)
+
+
+def _true(message_id: str, truth: Truth, results: Results) -> AnyMessage | None:
+    if (plan := truth.plans.get(message_id)) is not None:
+        return from_json(plan.message) if plan.message is not None else None
+    if message_id in truth.heard:
+        return HumanMessage(truth.heard[message_id], id=message_id)
+    if message_id in truth.notices:
+        return notice(message_id, truth.notices[message_id])
+    if (found := results.get(message_id)) is not None:
+        plan, call = found
+        asked = request_id(plan, call["id"])
+        receipt = truth.receipts.get(asked)
+        return (
+            receipt_message(plan, call, receipt) if receipt else _without_receipt(plan, call, truth.requests.get(asked))
+        )
+    return None
+
+
+def unanswered(plan: Plan, messages: Sequence[AnyMessage], truth: Truth) -> list[str]:
+    """List the calls of a plan that have no result: a receipt, where there is a request, and else one in the state."""
+    present = results_in(messages)
+    return [
+        call["id"]
+        for call in _calls(plan)
+        if (asked := request_id(plan, call["id"])) not in truth.receipts
+        and (asked in truth.requests or result_id(plan, call["id"]) not in present)
+    ]
+
+
+def _calls(plan: Plan) -> list[Any]:
+    """List the calls of a stored message; none where nobody can read them: the thread goes on without that turn."""
+    calls = (plan.message or {}).get("tool_calls", [])
+    return [call for call in calls if isinstance(call, dict) and "id" in call] if isinstance(calls, list) else []
+
+
+def results_in(messages: Iterable[AnyMessage]) -> set[str]:
+    """Give the ids of the results that stand in the state. Anybody may have put them there."""
+    return {message.id for message in messages if isinstance(message, ToolMessage) and message.id}
+
+
+def ids_of(messages: Iterable[AnyMessage]) -> list[str]:
+    """List the ids under which the model's messages may stand, whatever stands there now."""
+    return [clean(message.id) for message in messages if message.id]

@@ -1,0 +1,252 @@
+"""The rows that the log binds, compared with it: what `verification` hears, table by table, in constant memory."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from clearance.actions.action import Actions
+from clearance.canonical import canonical
+from clearance.db.streaming import UnreadableRow, stream
+from clearance.db.tables import audit, refusal_totals, refusals, requests
+from clearance.db.types import from_text, to_text
+from clearance.journal import binding
+from clearance.journal.binding import Bound, Row, Told
+
+#: Rows that are compared at a time.
+_CHUNK = 2_000
+#: What the log calls the refusals of one person in one minute.
+REFUSALS = "refusals"
+
+
+def disagreement(bound: Bound, row_id: str, row: Row | None, told: Told) -> str | None:
+    """Say what a row says otherwise than the log last told of it; None when it agrees, or was told of again later."""
+    of = f"{bound.name} {row_id}"
+    if row is None:
+        return f"{of} is not there"
+    if row.version is None or row.version < told.version:
+        return f"{of} is an older version than the one told"
+    if row.version > told.version or told.digest == binding.digest(bound.name, row, told.many):
+        return None
+    columns = binding.differing(bound, row, told)
+    if len(columns) > len(bound.columns) // 2:  # chance alone leaves few hints equal
+        return f"{of}: it was erased, or its salt changed, and no event tells so"
+    named = ", ".join(f"{bound.name}.{column}" for column in columns) or f"a column of {bound.name}"
+    return f"{named} of {row_id} is not what was written"
+
+
+class BoundRows:
+    """The rows of one table."""
+
+    def __init__(self, connection: Connection, bound: Bound) -> None:
+        self._connection = connection
+        self._bound = bound
+        self._chunk: list[tuple[int, str, Told]] = []
+        #: Rows that were there before the log bound any; that were made since; that agreed with the last told of them.
+        self.unbound = self._made = self._agreed = 0
+
+    def hear(self, seq: int, row_id: str, mention: str) -> str | None:
+        """Take what a row of the log says of one; say what disagrees in the chunk that it completes."""
+        told = binding.read_mention(mention)
+        self._made += told.is_new
+        self._chunk.append((seq, row_id, told))
+        return self.compare() if len(self._chunk) >= _CHUNK else None
+
+    def compare(self) -> str | None:
+        """Compare the chunk and drop it; say the first thing that disagrees."""
+        chunk, self._chunk = self._chunk, []
+        if not chunk:
+            return None
+        keys = list({binding.key_of(self._bound, row_id) for _, row_id, _ in chunk})
+        try:
+            found = map(Row.read, stream(self._connection, self._bound.by_id, ids=keys))
+            held = {row.id: row for row in found}
+        except UnreadableRow as exc:
+            return f"{self._bound.name} that rows {chunk[0][0]} to {chunk[-1][0]} tell of cannot be read ({exc})"
+        for seq, row_id, told in chunk:
+            row = held.get(row_id)
+            differs = disagreement(self._bound, row_id, row, told)
+            if differs:
+                return f"{differs} (row {seq})"
+            self._agreed += row is not None and row.version == told.version
+        return None
+
+    def untold(self) -> str | None:
+        """Say, after the last row, what the table holds and the log does not tell of."""
+        table, name = self._bound.table, self._bound.name
+        counted: list[Any] = [sa.func.count(), sa.func.count(table.c.version)]
+        query: sa.Select[Any] = sa.select(*counted).select_from(table)
+        ((held, bound),) = stream(self._connection, query)
+        if held != self.unbound + self._made:
+            return f"the journal holds {held} {name}, the log tells of {self.unbound + self._made}{self._alone()}"
+        if bound != self._agreed:
+            return f"{bound} {name} say that the log binds them, it binds {self._agreed}{self._alone()}"
+        return None
+
+    def _alone(self) -> str:
+        """Name one that the log does not tell of as it is."""
+        turn_id = self._bound.turn_id
+        mention = sa.func.concat if self._connection.dialect.name == "postgresql" else _joined
+        told = sa.exists().where(
+            audit.c.turn_id == turn_id,
+            audit.c.details.contains(
+                mention('"', self._bound.id, '":"', sa.cast(self._bound.table.c.version, sa.Text), ":")
+            ),
+        )
+        query = sa.select(self._bound.id).where(self._bound.table.c.version.is_not(None), ~told).limit(1)
+        return "".join(f" (nothing of {row[0]} as it is)" for row in stream(self._connection, query))
+
+
+def _joined(*parts: Any) -> Any:
+    whole: Any = sa.literal("")
+    for part in parts:
+        whole = whole + part
+    return whole
+
+
+class RefusedRows:
+    """What was refused before the gate, by person and minute."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._agreed = 0
+        #: Totals that were told before the log bound them; None where it does not say.
+        self.unbound: int | None = 0
+
+    def hear(self, seq: int, row_id: str, mention: str) -> str | None:
+        """Compare what a row of the log says of a person's minute; say what disagrees."""
+        told = binding.read_mention(mention)
+        minute, upto, person = row_id.split(" ", 2)
+        row = read_refused(self._connection, minute, int(upto), person)
+        if row is None or row.version is None or row.version < told.version:
+            return f"refusal_totals of {person} at {minute} are not what was told (row {seq})"
+        if row.version > told.version:
+            return None
+        if binding.digest(REFUSALS, row, told.many) != told.digest:
+            return f"refusals of {person} at {minute} are not what was written (row {seq})"
+        self._agreed += 1
+        if holds_more(self._connection, minute, int(upto), person):
+            return f"refusals of {person} at {minute} are more than was told (row {seq})"
+        return None
+
+    def untold(self) -> str | None:
+        """Say, after the last row, whether totals are there that the log does not tell of."""
+        of = sa.select(refusal_totals.c.minute, refusal_totals.c.person).where(refusal_totals.c.version.is_not(None))
+        query = sa.select(sa.func.count()).select_from(of.distinct().subquery())
+        ((held,),) = stream(self._connection, query)
+        if held != self._agreed:
+            return f"the totals of refusals are of {held} minutes of people, the log tells of {self._agreed}"
+        unbound = sa.select(sa.func.count()).select_from(refusal_totals).where(told_unbound())
+        ((held,),) = stream(self._connection, unbound)
+        if self.unbound is not None and held > self.unbound:
+            return f"{held} totals of refusals say that they were told before the log bound any, {self.unbound} were"
+        is_counted = sa.exists().where(
+            refusal_totals.c.person == refusals.c.person,
+            refusal_totals.c.minute == _minute_of(self._connection, refusals.c.at),
+        )
+        for row in stream(self._connection, sa.select(refusals.c.refusal_id).where(~is_counted).limit(1)):
+            return f"refusal {row[0]} is counted in no total"
+        return None
+
+
+def told_unbound() -> sa.ColumnElement[bool]:
+    """Tell of totals that the log told without binding them."""
+    return refusal_totals.c.version.is_(None) & (refusal_totals.c.chained > 0)
+
+
+def _minute_of(connection: Connection, at: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    if connection.dialect.name == "postgresql":
+        return sa.func.date_trunc("minute", at)
+    text: sa.ColumnElement[Any] = sa.func.substr(at, 1, len("2026-01-01T00:00")) + sa.literal(":00.000000Z", sa.Text())
+    return sa.type_coerce(text, refusal_totals.c.minute.type)
+
+
+def holds_more(connection: Connection, minute: str, upto: int, person: str) -> bool:
+    """Tell whether a person's minute, of which all is told, holds rows beyond an id."""
+    begins = from_text(minute)
+    untold = sa.exists().where(
+        refusal_totals.c.minute == begins,
+        refusal_totals.c.person == person,
+        refusal_totals.c.chained < refusal_totals.c.count,
+    )
+    query = sa.select(refusals.c.refusal_id).where(
+        refusals.c.person == person,
+        refusals.c.refusal_id > upto,
+        refusals.c.at >= begins,
+        refusals.c.at < begins + timedelta(minutes=1),
+        ~untold,
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def read_refused(connection: Connection, minute: str, upto: int, person: str) -> Row | None:
+    """Read a person's refusals of a minute as they are bound: totals by cause, and rows up to an id."""
+    begins = from_text(minute)
+    of = (refusal_totals.c.minute == begins, refusal_totals.c.person == person)
+    query = sa.select(refusal_totals).where(*of).order_by(refusal_totals.c.cause)
+    totals = [row for row in connection.execute(query) if row.version is not None]
+    if not totals:
+        return None
+    shown = sa.select(refusals).where(
+        refusals.c.person == person,
+        refusals.c.at >= begins,
+        refusals.c.at < begins + timedelta(minutes=1),
+        refusals.c.refusal_id <= upto,
+    )
+    counted = json.dumps([[row.cause, row.chained] for row in totals])
+    rows = [
+        [row.refusal_id, to_text(row.at), row.cause, row.thread_id, row.attempt]
+        for row in connection.execute(shown.order_by(refusals.c.refusal_id))
+    ]
+    row_id = f"{minute} {upto} {person}"
+    return Row(row_id, totals[0].version, None, None, None, totals[0].salt, (counted, json.dumps(rows)))
+
+
+class Traces:
+    """What actions left behind, as they say themselves."""
+
+    def __init__(self, connection: Connection, actions: Actions) -> None:
+        self._connection = connection
+        self._actions = actions
+        self._chunk: dict[str, tuple[int, str]] = {}
+
+    def hear(self, seq: int, request_id: str, digest: str) -> str | None:
+        """Take what a row of the log says; say what disagrees in the chunk that it completes."""
+        self._chunk[request_id] = (seq, digest)
+        return self.compare() if len(self._chunk) >= _CHUNK else None
+
+    def compare(self) -> str | None:
+        """Compare the chunk and drop it; say the first thing that disagrees."""
+        chunk, self._chunk = self._chunk, {}
+        if not chunk:
+            return None
+        query = sa.select(requests.c.request_id, requests.c.action).where(
+            requests.c.request_id.in_(sa.bindparam("ids", expanding=True))
+        )
+        of_action: dict[str, list[str]] = {}
+        for request_id, action in stream(self._connection, query, ids=list(chunk)):
+            of_action.setdefault(action, []).append(request_id)
+        for action, ids in of_action.items():
+            found = read_traces(self._connection, self._actions, action, ids)
+            for request_id in ids if found is not None else ():
+                seq, digest = chunk[request_id]
+                if traces_digest((found or {}).get(request_id, [])) != digest:
+                    return f"what {action} of request {request_id} left behind is not what was done (row {seq})"
+        return None
+
+
+def read_traces(
+    connection: Connection, actions: Actions, action: str, request_ids: list[str]
+) -> dict[str, list[dict[str, Any]]] | None:
+    """Read what an action left behind, by request; None where it does not say, or is none of this program's."""
+    cls = actions.get(action)
+    return cls.traces(connection, request_ids) if cls is not None else None
+
+
+def traces_digest(traces: Iterable[dict[str, Any]]) -> str:
+    """Digest what an action left behind. Unsalted: it stays when people are erased."""
+    return hashlib.sha256(canonical(list(traces))).hexdigest()

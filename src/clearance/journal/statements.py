@@ -1,0 +1,66 @@
+"""How rows of the journal are read and written: by statements that stand in modules, each built and compiled once."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from clearance.db.compiled import rows_of
+from clearance.journal.binding import BOUND, next_version, note_written, read_since_written
+
+T = TypeVar("T")
+
+
+def param(name: str) -> sa.BindParameter[Any]:
+    """Give a place for a value in a statement."""
+    return sa.bindparam(name)
+
+
+def among(name: str) -> sa.BindParameter[Any]:
+    """Give a place for several values, of which one is to be equal."""
+    return sa.bindparam(name, expanding=True)
+
+
+def read_all(connection: Connection, query: sa.Select[Any], into: Callable[..., T], **given: Any) -> list[T]:
+    """Read all rows of a query."""
+    return [into(*row) for row in rows_of(connection, query, given)]
+
+
+def read_one(connection: Connection, query: sa.Select[Any], into: Callable[..., T], **given: Any) -> T | None:
+    """Read the one row of a query, or None."""
+    rows = rows_of(connection, query, given)
+    if len(rows) > 1:
+        raise sa.exc.MultipleResultsFound(f"{len(rows)} rows where there is one: {query}")
+    return into(*rows[0]) if rows else None
+
+
+def run(connection: Connection, statement: sa.Insert | sa.Update, **given: Any) -> None:
+    """Write rows that the audit log does not bind."""
+    rows_of(connection, statement, given)
+
+
+def read_once(connection: Connection, *key: str, read: Callable[[], T]) -> T:
+    """Read what was not read yet since this transaction wrote something, see `binding.read_since_written`."""
+    known = read_since_written(connection)
+    if key not in known:
+        known[key] = read()
+    found: T = known[key]
+    return found
+
+
+def insert(table: sa.Table) -> sa.Insert:
+    """Make the statement that adds a row, and gives it back for the log."""
+    return sa.insert(table).returning(*BOUND[table.name].shown)
+
+
+def update(table: sa.Table, **values: Any) -> sa.Update:
+    """Make a statement that changes rows, each a version further, and gives them back for the log."""
+    return sa.update(table).values(version=next_version(table), **values).returning(*BOUND[table.name].shown)
+
+
+def write(connection: Connection, statement: sa.Insert | sa.Update, **given: Any) -> None:
+    """Write rows that the audit log binds, and note them for it as they are now."""
+    table = statement.table
+    assert isinstance(table, sa.Table)
+    note_written(connection, table, rows_of(connection, statement, given), are_new=isinstance(statement, sa.Insert))

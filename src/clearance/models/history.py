@@ -1,0 +1,178 @@
+"""What the model is given: messages as the strictest known endpoint takes them, and not too many."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
+from langchain_core.messages.utils import count_tokens_approximately
+
+from clearance.models.answer import with_provider_fields
+
+#: Stands between a result and the person's next message, where the model had no word: some endpoints want one.
+NO_WORD = "[The person wrote again before I said more.]"
+_EMPTY = "(empty)"
+
+
+def open_calls(messages: Sequence[AnyMessage]) -> list[str]:
+    """List the ids of calls that have no result directly after their message, in order."""
+    missing: list[str] = []
+    waiting: list[str] = []
+    for message in messages:
+        if isinstance(message, ToolMessage) and message.tool_call_id in waiting:
+            waiting.remove(message.tool_call_id)
+            continue
+        missing += waiting
+        waiting = [call["id"] or "" for call in message.tool_calls] if isinstance(message, AIMessage) else []
+    return missing + waiting
+
+
+def presentable(messages: Sequence[AnyMessage], of: str = "") -> list[AnyMessage]:
+    """Arrange a history as endpoints accept it: each call's result directly after its message, in the order of calls.
+
+    What a client can put into messages and an endpoint would refuse is left out: results of no call, names, empty
+    answers, other roles. What a provider gave with its messages goes back to it, and to no other: `of` names it. A
+    call without a result stays, see `open_calls`.
+    """
+    results = _results(messages)
+    arranged: list[AnyMessage] = []
+    for at, message in enumerate(messages):
+        match message:
+            case HumanMessage():
+                arranged.append(HumanMessage(message.content, id=message.id))
+            case SystemMessage():
+                arranged.append(SystemMessage(message.content, id=message.id))
+            case AIMessage() if message.tool_calls or message.text.strip():
+                arranged.append(with_provider_fields(message, of))
+                keys = [(at, call["id"] or "") for call in message.tool_calls]
+                arranged += [results[key] for key in keys if key in results]
+            case _:
+                pass
+    return arranged
+
+
+def alternating(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Let persons and the model take turns, each with words, system messages first, as the strictest endpoints want it.
+
+    Mistral refuses a person's message behind a result; templates of local models refuse two messages of one role in a
+    row, and a system message that is not the first; Anthropic refuses empty text.
+    """
+    system = [message for message in messages if isinstance(message, SystemMessage)]
+    turns: list[AnyMessage] = [SystemMessage("\n\n".join(one.text for one in system))] if system else []
+    for message in map(_filled, messages):
+        last = turns[-1] if turns else None
+        match message, last:
+            case (SystemMessage(), _):
+                pass
+            case (HumanMessage(), ToolMessage()):
+                turns += [AIMessage(NO_WORD), message]
+            case (HumanMessage(), HumanMessage()):
+                turns[-1] = HumanMessage(_joined(last.content, message.content), id=message.id)
+            case (AIMessage(), AIMessage()) if not last.tool_calls:
+                turns[-1] = message.model_copy(update={"content": _joined(last.content, message.content)})
+            case _:
+                turns.append(message)
+    return turns
+
+
+def _filled(message: AnyMessage) -> AnyMessage:
+    if not isinstance(message, HumanMessage | ToolMessage) or (
+        not isinstance(message.content, str) and message.content
+    ):
+        return message
+    is_blank = not message.content or not str(message.content).strip()
+    return message.model_copy(update={"content": _EMPTY}) if is_blank else message
+
+
+def _joined(first: Any, second: Any) -> Any:
+    if isinstance(first, str) and isinstance(second, str):
+        return "\n\n".join(text for text in (first, second) if text)
+    blocks: list[Any] = []
+    for content in (first, second):
+        if isinstance(content, list):
+            blocks += content
+        elif content:
+            blocks.append({"type": "text", "text": content})
+    return blocks
+
+
+def trim(messages: Sequence[AnyMessage], tokens: int) -> list[AnyMessage]:
+    """Keep what fits into `tokens` (estimated): the current turn, then older turns, whole, newest first.
+
+    A turn begins at a person's message. When the current one alone is too long, its results are cut, telling their
+    length; then its oldest messages are left out together with their results, telling how many. The person's
+    message and the last group of calls and results always stay, even when they are too long.
+    """
+    start = max((at for at, message in enumerate(messages) if isinstance(message, HumanMessage)), default=0)
+    current = _trim_turn(list(messages[start:]), tokens)
+    older: list[Any] = trim_messages(
+        list(messages[:start]),
+        max_tokens=max(tokens - _count(current), 0),
+        token_counter=_count,
+        strategy="last",
+        start_on="human",
+    )
+    return [*older, *current]
+
+
+def _count(messages: Sequence[Any]) -> int:
+    """Estimate tokens, those of what a provider wants back included."""
+    fields = [message.additional_kwargs for message in messages if getattr(message, "additional_kwargs", None)]
+    return count_tokens_approximately(messages) + sum(len(json.dumps(one, default=str)) // 4 for one in fields)
+
+
+def _trim_turn(turn: list[AnyMessage], tokens: int) -> list[AnyMessage]:
+    # In characters, four to a token: one result may have a quarter of the room; then less.
+    for most in (None, tokens, 1_000, 300):
+        cut = turn if most is None else [_cut(message, most) for message in turn]
+        if _count(cut) <= tokens:
+            return cut
+    first = next((at for at, message in enumerate(cut) if isinstance(message, AIMessage)), len(cut))
+    head, groups = cut[:first], _groups(cut[first:])
+    room = tokens - _count([*head, _left_out(len(groups))])
+    stay = 0
+    for group in reversed(groups):
+        room -= _count(group)
+        if stay and room < 0:
+            break
+        stay += 1
+    if stay == len(groups):
+        return cut
+    return [*head, _left_out(len(groups) - stay), *(message for group in groups[-stay:] for message in group)]
+
+
+def _left_out(groups: int) -> AIMessage:
+    # Said, because a model that forgot what it called calls it again.
+    return AIMessage(f"[Earlier steps of this turn, left out here with what they called: {groups}.]")
+
+
+def _groups(messages: list[AnyMessage]) -> list[list[AnyMessage]]:
+    """Split at AI messages: each with the results that follow it."""
+    groups: list[list[AnyMessage]] = []
+    for message in messages:
+        if isinstance(message, AIMessage) or not groups:
+            groups.append([])
+        groups[-1].append(message)
+    return groups
+
+
+def _cut(message: AnyMessage, most: int) -> AnyMessage:
+    if not isinstance(message, ToolMessage) or len(message.text) <= most:
+        return message
+    text = f"{message.text[:most]} … [cut: {len(message.text):,} characters in all]"
+    return message.model_copy(update={"content": text})
+
+
+def _results(messages: Sequence[AnyMessage]) -> dict[tuple[int, str], ToolMessage]:
+    """Find each call's result: by place of the AI message and id of the call; of several the last one."""
+    asked_at: dict[str, int] = {}
+    results: dict[tuple[int, str], ToolMessage] = {}
+    for at, message in enumerate(messages):
+        if isinstance(message, AIMessage):
+            # Ids repeat in later turns: a result belongs to the last message before it that has its id.
+            asked_at |= {call["id"] or "": at for call in message.tool_calls}
+        elif isinstance(message, ToolMessage) and (call_id := message.tool_call_id) in asked_at:
+            results[asked_at[call_id], call_id] = ToolMessage(
+                message.text, tool_call_id=call_id, id=message.id, status=message.status
+            )
+    return results

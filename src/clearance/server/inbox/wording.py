@@ -1,0 +1,64 @@
+"""Times and needs as people read them, and how events look."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from clearance.journal.decisions import Decision
+from clearance.journal.requests import Request
+from clearance.text.rendering import span
+
+#: So long before its deadline a request is marked.
+SOON = timedelta(minutes=60)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time: in words for feeling, exactly for truth."""
+
+    words: str
+    at: str
+    iso: str
+
+
+def clock(at: datetime, now: datetime, *, seconds: bool = False) -> str:
+    """Write a time of day, with the day when it is another one."""
+    text = f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
+    if at.date() == now.date():
+        return text
+    return f"{at:%-d %b} {text}" if at.year == now.year else f"{at:%-d %b %Y} {text}"
+
+
+def moment(at: datetime, now: datetime, *, seconds: bool = False) -> Moment:
+    """Say when something was or will be."""
+    words = f"{span(now - at)} ago" if at <= now else f"in {span(at - now)}"
+    return Moment(words, clock(at, now, seconds=seconds), at.astimezone(UTC).isoformat())
+
+
+#: How an audit event looks; the others are plain.
+LOOKS = {
+    "asked_again": "late",
+    "executed": "done",
+    "failed": "refused",
+    "refused": "refused",
+    "withdrawn": "late",
+    "expired": "late",
+    "frozen": "freeze",
+    "unfrozen": "freeze",
+    "erased": "late",
+    "answer_refused": "refused",
+    "unknown": "late",
+    "settled": "late",
+    "contradicted": "refused",
+}
+
+
+def needs(request: Request) -> str:
+    """Say of whom a request needs approval: `2 treasurers`."""
+    roles = " and ".join(request.approvers or []) or "nobody"
+    return f"{request.approvals} × {roles}" if request.approvals > 1 else roles
+
+
+def decided_by(made: Sequence[Decision]) -> list[str]:
+    """List who decided, in order: whose approval counts, and who rejected."""
+    return [one.decided_by for one in made if one.counts or one.decision == "reject"]
