@@ -392,7 +392,8 @@ async def test_what_a_server_answers_is_told_as_its_answer_and_what_nobody_knows
 ) -> None:
     if mood == "breaks after":  # the process ends
         project.connection = tickets.on_stdio()
-    project.start(timeout_s=3)
+    # A process that starts later than the limit was sent nothing, which is another answer: only who hangs has a short one.
+    project.start(timeout_s=6 if mood == "hangs" else 30)
     tickets.becomes(mood)
     await project.asks()
 
@@ -501,7 +502,7 @@ async def test_a_look_up_of_the_projects_own_settles_what_is_unknown(project: Pr
         found = [given for _, given in tickets.books if given["title"] == arguments["title"]]
         return Done(f"Found {found[0]['title']}.") if found else Absent()
 
-    project.start(look_ups={"create_ticket": find}, timeout_s=3)
+    project.start(look_ups={"create_ticket": find}, timeout_s=6)
     tickets.becomes("hangs")
     await project.asks()
 
