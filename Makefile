@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -q --collect-only tests >/dev/null; $(BIN)/pyt
 # environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test aegra check dev provider tickets lint attacks crash explore bench bench-elsewhere bench-deciding bench-audit screenshots terminal lock clean help
+.PHONY: install demo test aegra check dev provider tickets lint attacks crash explore bench bench-elsewhere bench-deciding bench-threads bench-audit screenshots terminal lock clean help
 
 install: .venv/installed
 
@@ -75,6 +75,9 @@ bench-elsewhere: install ## the same with an effect at a provider over HTTP, bes
 
 bench-deciding: install ## decision to committed effect through the API of the real server, alone and beside a full queue
 	$(BIN)/python -m bench.deciding
+
+bench-threads: install ## turns 5, 50 and 300 of one thread: ms, and bytes of its checkpoints
+	$(BIN)/python -m bench.threads --picture
 
 bench-audit: install   ## `audit verify` over a million rows: rows a second, and memory
 	$(BIN)/python -m bench.audit --postgres

@@ -12,10 +12,11 @@ from clearance.gate.records import Truth, read_truth
 from clearance.gate.transitions import SYSTEM_ACTOR, answer_turn, withdraw_turn
 from clearance.journal.audit import Log
 from clearance.journal.erasure import ERASED
+from clearance.journal.history import Past, history_of
 from clearance.journal.plans import Plan, add_plan, plans_around
 from clearance.journal.receipts import receipts_of_turn
 from clearance.journal.requests import Request, is_any_unfinished
-from clearance.journal.turns import Turn, add_turn, turns_of
+from clearance.journal.turns import Turn, add_turn
 from clearance.principal import Principal
 
 
@@ -53,7 +54,7 @@ def begin_turn(
     words = clean([message["id"] for message in messages])
     if is_in_state and were_told(log, thread_id=thread_id, message_ids=words, standing=frozenset(message_ids)):
         return None
-    turn, turns = open_turn(
+    turn, history = open_turn(
         log,
         thread_id=thread_id,
         run_id=outset.run_id,
@@ -65,7 +66,7 @@ def begin_turn(
         before=outset.before,
         graph_id=graph_id,
     )
-    return turn, read_truth(log.connection, thread_id, message_ids, outset.place, turns)
+    return turn, read_truth(log.connection, thread_id, message_ids, outset.place, history)
 
 
 def open_turn(
@@ -80,15 +81,16 @@ def open_turn(
     checkpoint_id: str | None = None,
     before: frozenset[str] = frozenset(),
     graph_id: str | None = None,
-) -> tuple[Turn, list[Turn]]:
+) -> tuple[Turn, list[Past]]:
     """Open the turn that `messages` (`[{"id", "content"}]`, one at least) begin; withdraw what the thread left open.
 
     `place`, `checkpoint_id` and `before` are for an agent that is nested in another graph, see `Outset`. `graph_id`
     names the graph of the server that the run is of: recovery and waking go on with the turn there.
-    Gives it and all turns of the thread, in order. Run again for the same run, or in the library the same message, it
+    Gives it and the history of the thread. Run again for the same run, or in the library the same message, it
     returns the turn that is there; its messages may have other ids then, when the run was retried from nothing.
     """
-    turns = turns_of(log.connection, thread_id)
+    history = history_of(log.connection, thread_id)
+    turns = [past.turn for past in history]
     known = {turn.turn_id: turn for turn in turns}
     begun = (place, checkpoint_id) if place and checkpoint_id else (place, messages[-1]["id"]) if place else ()
     turn_id = key("turn", thread_id, run_id or messages[-1]["id"], *begun)
@@ -96,10 +98,10 @@ def open_turn(
         # A program that gives its runs one id for all.
         turn_id = key("turn", thread_id, run_id or "", *begun, messages[-1]["id"])
     if turn_id in known:
-        return known[turn_id], turns
+        return known[turn_id], history
     again = next((turn for turn in turns if place and _is_again(turn, place, run_id, messages, before)), None)
     if again is not None:
-        return again, turns
+        return again, history
     # What the thread was asked before is over in all its places; what is asked at once with this, in others, is not.
     is_kept = place or run_id
     left_open = [
@@ -128,7 +130,7 @@ def open_turn(
     add_turn(log.connection, turn)
     log.append("turn_opened", turn.requested_by, thread_id=thread_id, turn_id=turn_id, number=turn.number)
     # What withdraws may erase, too.
-    return turn, turns_of(log.connection, thread_id) if left_open else [*turns, turn]
+    return turn, history_of(log.connection, thread_id) if left_open else [*history, Past(turn, [], [])]
 
 
 def _is_again(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from clearance.actions.action import ActionError, read_action
@@ -27,7 +28,13 @@ from clearance.text.rendering import line
 
 def request_id(plan: Plan, tool_call_id: str) -> str:
     """Derive the id of a call's request from turn, AI message and tool call."""
-    return key("request", plan.turn_id, plan.message_id, tool_call_id, size=24)
+    return _request_id(plan.turn_id, plan.message_id, tool_call_id)
+
+
+# Every step asks for those of all calls of its thread.
+@lru_cache(maxsize=20_000)
+def _request_id(turn_id: str, message_id: str, tool_call_id: str) -> str:
+    return key("request", turn_id, message_id, tool_call_id, size=24)
 
 
 def advance(log: Log, judge: Judge, plan: Plan) -> PlanStanding:

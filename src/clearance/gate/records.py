@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
@@ -18,11 +18,12 @@ from clearance.gate.judging import Judge
 from clearance.gate.notices import read_notices
 from clearance.gate.question import Question, written
 from clearance.journal.decisions import Decision, decisions_on, read_people
-from clearance.journal.plans import Plan, plans_around, plans_of_turn, read_plan_and_turn
+from clearance.journal.history import Past, history_of
+from clearance.journal.plans import Plan, plans_of_turn, read_plan_and_turn
 from clearance.journal.questions import asking_in, questions_of
-from clearance.journal.receipts import Receipt, ended_of_plans, ended_of_turn, receipts_of_turn
+from clearance.journal.receipts import Receipt, ended_of_turn, receipts_of_turn
 from clearance.journal.requests import Request, SameCall, read_request, requests_of_plan
-from clearance.journal.turns import Turn, open_turn_of, open_turns, open_turns_of, read_turn, turns_of
+from clearance.journal.turns import Turn, open_turn_of, open_turns, open_turns_of, read_turn
 from clearance.text.namesakes import namesake
 from clearance.text.rendering import line
 
@@ -122,7 +123,7 @@ class Records:
         """
 
         def work(connection: Connection) -> Turn | None:
-            turns = turns_of(connection, thread_id)
+            turns = [past.turn for past in history_of(connection, thread_id)]
             calling = next((turn for turn in turns if turn.turn_id == called_in), None)
             return calling or next((turn for turn in turns if run_id is not None and turn.run_id == run_id), None)
 
@@ -132,7 +133,8 @@ class Records:
         """Tell whether the words that a run brought to the outermost graph of a thread opened a turn."""
 
         def work(connection: Connection) -> bool:
-            return any(turn.run_id == run_id and not turn.place for turn in turns_of(connection, thread_id))
+            history = history_of(connection, thread_id)
+            return any(past.turn.run_id == run_id and not past.turn.place for past in history)
 
         return await self._database.read(work)
 
@@ -140,8 +142,9 @@ class Records:
         """Read the turns of a nested agent's place that other runs than this one led to, each with its plans."""
 
         def work(connection: Connection) -> list[tuple[Turn, list[Plan]]]:
-            here = [turn for turn in turns_of(connection, thread_id) if turn.place == place and turn.run_id != run_id]
-            return [(turn, plans_of_turn(connection, turn.turn_id)) for turn in here]
+            history = history_of(connection, thread_id)
+            here = [past for past in history if past.turn.place == place and past.turn.run_id != run_id]
+            return [(past.turn, past.plans) for past in here]
 
         return await self._database.read(work)
 
@@ -173,13 +176,11 @@ class Records:
         """Read `turn` and `truth` at one moment, for the model to speak."""
 
         def work(connection: Connection) -> tuple[Turn | None, list[Plan], Truth]:
-            turns = turns_of(connection, thread_id)
-            turn = next((one for one in turns if (one.turn_id, one.place) == (turn_id, place)), None)
-            if turn is None:
+            history = history_of(connection, thread_id)
+            here = next((one for one in history if (one.turn.turn_id, one.turn.place) == (turn_id, place)), None)
+            if here is None:
                 return None, [], Truth({}, {}, {})
-            plans = plans_around(connection, thread_id, message_ids, turn_id)
-            of_turn = [plan for plan in plans if plan.turn_id == turn_id]
-            return turn, of_turn, _truth(connection, thread_id, message_ids, place, turns, plans)
+            return here.turn, here.plans, _truth(connection, thread_id, message_ids, place, history)
 
         return await self._database.read(work)
 
@@ -297,31 +298,31 @@ def plan_and_turn(connection: Connection, thread_id: str, message_id: str) -> tu
 
 
 def read_truth(
-    connection: Connection, thread_id: str, message_ids: list[str], place: str = "", turns: list[Turn] | None = None
+    connection: Connection, thread_id: str, message_ids: list[str], place: str = "", history: list[Past] | None = None
 ) -> Truth:
     """Read what the journal knows about these messages of a thread, and all that persons wrote in it.
 
-    `turns` are those of the thread, where they were read already.
+    `history` is that of the thread, where it was read already.
     """
-    turns = turns_of(connection, thread_id) if turns is None else turns
-    # A thread that nobody spoke in has no plans either.
-    plans = plans_around(connection, thread_id, message_ids) if turns else []
-    return _truth(connection, thread_id, message_ids, place, turns, plans)
+    history = history_of(connection, thread_id) if history is None else history
+    return _truth(connection, thread_id, message_ids, place, history)
 
 
-def _truth(
-    connection: Connection, thread_id: str, message_ids: list[str], place: str, turns: list[Turn], plans: list[Plan]
-) -> Truth:
+def _truth(connection: Connection, thread_id: str, message_ids: list[str], place: str, history: list[Past]) -> Truth:
     known = set(message_ids)
-    plans = [plan for plan in plans if plan.message_id in known]
-    here = {turn.turn_id for turn in turns if turn.place == place}
-    return replace(
-        Truth.of(plans, ended_of_plans(connection, [plan.plan_id for plan in plans])),
-        heard={message["id"]: message["content"] for turn in turns for message in turn.messages},
+    plans = {plan.message_id: plan for past in history for plan in past.plans if plan.message_id in known}
+    plan_ids = {plan.plan_id for plan in plans.values()}
+    ended = [one for past in history for one in past.ended if one[0].plan_id in plan_ids]
+    here = [past for past in history if past.turn.place == place]
+    return Truth(
+        plans,
+        {request.request_id: request for request, _ in ended},
+        {receipt.request_id: receipt for _, receipt in ended if receipt},
+        heard={message["id"]: message["content"] for past in history for message in past.turn.messages},
         notices=read_notices(connection, thread_id, message_ids),
-        heard_here=frozenset(message["id"] for turn in turns if turn.turn_id in here for message in turn.messages),
-        said_here=frozenset(plan.message_id for plan in plans if plan.turn_id in here),
-        is_any_inside=any(turn.place and turn.state != "open" for turn in turns),
+        heard_here=frozenset(message["id"] for past in here for message in past.turn.messages),
+        said_here=frozenset(plan.message_id for past in here for plan in past.plans if plan.message_id in known),
+        is_any_inside=any(past.turn.place and past.turn.state != "open" for past in history),
     )
 
 

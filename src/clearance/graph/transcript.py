@@ -150,7 +150,8 @@ def for_model(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
             plan = truth.plans.get(message.id or "")
             stored = (plan.message if plan else None) or {}
             own = {name: stored.get(name, {}) for name in ("additional_kwargs", "response_metadata")}
-            message = message.model_copy(update=own)
+            if any(getattr(message, name) != value for name, value in own.items()):
+                message = message.model_copy(update=own)
         read.append(message)
     return read
 

@@ -7,6 +7,7 @@ questions       how and when a request was put in a thread
 decisions       what persons decided on it
 attempts        each start of an external action, and what became of it
 receipts        how it ended
+history         all that a thread has behind it, what is over read once
 tools           definitions of tools that are not written here, and which of them is called
 erasure         what is personal goes, from every row
 switch          the switch that stops every effect

@@ -311,6 +311,11 @@ def note_written(connection: Connection, table: sa.Table, rows: Iterable[Any], *
                 written.new.add((table.name, row.id))
 
 
+def is_noting(connection: Connection) -> bool:
+    """Tell whether what the open transaction writes is noted: it may write, and be rolled back."""
+    return _WRITTEN in connection.info
+
+
 def read_since_written(connection: Connection) -> dict[tuple[str, ...], Any]:
     """Give what this transaction read since it last wrote: under the lock nobody else changes it. Empty without one."""
     written: WrittenRows | None = connection.info.get(_WRITTEN)

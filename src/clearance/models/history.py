@@ -96,6 +96,17 @@ def _joined(first: Any, second: Any) -> Any:
     return blocks
 
 
+def recent(messages: Sequence[AnyMessage], tokens: int) -> Sequence[AnyMessage]:
+    """Leave out the oldest turns that `trim` would surely leave out of so many tokens: cheaply, for a long thread."""
+    left = tokens * 4  # characters, as few as a token is ever counted for
+    for at in reversed(range(len(messages))):
+        message = messages[at]
+        left -= len(message.content) if isinstance(message.content, str) else 0
+        if left < 0 and isinstance(message, HumanMessage):
+            return messages[at:]
+    return messages
+
+
 def trim(messages: Sequence[AnyMessage], tokens: int) -> list[AnyMessage]:
     """Keep what fits into `tokens` (estimated): the current turn, then older turns, whole, newest first.
 

@@ -10,7 +10,7 @@ from langgraph.errors import GraphBubbleUp
 
 from clearance.models.answer import Incoming, incoming, normalised
 from clearance.models.failure import cause, sentence, unavailable
-from clearance.models.history import alternating, open_calls, presentable, trim
+from clearance.models.history import alternating, open_calls, presentable, recent, trim
 from clearance.models.whole import Whole
 
 #: Sends a model a history, which `alternating` then puts in turns, and gives its answer as langchain reads it.
@@ -53,7 +53,7 @@ async def asked(
         ModelUnavailable: for whatever reason there is no whole answer. Cancellation and interrupts pass as they are.
     """
     of = model.of if isinstance(model, Whole) else ""
-    history = presentable(messages, of)
+    history = presentable(recent(messages, context_tokens), of)
     if unanswered := open_calls(history):
         # An endpoint would refuse it, and an invented result could make the model pay twice.
         raise unavailable(
