@@ -1,7 +1,7 @@
 """Deadlines pass, threads go on and totals are written down though nobody touches anything."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -267,6 +267,63 @@ async def test_of_two_servers_one_does_it_until_it_is_gone(world: World) -> None
     world.clock.advance(seconds=16)  # the first one was killed
     await second.once()
     assert done == ["first", "second"]
+
+
+@pytest.mark.own_graph("no graph has to do with it")
+async def test_a_step_that_takes_longer_than_the_lease_keeps_it(world: World) -> None:
+    """Another server had it after 15 s, and both kept time."""
+    done: list[str] = []
+
+    async def take_long() -> bool:
+        for _ in range(3):
+            before = _until(world)
+            world.clock.advance(seconds=0.5)
+            async with asyncio.timeout(20):
+                while _until(world) == before:  # noqa: ASYNC110  it is renewed beside us
+                    await asyncio.sleep(0.05)
+            await second.once()
+        done.append("first")
+        return False
+
+    async def step() -> bool:
+        done.append("second")
+        return False
+
+    second = Duty(world.gate, "a duty", 5, [step])
+    await Duty(world.gate, "a duty", 5, [take_long], lease_s=0.9).once()
+
+    assert done == ["first"]
+
+
+@pytest.mark.own_graph("no graph has to do with it")
+async def test_who_stood_still_and_lost_the_lease_ends_what_it_was_at(world: World) -> None:
+    done: list[str] = []
+
+    async def stand_still() -> bool:
+        while not done:
+            world.clock.advance(minutes=1)
+            await second.once()
+        await asyncio.sleep(30)
+        done.append("first")
+        return True
+
+    async def step() -> bool:
+        done.append("second")
+        return False
+
+    second = Duty(world.gate, "a duty", 5, [step])
+    first = Duty(world.gate, "a duty", 5, [stand_still], lease_s=0.9)
+    is_more = await first.once()
+    await first.once()
+
+    assert done == ["second"]
+    assert not is_more
+
+
+def _until(world: World) -> datetime:
+    (lease,) = world.read(lambda c: c.execute(sa.select(leases)).all())
+    until: datetime = lease.until
+    return until
 
 
 async def test_a_failing_step_is_logged_once_and_keeps_nothing_from_being_done(

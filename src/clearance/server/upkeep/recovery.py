@@ -8,11 +8,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
 from weakref import WeakValueDictionary
 
 import httpx
@@ -34,14 +31,14 @@ from clearance.loglines import logger_of
 from clearance.parts import Parts
 from clearance.server import aegra, graphs
 from clearance.server.interrupts import asks_itself, questions_in, server_client, values_of
-from clearance.server.upkeep.duties import Duty
+from clearance.server.upkeep.duties import Duty, Held, LeaseLostError
 from clearance.server.upkeep.left_turns import is_busy, withdraw_nested, withdraw_passed
 from clearance.text.rendering import line
 
 logger = logger_of(__name__)
 
 _LEASE = "recovery"
-_LEASE_TIME = timedelta(seconds=10)
+_LEASE_S = 10.0
 #: How often, and how many seconds apart, an open turn is looked at until it goes on.
 _LOOKS, _BETWEEN_S = 60, 1
 #: Seconds between two runs for a turn that does not go on, at most.
@@ -65,21 +62,31 @@ _is_recovering = False
 
 
 async def _recover(parts: Parts) -> None:
-    holder = uuid4().hex
-    while not await parts.gate.take_lease(_LEASE, holder, _LEASE_TIME):  # noqa: ASYNC110  another machine may have it
-        await asyncio.sleep(1)
+    lease = Held(parts.gate, _LEASE, _LEASE_S)
+    try:
+        while True:
+            try:
+                if await lease.take():
+                    return await lease.during(_settle_all(parts))
+            except LeaseLostError:
+                logger.warning("another server recovers: this one goes on when it is done")
+            except DatabaseUnavailable as exc:
+                logger.warning("recovery goes on when the database does: %s", exc)
+            await asyncio.sleep(1)
+    finally:
+        await lease.drop()
+
+
+async def _settle_all(parts: Parts) -> None:
     unsettled = await parts.database.read(open_turns)
     for _ in range(_LOOKS):
         unsettled = [turn for turn in unsettled if not await settle(parts, turn)]
         if not unsettled:
             break
         await asyncio.sleep(_BETWEEN_S)
-        with suppress(DatabaseUnavailable):  # it is renewed at the next look
-            await parts.gate.take_lease(_LEASE, holder, _LEASE_TIME)
     for turn in unsettled:
         logger.error("turn %s of thread %s does not go on%s; a new message there ends it", turn.turn_id,
                      turn.thread_id, _why_not(turn))  # fmt: skip
-    await parts.gate.drop_lease(_LEASE, holder)
 
 
 class Asker:
