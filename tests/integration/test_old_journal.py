@@ -37,7 +37,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite:///{tmp_path / 'old.db'}"
         return
     with ExitStack() as stack:
-        yield stack.enter_context(copied(request.getfixturevalue("postgres_server").get_uri(), "template1"))
+        yield stack.enter_context(copied(request.getfixturevalue("postgres_server"), "template1"))
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ LONG_S = {
     "tests/server/test_pages.py": 50,
     "tests/aegra/test_people.py": 50,
     "tests/aegra/test_recovery.py": 20,
+    "tests/aegra/test_machines.py": 90,
 }
 #: The same for each part of the attacks: they are some of the longest.
 ATTACKS_S = 100
