@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from clearance.canonical import _is_plain
 from clearance.db import tables
+from clearance.journal.binding import BOUND
 from clearance.journal.decisions import Decision
 from clearance.journal.plans import Plan
 from clearance.journal.receipts import Receipt
@@ -24,3 +26,8 @@ PAIRS: list[tuple[Any, Any]] = [
 @pytest.mark.parametrize(("value", "table"), PAIRS, ids=lambda one: getattr(one, "__name__", ""))
 def test_fields_stand_in_the_order_of_the_columns(value: Any, table: Any) -> None:
     assert [field.name for field in fields(value)] == list(table.columns.keys())
+
+
+def test_the_log_names_tables_by_plain_texts() -> None:
+    """SQLAlchemy's kind of text was none to the quick canonical form, and each row that binds was written by the slow."""
+    assert all(_is_plain({name: bound.name}) for name, bound in BOUND.items())

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -87,7 +88,8 @@ class Bound:
     @property
     def name(self) -> str:
         """Name it as the log does."""
-        return self.table.name
+        # As a plain text: SQLAlchemy's own kind is none to `canonical`, which then takes ten times as long.
+        return str.__str__(self.table.name)
 
 
 class Row(NamedTuple):
@@ -302,13 +304,14 @@ def noting(connection: Connection) -> Iterator[WrittenRows]:
 def note_written(connection: Connection, table: sa.Table, rows: Iterable[Any], *, are_new: bool) -> None:
     """Note rows of `table`, read by the statement that wrote them. Outside the lock nothing hears it: it will show."""
     written: WrittenRows | None = connection.info.get(_WRITTEN)
-    if written is not None:
-        written.read.clear()
+    if written is None:
+        return
+    written.read.clear()
+    name = BOUND[table.name].name
     for row in map(Row.read, rows):
-        if written is not None:
-            written.rows[table.name, row.id] = row
-            if are_new:
-                written.new.add((table.name, row.id))
+        written.rows[name, row.id] = row
+        if are_new:
+            written.new.add((name, row.id))
 
 
 def is_noting(connection: Connection) -> bool:
@@ -325,7 +328,7 @@ def read_since_written(connection: Connection) -> dict[tuple[str, ...], Any]:
 # Digests
 
 #: Hex digits by which a column is told to have changed.
-_HINT = 4
+HINT = 4
 
 
 def mention(table: str, row: Row, *, is_new: bool) -> str:
@@ -340,8 +343,13 @@ def mention(table: str, row: Row, *, is_new: bool) -> str:
 
 def digest(table: str, row: Row, many: int) -> str:
     """Digest the first `many` columns of a row, salted."""
-    text = _dense([table, row.id, row.version, *row.values[:many]])
-    return hashlib.sha256(f"{row.salt or ''}{text}".encode()).hexdigest()
+    return digest_of(table, row.id, row.version, row.salt, row.values[:many])
+
+
+def digest_of(table: str, row_id: str, version: int | None, salt: str | None, values: Iterable[Any]) -> str:
+    """Digest columns of a row, salted."""
+    text = _dense([table, row_id, version, *values])
+    return hashlib.sha256(f"{salt or ''}{text}".encode()).hexdigest()
 
 
 class Told(NamedTuple):
@@ -355,7 +363,7 @@ class Told(NamedTuple):
     @property
     def many(self) -> int:
         """How many columns it is about."""
-        return len(self.hints) // _HINT
+        return len(self.hints) // HINT
 
 
 def read_mention(text: str) -> Told:
@@ -378,7 +386,7 @@ def differing(bound: Bound, row: Row, told: Told) -> list[str]:
 
     A hint misses one change in 65,536; the digest misses none.
     """
-    hints = [told.hints[at : at + _HINT] for at in range(0, len(told.hints), _HINT)]
+    hints = [told.hints[at : at + HINT] for at in range(0, len(told.hints), HINT)]
     return [
         name
         for number, (name, value, hint) in enumerate(zip(bound.columns, row.values, hints, strict=False))
@@ -387,11 +395,15 @@ def differing(bound: Bound, row: Row, told: Told) -> list[str]:
 
 
 def _hint(salt: str | None, number: int, value: str) -> str:
-    return hashlib.blake2b(f"{salt or ''}{number}:{value}".encode(), digest_size=_HINT // 2).hexdigest()
+    return hashlib.blake2b(f"{salt or ''}{number}:{value}".encode(), digest_size=HINT // 2).hexdigest()
 
 
 def _text(value: Any) -> str:
-    return _written(value)
+    # The encoder's bytes; it takes five times as long for what is no text.
+    kind = type(value)
+    return (
+        _quoted(value) if kind is str else str(value) if kind is int else "null" if value is None else _written(value)
+    )
 
 
 # Bytes stand where SQLite holds what is no text: nobody wrote that.
