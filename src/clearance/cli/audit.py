@@ -31,6 +31,10 @@ def verify(
     head: Annotated[
         str | None, typer.Option(metavar="SEQ:MAC", help="A head noted before, as `audit head` prints it.")
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="SEQ:MAC", help="A head up to which all was verified before: only what follows is read."),
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Check every row of the log, and name the first bad one; then the head, and the journal against the log.
@@ -39,22 +43,30 @@ def verify(
     differ are named.
 
     A log that was cut at its end, head and journal with it, shows only against a head noted elsewhere.
+
+    With --since what stands before that head is not read again: whether it was changed since, and whether the journal
+    holds rows that the log tells nothing of, only the whole check tells.
     """
     from clearance.journal import audit
     from clearance.key_files import left_by_change
 
     settings = current_settings()
-    noted = _read_head(head) if head is not None else None
+    noted = _read_head(head, "--head") if head is not None else None
+    known = _read_head(since, "--since") if since is not None else None
     with existing_database(settings) as database:
         keys, actions = audit_keys(settings), current_clearance().actions
-        found = database.read_now(lambda connection: audit.verify(connection, keys, noted, actions=actions))
+        found = database.read_now(
+            lambda connection: audit.verify(connection, keys, noted, actions=actions, since=known)
+        )
         left = "" if found.is_whole else left_by_change(settings, database.read_now(audit.read_key_id))
     text = _head_text(found.head)
+    after = f" after row {found.since:,}" if found.since else ""
     if as_json:
         say_json(
             {
                 "whole": found.is_whole,
                 "rows": found.rows,
+                "since": found.since,
                 "head": text,
                 "broken_at": found.broken_at,
                 "reason": found.reason,
@@ -63,7 +75,9 @@ def verify(
             }
         )
     elif found.is_whole:
-        say(f"Whole: {found.rows:,} rows.", "green")
+        say(f"Whole: {found.rows - found.since:,} rows{after}.", "green")
+        if found.since:
+            say("What stands before was not read again.")
         say(f"Head {text}")
         if found.bound_from is None and found.rows:
             say("The journal is not bound yet: it will be from the next row on.", "yellow")
@@ -71,10 +85,10 @@ def verify(
             say(f"The journal is bound from row {found.bound_from} on; older rows of it are not.", "yellow")
     elif found.broken_at is None:
         say(f"Broken: {found.reason}.", "bold red")
-        say(f"All {found.rows:,} rows are whole; what is beside them was changed.")
+        say(f"All {found.rows - found.since:,} rows{after} are whole; what is beside them was changed.")
     else:
         say(f"Broken at row {found.broken_at}: {found.reason}.", "bold red")
-        say(f"{found.rows:,} rows before it are whole.")
+        say(f"{max(found.rows - found.since, 0):,} rows before it{after} are whole.")
     if left and not as_json:
         warn(left)
     if found.ahead and not as_json:
@@ -278,12 +292,12 @@ def _all_rows(database: "Database") -> Iterator[dict[str, Any]]:
         seq = chunk[-1]["seq"]
 
 
-def _read_head(text: str) -> "Head":
+def _read_head(text: str, option: str) -> "Head":
     from clearance.journal.audit import Head
 
     found = re.fullmatch(r"(0):()|([1-9]\d{0,17}):([0-9a-f]{64})", text.strip())
     if found is None:
-        raise typer.BadParameter("must be SEQ:MAC, as `clearance audit head` prints it", param_hint="--head")
+        raise typer.BadParameter("must be SEQ:MAC, as `clearance audit head` prints it", param_hint=option)
     return Head(int(found[1] or found[3]), found[4] or "")
 
 

@@ -129,6 +129,15 @@ def rows_of(connection: Connection, statement: Statement, given: Mapping[str, An
     return compiled.read(found, description) if found else found
 
 
+def driver_form(connection: Connection, statement: Statement, given: Mapping[str, Any]) -> tuple[str, Any]:
+    """Give a statement and its values as the driver takes them, lists of values at most `_LONGEST` long."""
+    compiled = _compiled_for(connection.dialect, statement, tuple(given))
+    if compiled.lists:
+        given = {**given, **{name: _padded(given[name]) for name in compiled.lists}}
+    form = compiled.form(given)
+    return form.sql, form.values(given)
+
+
 def insert_all(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, each with the same columns, by one statement; many by a few.
 

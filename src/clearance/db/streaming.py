@@ -1,10 +1,14 @@
 """Rows one after another, as plain tuples: large tables in constant memory, and in SQLite at the driver's own speed."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+
+from clearance.db.compiled import driver_form
 
 #: Rows that PostgreSQL sends at a time.
 _BATCH = 5_000
@@ -20,17 +24,23 @@ def stream(connection: Connection, query: sa.Select[Any], **values: Any) -> Iter
     Raises:
         UnreadableRow: the next row cannot be read.
     """
-    if connection.dialect.name == "postgresql":
-        on_server = {"stream_results": True, "max_row_buffer": _BATCH}
-        with connection.execute(query, values, execution_options=on_server) as rows:
-            yield from map(tuple, rows)
-        return
     driver = connection.dialect.loaded_dbapi
-    with connection.execute(query, values) as result:
-        try:
-            # Past SQLAlchemy, which takes a third of the time, and takes an unreadable row for a lost connection.
-            yield from result.cursor  # type: ignore[misc]  # the protocol leaves out what every driver's cursor is
-        except driver.Error as exc:
-            if "decode" in str(exc):
-                raise UnreadableRow(str(exc)) from exc
-            raise sa.exc.DBAPIError.instance(str(query), None, exc, driver.Error, dialect=connection.dialect) from exc
+    opened: Any = connection.connection.dbapi_connection
+    # Past SQLAlchemy, which takes a third of the time, and takes an unreadable row for a lost connection.
+    sql, given = driver_form(connection, query, values)
+    try:
+        if connection.dialect.name == "postgresql":
+            with opened.cursor(f"stream_{next(_numbers)}") as cursor:
+                cursor.itersize = _BATCH
+                yield from cursor.execute(sql, given)
+        else:
+            with closing(opened.execute(sql, given)) as cursor:
+                yield from cursor
+    except driver.Error as exc:
+        if "decode" in str(exc):
+            raise UnreadableRow(str(exc)) from exc
+        raise sa.exc.DBAPIError.instance(sql, None, exc, driver.Error, dialect=connection.dialect) from exc
+
+
+#: So that several can be open in one transaction.
+_numbers = count()

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,8 +18,11 @@ from clearance.db.types import from_text, to_text
 from clearance.journal import binding
 from clearance.journal.binding import Bound, Row, Told
 
-#: Rows that are compared at a time.
-_CHUNK = 2_000
+#: Rows that are compared at a time; few enough that a statement for so many is compiled once.
+_CHUNK = 1_000
+#: Of a row as `Bound.by_id` gives it: where its salt stands, and what stands before its columns.
+_SALT, _BEFORE = 5, 6
+_DIGEST = 64
 #: What the log calls the refusals of one person in one minute.
 REFUSALS = "refusals"
 
@@ -45,15 +49,14 @@ class BoundRows:
     def __init__(self, connection: Connection, bound: Bound) -> None:
         self._connection = connection
         self._bound = bound
-        self._chunk: list[tuple[int, str, Told]] = []
+        self._chunk: list[tuple[int, str, str]] = []
         #: Rows that were there before the log bound any; that were made since; that agreed with the last told of them.
         self.unbound = self._made = self._agreed = 0
 
-    def hear(self, seq: int, row_id: str, mention: str) -> str | None:
-        """Take what a row of the log says of one; say what disagrees in the chunk that it completes."""
-        told = binding.read_mention(mention)
-        self._made += told.is_new
-        self._chunk.append((seq, row_id, told))
+    def hear(self, seq: int, mentions: dict[str, str]) -> str | None:
+        """Take what a row of the log says of some; say what disagrees in the chunk that it completes."""
+        for row_id, mention in mentions.items():
+            self._chunk.append((seq, row_id, mention))
         return self.compare() if len(self._chunk) >= _CHUNK else None
 
     def compare(self) -> str | None:
@@ -63,24 +66,38 @@ class BoundRows:
             return None
         keys = list({binding.key_of(self._bound, row_id) for _, row_id, _ in chunk})
         try:
-            found = map(Row.read, stream(self._connection, self._bound.by_id, ids=keys))
-            held = {row.id: row for row in found}
+            held = {row[0]: row for row in stream(self._connection, self._bound.by_id, ids=keys)}
         except UnreadableRow as exc:
             return f"{self._bound.name} that rows {chunk[0][0]} to {chunk[-1][0]} tell of cannot be read ({exc})"
-        for seq, row_id, told in chunk:
+        return self._differs(chunk, held)
+
+    def _differs(self, chunk: list[tuple[int, str, str]], held: dict[str, tuple[Any, ...]]) -> str | None:
+        # What agrees is passed without a value being built for it: of these there are millions.
+        name = self._bound.name
+        for seq, row_id, mention in chunk:
             row = held.get(row_id)
-            differs = disagreement(self._bound, row_id, row, told)
+            version, _, rest = mention.partition(":")
+            told = int(version)
+            self._made += version[0] == "+"
+            is_last = row is not None and row[1] == told
+            if row is not None and type(row[1]) is int and row[1] >= told:
+                if not is_last:
+                    continue
+                values = row[_BEFORE : _BEFORE + (len(rest) - _DIGEST) // binding.HINT]
+                if rest[:_DIGEST] == binding.digest_of(name, row[0], told, row[_SALT], values):
+                    self._agreed += 1
+                    continue
+            read = Row.read(row) if row is not None else None
+            differs = disagreement(self._bound, row_id, read, binding.read_mention(mention))
             if differs:
                 return f"{differs} (row {seq})"
-            self._agreed += row is not None and row.version == told.version
+            self._agreed += is_last
         return None
 
     def untold(self) -> str | None:
         """Say, after the last row, what the table holds and the log does not tell of."""
-        table, name = self._bound.table, self._bound.name
-        counted: list[Any] = [sa.func.count(), sa.func.count(table.c.version)]
-        query: sa.Select[Any] = sa.select(*counted).select_from(table)
-        ((held, bound),) = stream(self._connection, query)
+        name = self._bound.name
+        ((held, bound),) = stream(self._connection, _counting(self._bound.table))
         if held != self.unbound + self._made:
             return f"the journal holds {held} {name}, the log tells of {self.unbound + self._made}{self._alone()}"
         if bound != self._agreed:
@@ -135,20 +152,13 @@ class RefusedRows:
 
     def untold(self) -> str | None:
         """Say, after the last row, whether totals are there that the log does not tell of."""
-        of = sa.select(refusal_totals.c.minute, refusal_totals.c.person).where(refusal_totals.c.version.is_not(None))
-        query = sa.select(sa.func.count()).select_from(of.distinct().subquery())
-        ((held,),) = stream(self._connection, query)
+        ((held,),) = stream(self._connection, _MINUTES)
         if held != self._agreed:
             return f"the totals of refusals are of {held} minutes of people, the log tells of {self._agreed}"
-        unbound = sa.select(sa.func.count()).select_from(refusal_totals).where(told_unbound())
-        ((held,),) = stream(self._connection, unbound)
+        ((held,),) = stream(self._connection, _TOLD_UNBOUND)
         if self.unbound is not None and held > self.unbound:
             return f"{held} totals of refusals say that they were told before the log bound any, {self.unbound} were"
-        is_counted = sa.exists().where(
-            refusal_totals.c.person == refusals.c.person,
-            refusal_totals.c.minute == _minute_of(self._connection, refusals.c.at),
-        )
-        for row in stream(self._connection, sa.select(refusals.c.refusal_id).where(~is_counted).limit(1)):
+        for row in stream(self._connection, _uncounted(self._connection.dialect.name)):
             return f"refusal {row[0]} is counted in no total"
         return None
 
@@ -158,8 +168,33 @@ def told_unbound() -> sa.ColumnElement[bool]:
     return refusal_totals.c.version.is_(None) & (refusal_totals.c.chained > 0)
 
 
-def _minute_of(connection: Connection, at: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    if connection.dialect.name == "postgresql":
+_MINUTES = sa.select(sa.func.count()).select_from(
+    sa.select(refusal_totals.c.minute, refusal_totals.c.person)
+    .where(refusal_totals.c.version.is_not(None))
+    .distinct()
+    .subquery()
+)
+_TOLD_UNBOUND = sa.select(sa.func.count()).select_from(refusal_totals).where(told_unbound())
+
+
+@cache
+def _counting(table: sa.Table) -> sa.Select[Any]:
+    """Count all rows, and those that the log binds. Made once: statements are kept compiled."""
+    counted: list[Any] = [sa.func.count(), sa.func.count(table.c.version)]
+    return sa.select(*counted).select_from(table)
+
+
+@cache
+def _uncounted(dialect: str) -> sa.Select[Any]:
+    is_counted = sa.exists().where(
+        refusal_totals.c.person == refusals.c.person,
+        refusal_totals.c.minute == _minute_of(dialect, refusals.c.at),
+    )
+    return sa.select(refusals.c.refusal_id).where(~is_counted).limit(1)
+
+
+def _minute_of(dialect: str, at: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    if dialect == "postgresql":
         return sa.func.date_trunc("minute", at)
     text: sa.ColumnElement[Any] = sa.func.substr(at, 1, len("2026-01-01T00:00")) + sa.literal(":00.000000Z", sa.Text())
     return sa.type_coerce(text, refusal_totals.c.minute.type)
@@ -206,6 +241,11 @@ def read_refused(connection: Connection, minute: str, upto: int, person: str) ->
     return Row(row_id, totals[0].version, None, None, None, totals[0].salt, (counted, json.dumps(rows)))
 
 
+_ACTIONS = sa.select(requests.c.request_id, requests.c.action).where(
+    requests.c.request_id.in_(sa.bindparam("ids", expanding=True))
+)
+
+
 class Traces:
     """What actions left behind, as they say themselves."""
 
@@ -224,11 +264,8 @@ class Traces:
         chunk, self._chunk = self._chunk, {}
         if not chunk:
             return None
-        query = sa.select(requests.c.request_id, requests.c.action).where(
-            requests.c.request_id.in_(sa.bindparam("ids", expanding=True))
-        )
         of_action: dict[str, list[str]] = {}
-        for request_id, action in stream(self._connection, query, ids=list(chunk)):
+        for request_id, action in stream(self._connection, _ACTIONS, ids=list(chunk)):
             of_action.setdefault(action, []).append(request_id)
         for action, ids in of_action.items():
             found = read_traces(self._connection, self._actions, action, ids)

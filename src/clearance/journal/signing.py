@@ -32,20 +32,18 @@ def seal(key: bytes, text: str) -> str:
 
 def signer(key: bytes) -> Callable[[tuple[Any, ...], str], str]:
     """Make the function that signs a row, given its columns in the table's order and the mac of the row before."""
-    keyed = hmac.new(key, digestmod="sha256")
 
     def sign(row: tuple[Any, ...], before: str) -> str:
         # The bytes of json.dumps([*columns, before], separators=(",", ":")), in less than half of its time.
         seq, at, event, actor, thread_id, turn_id, request_id, details = row
-        mac = keyed.copy()
-        mac.update(
+        text = (
             f"[{seq},{_text(at)},{_text(event)},{_text(actor)},"
             f"{'null' if thread_id is None else _text(thread_id)},"
             f"{'null' if turn_id is None else _text(turn_id)},"
             f"{'null' if request_id is None else _text(request_id)},"
-            f"{_text(details)},{_text(before)}]".encode()
+            f"{_text(details)},{_text(before)}]"
         )
-        return mac.hexdigest()
+        return hmac.digest(key, text.encode(), "sha256").hex()
 
     return sign
 
@@ -72,7 +70,7 @@ class Chain:
     """Checks rows one after another, each under the key of its time."""
 
     def __init__(self, keys: Keys) -> None:
-        self._keys = keys
+        self.keys = keys
         self.key = keys.now
         self._is_signed = checker(keys.now)
         self._has_begun = False
@@ -87,16 +85,22 @@ class Chain:
             return self._change(row, before)
         return None
 
+    def begin_after(self, row: tuple[Any, ...], before: str, key: bytes) -> str | None:
+        """Go on after a row that `key` signed after the mac `before`; say what is wrong with the key of the next."""
+        self._has_begun = True
+        self._use(key)
+        return self._change(row, before) if row[2] == "key_rotated" else None
+
     def _begin(self, row: tuple[Any, ...]) -> None:
         """Find the key of the first row among those that were."""
         self._has_begun = True
-        for key in self._keys.before:
+        for key in self.keys.before:
             if not self._is_signed(row, "") and checker(key)(row, ""):
                 self._use(key)
 
     def _change(self, row: tuple[Any, ...], before: str) -> str | None:
         told = json.loads(row[7])
-        new = self._keys.find(told["new_key"])
+        new = self.keys.find(told["new_key"])
         if new is None:
             return f"what follows row {row[0]} is under the key {told['new_key']}, which is not given (AUDIT_OLD_KEYS)"
         if not is_changed_to(told, new, row[0], before):

@@ -28,9 +28,10 @@ _COUNTED: dict[str, tuple[sa.Table, ...]] = {
 }
 _OUTCOMES = frozenset(OUTCOMES)
 #: Events whose details are read though they tell of no row.
-_READ = {"binding_began", "frozen", "executed"}
+_READ = {"binding_began", "frozen", "unfrozen", "executed"}
+_JSON = json.JSONDecoder()
 #: Outcomes that are compared at a time.
-_CHUNK = 2_000
+_CHUNK = 1_000
 
 
 class Counterparts:
@@ -52,25 +53,48 @@ class Counterparts:
         #: Row from which on rows of the journal are bound; None when none does yet.
         self.bound_from: int | None = None
         self._has_bound = False
+        #: Whether rows were heard before: then nothing is counted.
+        self._is_part = False
 
-    def hear(self, row: tuple[Any, ...], key: bytes) -> None:
-        """Take the next row of the log, as its table has it; it has to be verified, under this key."""
-        seq, self._at, event, actor, _, _, request_id, details, _ = row
+    def hear(self, rows: list[tuple[Any, ...]], key: bytes) -> None:
+        """Take the next rows of the log, as its table has them; they have to be verified, under this key."""
         self._key = key
-        self._heard[event] = self._heard.get(event, 0) + 1
-        told = json.loads(details) if '"rows":' in details or event in _READ else {}
-        rows = told.get("rows", {})
-        for table, mentions in rows.items():
-            self._has_bound = True
-            self._hear_rows(seq, table, mentions)
-        if event in _OUTCOMES and request_id is not None:
-            if "receipts" not in rows:
-                self._chunk.append(row)
-                if len(self._chunk) >= _CHUNK:
-                    self._compare()
-            if "traces" in told and self._traces:
-                self._note(self._traces.hear(seq, request_id, told["traces"]))
-        elif event == "binding_began":
+        heard, bounds, parse = self._heard, self._bound, _JSON.raw_decode
+        for row in rows:
+            seq, self._at, event, _, _, _, request_id, details, _ = row
+            heard[event] = heard.get(event, 0) + 1
+            told = parse(details)[0] if '"rows":' in details or event in _READ else {}
+            mentioned = told.get("rows", {})
+            for table, mentions in mentioned.items():
+                self._has_bound = True
+                if table in bounds:
+                    self._note(bounds[table].hear(seq, mentions))
+                elif table == REFUSALS:
+                    self._hear_refused(seq, mentions)
+            if event in _OUTCOMES and request_id is not None:
+                if "receipts" not in mentioned:
+                    self._chunk.append(row)
+                    if len(self._chunk) >= _CHUNK:
+                        self._compare()
+                if "traces" in told and self._traces:
+                    self._note(self._traces.hear(seq, request_id, told["traces"]))
+            elif event in _READ:
+                self._hear_of_log(row, told, key)
+
+    def begin_after(self, row: tuple[Any, ...], key: bytes) -> None:
+        """Take up what a row told that was heard before: the log's time, and how the freeze switch stands."""
+        self._is_part, self._key, self._at = True, key, row[1]
+        if row[2] in ("frozen", "unfrozen"):
+            self._hear_of_log(row, json.loads(row[7]), key)
+
+    def _hear_refused(self, seq: int, mentions: dict[str, str]) -> None:
+        for row_id, mention in mentions.items():
+            self._note(self._refused.hear(seq, row_id, mention))
+
+    def _hear_of_log(self, row: tuple[Any, ...], told: dict[str, Any], key: bytes) -> None:
+        """Hear where binding begins, and how the freeze switch stands."""
+        seq, at, event, actor = row[:4]
+        if event == "binding_began":
             if self._has_bound:
                 self._note(f"row {seq} says that binding begins, though it had: audit_head.bound_from was taken away")
             self.bound_from, self._has_bound = seq, True
@@ -78,18 +102,11 @@ class Counterparts:
                 bound.unbound = told["unbound"].get(table, 0)
             self._refused.unbound = told["unbound"].get("refusal_totals")
         elif event == "frozen":
-            self._frozen = actor, row[1]
+            self._frozen = actor, at
             sealed = told.get("sealed_reason")
             self._reason = (lambda reason: seal(key, reason) == sealed) if sealed else None
         elif event == "unfrozen":
             self._frozen = None
-
-    def _hear_rows(self, seq: int, table: str, mentions: dict[str, str]) -> None:
-        for row_id, mention in mentions.items():
-            if table == REFUSALS:
-                self._note(self._refused.hear(seq, row_id, mention))
-            elif table in self._bound:
-                self._note(self._bound[table].hear(seq, row_id, mention))
 
     def _note(self, found: str | None) -> None:
         self._first = self._first or found
@@ -102,7 +119,7 @@ class Counterparts:
         if self._traces:
             self._note(self._traces.compare())
         try:
-            found = [*self._head(), *([self._first] if self._first else self._untold())]
+            found = [*self._head(), *([self._first] if self._first else () if self._is_part else self._untold())]
         except UnreadableRow as exc:
             return f"the journal cannot be read ({exc})"
         return "; ".join(found) or None
@@ -119,11 +136,11 @@ class Counterparts:
             yield "the reason of the freeze (audit_head.frozen_reason) is not the one that was given"
         if self._at and at != self._at:
             yield f"the head's time is {at}, its row is of {self._at}"
-        if opened != self._told(requests):
+        if opened != self._told(requests) and not self._is_part:
             yield f"the head counts {opened} requests, the log {self._told(requests)}"
         # A log that binds since its first row has no event that tells so.
-        begins = self.bound_from or (1 if self._has_bound else bound_from)
-        self.bound_from = begins if self._heard else None
+        begins = self.bound_from or (1 if self._has_bound and not self._is_part else bound_from)
+        self.bound_from = begins if self._heard or self._is_part else None
         if bound_from != begins:
             yield f"audit_head.bound_from is {bound_from}, the log binds from row {begins} on"
         # Both are written with the first row of a program that binds.
@@ -146,7 +163,7 @@ class Counterparts:
         """Say what the journal holds and the log does not tell of."""
         is_told = True
         for table, name in ((requests, "requests"), (decisions, "decisions"), (receipts, "receipts")):
-            ((held,),) = stream(self._connection, sa.select(sa.func.count()).select_from(table))
+            ((held,),) = stream(self._connection, _COUNTING[name])
             if held != self._told(table):
                 events = [event for event, tables in _COUNTED.items() if table in tables]
                 about = ", ".join(_alone(self._connection, table, events))
@@ -170,6 +187,7 @@ def _alone(connection: Connection, table: sa.Table, events: list[str]) -> Iterat
         yield f"row {row[0]} of request {row[1]}, which has none"
 
 
+_COUNTING = {table.name: sa.select(sa.func.count()).select_from(table) for table in (requests, decisions, receipts)}
 _HEAD = sa.select(
     audit_head.c.at,
     audit_head.c.requests,
