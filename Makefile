@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -q --collect-only tests >/dev/null; $(BIN)/pyt
 # environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test aegra check dev provider tickets lint attacks crash crash-machines explore bench bench-elsewhere bench-deciding bench-threads bench-audit screenshots terminal lock clean help
+.PHONY: install demo test aegra check dev provider tickets lint attacks crash crash-machines explore bench bench-elsewhere bench-deciding bench-threads bench-scale screenshots terminal lock clean help
 
 install: .venv/installed
 
@@ -83,8 +83,8 @@ bench-deciding: install ## decision to committed effect through the API of the r
 bench-threads: install ## turns 5, 50 and 300 of one thread: ms, and bytes of its checkpoints
 	$(BIN)/python -m bench.threads --picture
 
-bench-audit: install   ## `audit verify` over a million rows: rows a second, and memory
-	$(BIN)/python -m bench.audit --postgres
+bench-scale: install   ## lists, pages, scans and `audit verify` over 1,100,000 requests; an hour, and 60 GB of disk
+	$(BIN)/python -m bench.scale --postgres --table docs/scale.md
 
 screenshots: install   ## docs/inbox-*.png, made anew in Chromium
 	$(BIN)/python -m tests.browser.screenshots
