@@ -6,11 +6,13 @@ Agents with a SQLite checkpointer of the same kind in a file of its own each, an
 
     bare         langgraph alone: model ⇄ tools, with its own state of messages; what is asked is a bare interrupt()
     own graph    the gate in a graph of one's own: `Clearance.add_to`
-    create_agent the gate in langchain's agent: `Clearance.middleware`
+    create_agent the gate in langchain's agent, with its own state: `Clearance.middleware`
+    agent_state  the same with ours: `Clearance.agent_state`
 
 Each plays the same thread in three ways: every turn looks something up, does what policy allows, or does what is asked
-and approved. Printed for some turns: ms (the median of five turns around it), and what the turn added to the
-checkpoints, with all that the thread has by then. With `--picture` also what a picture of 3 MB costs, said in the first
+and approved. Printed for some turns: ms, and ms of the processor in all threads of this process (medians of the
+five turns around it), what a turn adds to the checkpoints (the mean of the last turns, 25 at most), and all that the
+thread has by then. With `--picture` also what a picture of 3 MB costs, said in the first
 turn of ten. With `--postgres` our journal is on a PostgreSQL server of its own.
 """
 
@@ -24,9 +26,10 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +52,7 @@ from clearance.gate.gate import Gate
 from clearance.gate.judging import Judge
 from clearance.gate.policy import parse_policy
 from clearance.graph.lookups import lookup
-from clearance.graph.middleware import GateMiddleware
+from clearance.graph.middleware import GateMiddleware, KeptState
 from clearance.graph.own_graph import add_loop
 from clearance.parts import Parts
 from clearance.server.checkpointer import SqliteCheckpointer
@@ -58,6 +61,8 @@ from clearance.settings import Settings
 #: Turns that are printed.
 SHOWN = (5, 50, 300)
 ALLOWED = POLICY.replace('verdict = "ask"\napprovers = "approver"', 'verdict = "allow"')
+#: Turns over which bytes are averaged: all messages are kept once in some turns.
+_MEAN_OF = 25
 WAYS = ("look-up", "allowed", "asked")
 PICTURE = base64.b64encode(os.urandom(3_000_000)).decode()
 CREATE = "CREATE TABLE IF NOT EXISTS effects (at REAL, amount INTEGER)"
@@ -126,7 +131,7 @@ def own_graph(database: Database, way: str, model: BaseChatModel) -> Contender:
     return Contender(builder.compile(name="clearance"), _answer(way, {"approved": True}))
 
 
-def agent(database: Database, way: str, model: BaseChatModel) -> Contender:
+def agent(database: Database, way: str, model: BaseChatModel, state: Any = None) -> Contender:
     """Make ours in langchain's agent."""
     parts, actions = _parts(database, way)
 
@@ -134,7 +139,8 @@ def agent(database: Database, way: str, model: BaseChatModel) -> Contender:
         return parts
 
     gate = GateMiddleware(assemble, actions, [])
-    return Contender(create_agent(model, [get_customer], middleware=[gate]), _answer(way, {"approved": True}))
+    created = create_agent(model, [get_customer], middleware=[gate], state_schema=state)
+    return Contender(created, _answer(way, {"approved": True}))
 
 
 def bare(ledger: Ledger, way: str, model: BaseChatModel) -> Contender:
@@ -214,7 +220,9 @@ class Turn:
     """What one turn cost."""
 
     ms: float
-    added: int
+    #: Of the processor, in all threads of this process.
+    processor: float
+    added: float
     in_all: int
 
 
@@ -224,20 +232,27 @@ async def measured(contender: Contender, file: Path, turns: int) -> dict[int, Tu
     await connection.execute("PRAGMA synchronous = NORMAL")
     contender.graph.checkpointer = SqliteCheckpointer(connection)
     await contender.graph.checkpointer.setup()
-    kept, times, found = Kept(connection), list[float](), dict[int, Turn]()
+    kept, sizes = Kept(connection), {0: 0}
+    times, processor = list[float](), list[float]()
     shown = [one for one in SHOWN if one <= turns]
+    since = {number: max(number - _MEAN_OF, 0) for number in shown}
     await play(contender, "warm-up", "look at customer C-1001, and tell me of it")
+    sizes[0] = await kept.bytes()
     for number in range(1, turns + 3):
-        is_shown = number in shown
-        before = await kept.bytes() if is_shown else 0
+        before = time.process_time()
         times.append(await play(contender, "thread", f"look at customer C-1001, and tell me of it, {number}"))
-        if is_shown:
-            in_all = await kept.bytes()
-            found[number] = Turn(0.0, in_all - before, in_all)
+        processor.append((time.process_time() - before) * 1000)
+        if number in since or number in since.values():
+            sizes[number] = await kept.bytes()
     await connection.close()
     return {
-        number: Turn(statistics.median(times[number - 3 : number + 2]), one.added, one.in_all)
-        for number, one in found.items()
+        number: Turn(
+            statistics.median(times[number - 3 : number + 2]),
+            statistics.median(processor[number - 3 : number + 2]),
+            (sizes[number] - sizes[since[number]]) / (number - since[number]),
+            sizes[number],
+        )
+        for number in shown
     }
 
 
@@ -255,10 +270,6 @@ async def with_picture(contender: Contender, file: Path) -> int:
     return kept
 
 
-#: Makes an agent of ours over a database, or one that is bare over a ledger.
-Make = Callable[[Path, str, BaseChatModel], Contender]
-
-
 @asynccontextmanager
 async def contenders(folder: Path, urls: Sequence[str]) -> AsyncIterator[dict[tuple[str, str], Contender]]:
     """Make all, each with its own database: by name and way; `urls` are for ours, in turn."""
@@ -269,7 +280,8 @@ async def contenders(folder: Path, urls: Sequence[str]) -> AsyncIterator[dict[tu
         model = OneCall(calls="get_customer" if way == "look-up" else "record")
         ledgers.append(Ledger(folder / f"ledger-{way}.db"))
         made["bare", way] = bare(ledgers[-1], way, model)
-        for name, make in (("own graph", own_graph), ("create_agent", agent)):
+        kept = partial(agent, state=KeptState)
+        for name, make in (("own graph", own_graph), ("create_agent", agent), ("agent_state", kept)):
             databases.append(Database(next(left, f"sqlite:///{folder / f'{name}-{way}.db'}")))
             made[name, way] = make(databases[-1], way, model)
     yield made
@@ -283,14 +295,15 @@ async def run(folder: Path, turns: int, only: str, urls: Sequence[str], *, is_pi
     """Print the tables."""
     async with contenders(folder, urls) as made:
         shown = [one for one in SHOWN if one <= turns]
-        heads = "   ".join(f"{f'turn {number}':>30}" for number in shown)
+        heads = "   ".join(f"{f'turn {number}':>37}" for number in shown)
         print(f"{'':<23} {heads}   last of first")
         for at, ((name, way), contender) in enumerate(made.items()):
             if only not in f"{name}, {way}":
                 continue
             found = await measured(contender, folder / f"checkpoints-{at}.db", turns)
             cells = "   ".join(
-                f"{one.ms:6.1f} ms {one.added / 1000:8.1f} kB {one.in_all / 1e6:7.1f} MB" for one in found.values()
+                f"{one.ms:6.1f} ({one.processor:6.1f}) ms {one.added / 1000:7.1f} kB {one.in_all / 1e6:6.1f} MB"
+                for one in found.values()
             )
             ratio = found[shown[-1]].ms / found[shown[0]].ms
             print(f"{f'{name}, {way}':<23} {cells}   {ratio:.2f}", flush=True)
@@ -325,7 +338,7 @@ def main() -> None:
                 )
                 urls = []
                 with admin.connect() as connection:
-                    for at in range(2 * len(WAYS)):
+                    for at in range(3 * len(WAYS)):
                         connection.exec_driver_sql(f"CREATE DATABASE bench{at}")
                         url = admin.url.set(drivername="postgresql", database=f"bench{at}")
                         urls.append(url.render_as_string(hide_password=False))

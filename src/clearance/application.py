@@ -18,7 +18,7 @@ from clearance.settings import Settings, SettingsError, settings
 
 if TYPE_CHECKING:
     import typer
-    from langchain.agents.middleware import AgentMiddleware
+    from langchain.agents.middleware import AgentMiddleware, AgentState
     from langchain_core.language_models import BaseChatModel
     from langchain_core.tools import BaseTool
     from langgraph.graph import StateGraph
@@ -197,7 +197,8 @@ class Clearance:
         """Put the agent's loop into a graph of yours, with every action behind the gate; give the name of its entry.
 
         It adds the nodes `receive`, `model`, `dispatch` and `tools`, each name with `prefix` before it. Lead to the
-        entry by an edge of yours. The state needs `messages`, with langgraph's `add_messages`.
+        entry by an edge of yours. The state needs `messages`, with langgraph's `add_messages`. Of these its checkpoints
+        keep what is new from then on, where each had all of them: langgraph's `DeltaChannel`, which is beta.
 
         The graph may stand inside another: as a node, called in a node, or in a look-up of another agent (declare it
         `lookup`: what has an effect inside passes the gate there). Compile it without a checkpointer of its own. Each
@@ -271,17 +272,45 @@ class Clearance:
             ImportError: langchain is not installed.
             ValueError: a tool named as read-only is an action.
         """
-        try:
+        with _in_langchain("middleware"):
             from clearance.graph.middleware import GateMiddleware
-        except ModuleNotFoundError as exc:
-            if exc.name is None or exc.name.partition(".")[0] != "langchain":
-                raise
-            raise ImportError(
-                "Clearance.middleware needs langchain, whose create_agent it is for; the library does not bring it:"
-                " pip install langchain"
-            ) from exc
         _in_graphs.add(self)
         return GateMiddleware(self.parts, self.actions, read_only)
+
+    @property
+    def agent_state(self) -> "type[AgentState[Any]]":
+        """The state of an agent of `create_agent` whose checkpoints keep what is new of its messages.
+
+        Without it each checkpoint has all messages of the thread. `add_to` does it by itself, a deep agent as well. A
+        thread that was begun without it goes on with it, and back again. A state of yours derives from it.
+
+        Example:
+            >>> from clearance import Clearance
+            >>> clearance = Clearance(actions=[])
+            >>> # create_agent(model, middleware=[clearance.middleware()], state_schema=clearance.agent_state)
+            >>> sorted(clearance.agent_state.__annotations__)
+            ['jump_to', 'messages', 'structured_response']
+
+        Raises:
+            ImportError: langchain is not installed.
+        """
+        with _in_langchain("agent_state"):
+            from clearance.graph.middleware import KeptState
+        return KeptState
+
+
+@contextmanager
+def _in_langchain(name: str) -> Iterator[None]:
+    """Say what is missing where langchain is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] != "langchain":
+            raise
+        raise ImportError(
+            f"Clearance.{name} needs langchain, whose create_agent it is for; the library does not bring it:"
+            " pip install langchain"
+        ) from exc
 
 
 _opened: dict[str, Clearance] = {}

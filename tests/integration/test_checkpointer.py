@@ -9,6 +9,7 @@ import aiosqlite
 import pytest
 from langgraph.graph import START, MessagesState, StateGraph
 
+from clearance.graph.messages import MessagesChannel, keep_changes
 from clearance.server.checkpointer import SqliteCheckpointer
 
 
@@ -23,9 +24,22 @@ async def saver(tmp_path: Path) -> AsyncIterator[SqliteCheckpointer]:
     await connection.close()
 
 
-@pytest.fixture
-def graph(saver: SqliteCheckpointer) -> Any:
-    return StateGraph(MessagesState).add_node("answer", answer).add_edge(START, "answer").compile(checkpointer=saver)
+@pytest.fixture(params=["all messages each time", "what is new"])
+def graph(saver: SqliteCheckpointer, request: pytest.FixtureRequest) -> Any:
+    """A graph whose checkpoints keep all messages, and one of which they keep what is new, as ours."""
+    builder = StateGraph(MessagesState).add_node("answer", answer).add_edge(START, "answer")
+    if request.param == "what is new":
+        keep_changes(builder)
+    return builder.compile(checkpointer=saver)
+
+
+#: Runs after which all messages are kept once, and some after.
+_SNAPSHOT_EVERY = 30
+
+
+def is_whole(graph: Any) -> bool:
+    """Tell whether each checkpoint of a graph has all messages."""
+    return not isinstance(graph.channels["messages"], MessagesChannel)
 
 
 async def say(graph: Any, thread_id: str, run_id: UUID) -> None:
@@ -68,15 +82,63 @@ async def test_deleting_a_run_takes_the_thread_back_to_before_it(graph: Any, sav
 async def test_pruning_keeps_the_newest_state_and_no_other_threads_are_touched(
     graph: Any, saver: SqliteCheckpointer
 ) -> None:
+    """What is made from earlier checkpoints keeps those: without them it would be empty, and nobody would be told."""
     for thread_id in ("pruned", "other"):
-        await say(graph, thread_id, uuid4())
-    before = await count(graph, "other")
+        for _ in range(_SNAPSHOT_EVERY):
+            await say(graph, thread_id, uuid4())
+    before, said = await count(graph, "other"), await words(graph, "pruned")
 
     await saver.aprune(["pruned"])
 
-    assert await count(graph, "pruned") == 1
-    assert await words(graph, "pruned") == ["hello", "heard 1"]
+    left = await count(graph, "pruned")
+    assert left == 1 if is_whole(graph) else 1 <= left < before / 2
+    assert await words(graph, "pruned") == said
+    assert len(said) == 2 * _SNAPSHOT_EVERY
     assert await count(graph, "other") == before
+    await say(graph, "pruned", uuid4())
+    assert await words(graph, "pruned") == [*said, "hello", f"heard {len(said) + 1}"]
+
+
+async def test_deleting_a_run_leaves_later_ones_all_that_was_said(graph: Any, saver: SqliteCheckpointer) -> None:
+    first = uuid4()
+    await say(graph, "thread", first)
+    await say(graph, "thread", uuid4())
+
+    await saver.adelete_for_runs([str(first)])
+
+    assert await words(graph, "thread") == ["hello", "heard 1", "hello", "heard 3"]
+
+
+async def test_deleting_a_run_leaves_the_copies_of_its_thread(graph: Any, saver: SqliteCheckpointer) -> None:
+    kept, undone = uuid4(), uuid4()
+    await say(graph, "thread", kept)
+    await say(graph, "thread", undone)
+    await saver.acopy_thread("thread", "copy")
+    await saver.acopy_thread("copy", "copy of the copy")
+
+    await saver.adelete_for_runs([str(undone)])
+
+    assert await words(graph, "thread") == ["hello", "heard 1"]
+    assert await words(graph, "copy") == ["hello", "heard 1", "hello", "heard 3"]
+    assert await words(graph, "copy of the copy") == await words(graph, "copy")
+
+
+async def test_a_thread_goes_on_that_was_begun_by_a_program_that_kept_all_messages_and_back_again(
+    saver: SqliteCheckpointer,
+) -> None:
+    def build(*, is_new: bool) -> Any:
+        builder = StateGraph(MessagesState).add_node("answer", answer).add_edge(START, "answer")
+        if is_new:
+            keep_changes(builder)
+        return builder.compile(checkpointer=saver)
+
+    before, after = build(is_new=False), build(is_new=True)
+    for graph in (before, after, after, before, after):
+        await say(graph, "thread", uuid4())
+
+    said = [word for number in range(1, 10, 2) for word in ("hello", f"heard {number}")]
+    assert await words(after, "thread") == said
+    assert await words(before, "thread") == said
 
 
 async def test_pruning_all_deletes_the_thread(graph: Any, saver: SqliteCheckpointer) -> None:

@@ -425,3 +425,24 @@ async def test_a_summary_by_a_middleware_is_taken_out_and_the_thread_goes_on(
     assert [amount for *_, amount in world.transfers()] == [500_000] * 3
     assert "unheard_words" in world.events()
     assert not any("900" in str(one.content) for read in world.model.read for one in read[1:])
+
+
+async def test_checkpoints_of_its_state_keep_what_is_new_and_a_thread_goes_on_with_it_and_without(
+    made: Callable[..., World],
+) -> None:
+    world = made()
+    world.model.will_say(calls(LOOK), AIMessage("looked"), calls(PAY), AIMessage("paid"))
+    await world.say("look")
+    made(state_schema=Clearance(actions=[]).agent_state)
+    before = await world.say("pay")
+    after = await world.answer({"approved": True})
+    stored = [one.checkpoint["channel_values"] async for one in world.checkpointer.alist(world.config(None))]
+    snapshots = await world.history()
+    made()
+    without = (await world.graph.aget_state(world.config(None))).values["messages"]
+
+    assert results(after)[-1] == PAID
+    assert [one.id for one in before["messages"]] == [one.id for one in after["messages"]][: len(before["messages"])]
+    assert [one.values.get("messages", []) for one in snapshots][-1] == after["messages"] == without
+    kept = [len(one["messages"]) for one in stored if isinstance(one.get("messages"), list)]
+    assert max(kept) == 4, "all messages of the first turn, by which it began without"

@@ -228,6 +228,29 @@ async def test_deleting_the_run_that_asked_withdraws_its_question(case: Case) ->
     assert [outcome for outcome, _ in ends(case, held.thread_id)] == ["withdrawn"]
 
 
+async def test_a_run_that_later_ones_go_on_from_is_not_deleted_alone(case: Case) -> None:
+    """The server takes its checkpoints with it, and those of later runs keep what is new: they would be empty."""
+    thread_id = await case.olga.thread()
+    for number in range(2):
+        await case.olga.say(thread_id, f"hello {number}")
+    said = await _said(case, thread_id)
+    newest, first = [f"/threads/{thread_id}/runs/{run['run_id']}" for run in (
+        await case.olga.get(f"/threads/{thread_id}/runs")).body]  # fmt: skip
+
+    earlier = await case.olga.send("DELETE", first)
+    kept = await _said(case, thread_id)
+    last = await case.olga.send("DELETE", newest)
+
+    assert (earlier.status, last.status) == (409, 204)
+    assert "Later runs of this thread go on from this one" in str(earlier.body)
+    assert kept == said
+    assert await _said(case, thread_id) == said[: len(said) // 2]
+
+
+async def _said(case: Case, thread_id: str) -> list[str]:
+    return [message["content"] for message in (await case.olga.state(thread_id))["values"]["messages"]]
+
+
 async def test_ctrl_c_in_chat_withdraws_what_its_message_asked_for_and_says_so(case: Case) -> None:
     source, target, other = case.account(), case.account(0), case.account(0)
     memo = f"{SLOW} {source}"

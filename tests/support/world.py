@@ -139,6 +139,8 @@ class AgentOf:
     before: Sequence[Any] = ()
     behind: Sequence[Any] = ()
     response_format: Any = None
+    #: Its state; None for langchain's own.
+    state_schema: Any = None
 
 
 #: Events that frame what happens to requests.
@@ -220,6 +222,7 @@ class World:
                 response_format=self.agent.response_format,
                 checkpointer=self.checkpointer,
                 name="clearance",
+                **({"state_schema": self.agent.state_schema} if self.agent.state_schema else {}),
             )
             self.graph = guarded(created)
             return

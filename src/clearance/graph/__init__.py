@@ -9,6 +9,7 @@ step_model      the model speaks, and what it said is stored
 step_dispatch   sends what comes next
 step_tools      runs one call, a look-up or an action
 state           what a thread keeps of ours, and what the steps send one another
+messages        the messages of a thread, of which its checkpoints keep what is new
 forged          what stands in a state and was not so: noted, told, put right
 
 hearing         whose words stand in the thread

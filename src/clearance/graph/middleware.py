@@ -10,7 +10,7 @@ only where it carries a pointer into the journal, and with that dispatch sends i
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from typing import Annotated, Any, NoReturn, NotRequired, cast
+from typing import Annotated, Any, NoReturn, NotRequired, Required, cast
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
 from langchain.agents.middleware.types import PrivateStateAttr
@@ -26,6 +26,7 @@ from clearance.actions.action import Actions
 from clearance.gate.unread import unparsed_call
 from clearance.graph.action_tools import Assemble
 from clearance.graph.lookups import READ_ONLY
+from clearance.graph.messages import MessagesChannel
 from clearance.graph.state import CallState, State
 from clearance.graph.step_model import Spoken
 from clearance.graph.steps import Steps
@@ -58,6 +59,12 @@ class GateState(AgentState[Any]):
     turn_id: NotRequired[Annotated[str, PrivateStateAttr, _last]]
     #: Words came in place of an answer: they are heard before anything goes on.
     is_spoken_to: NotRequired[Annotated[bool, PrivateStateAttr, _last]]
+
+
+class KeptState(AgentState[Any]):
+    """The state of an agent whose checkpoints keep what is new of its messages; see `Clearance.agent_state`."""
+
+    messages: Required[Annotated[list[AnyMessage], MessagesChannel()]]
 
 
 class GateMiddleware(AgentMiddleware[GateState, Any, Any]):

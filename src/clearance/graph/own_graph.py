@@ -17,6 +17,7 @@ from clearance.actions.action import Actions
 from clearance.actions.soundness import described
 from clearance.graph.action_tools import Assemble
 from clearance.graph.identity import is_in_run
+from clearance.graph.messages import keep_changes
 from clearance.graph.state import CallState, State
 from clearance.graph.step_model import Spoken
 from clearance.graph.steps import Steps
@@ -51,6 +52,7 @@ def add_loop(
     """See `Clearance.add_to`."""
     names = {**{step: f"{prefix}{step}" for step in _LEADS_TO}, END: after or END}
     _check(builder, model, names)
+    keep_changes(builder)
     toolbox = Toolbox(tools, actions, assemble)
     steps = Steps(assemble, toolbox, cycle=_CYCLE, model_node=f"{prefix}model", is_straight=True)
     speaker = _Speaker(model, prompt, toolbox)

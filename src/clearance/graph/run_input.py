@@ -16,6 +16,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from clearance.errors import ClearanceError
 from clearance.gate.question import checkpoint_id
 from clearance.graph.identity import CHECKPOINTER, thread_of
+from clearance.graph.messages import messages_at
 
 # Where langgraph keeps them in a task's config, and the input in a checkpoint. Source: langgraph._internal._constants.
 RESUMING, _DURABILITY, _NAMESPACE, _START = "__pregel_resuming", "__pregel_durability", "checkpoint_ns", "__start__"
@@ -161,11 +162,11 @@ async def _added(
     known: set[tuple[str | None, str]] = set()
     for start in {None, str(pinned) if pinned else None}:
         before = await saver.aget_tuple(_address(config, start))
-        values = before.checkpoint["channel_values"] if before else {}
+        if before is None:
+            continue
         # An input that another run ended before it stood there is put in by one that goes on, under ids made then.
-        known.update(
-            (one.id, str(one.content)) for one in [*values.get("messages", []), *messages_of(values.get(_START))]
-        )
+        stood = [*await messages_at(saver, before), *messages_of(said_in(before))]
+        known.update((one.id, str(one.content)) for one in stood)
     return [one for one in standing if known.isdisjoint({(one.id, str(one.content)), (None, str(one.content))})]
 
 

@@ -5,16 +5,40 @@ busy), for copies of threads and for pruning; added here.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import aiosqlite
+from langgraph.checkpoint.base import Checkpoint
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from clearance.db.files import make_database_private, make_folder
 from clearance.settings import settings
 
 _TABLES = ("writes", "checkpoints")
+_IS_ONE = "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
+#: Which runs a thread has since it is a copy of another, where they were: the runs' ids stand in both threads.
+_COPIED = "CREATE TABLE IF NOT EXISTS copied_runs (thread_id TEXT, run_id TEXT, PRIMARY KEY (thread_id, run_id))"
+_RUN = "json_extract(CAST(metadata AS TEXT), '$.run_id')"
+_NOTE_COPIED = (
+    f"INSERT OR IGNORE INTO copied_runs SELECT DISTINCT ?, {_RUN} FROM checkpoints"
+    f" WHERE thread_id = ? AND {_RUN} IS NOT NULL"
+)
+_OF_RUN = (
+    f"SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE {_RUN} = ?1 AND NOT EXISTS"
+    " (SELECT 1 FROM copied_runs WHERE copied_runs.thread_id = checkpoints.thread_id AND copied_runs.run_id = ?1)"
+)
+_BUT_NEWEST = (
+    "SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = ? AND checkpoint_id <"
+    " (SELECT max(newest.checkpoint_id) FROM checkpoints AS newest WHERE newest.thread_id = checkpoints.thread_id"
+    " AND newest.checkpoint_ns = checkpoints.checkpoint_ns)"
+)
+_CHAIN = (
+    "SELECT checkpoint_id, parent_checkpoint_id,"
+    " json_extract(CAST(metadata AS TEXT), '$.counters_since_delta_snapshot')"
+    " FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ?"
+)
 
 
 class SqliteCheckpointer(AsyncSqliteSaver):
@@ -24,25 +48,29 @@ class SqliteCheckpointer(AsyncSqliteSaver):
         """Delete a thread's checkpoints; without tables, before the first one was stored, there are none."""
         await self.setup()
         await super().adelete_thread(thread_id)
+        async with self.lock:
+            await self.conn.execute(_COPIED)
+            await self.conn.execute("DELETE FROM copied_runs WHERE thread_id = ?", (str(thread_id),))
+            await self.conn.commit()
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that runs made, and their writes."""
+        """Delete the checkpoints that runs made in their own thread, and their writes; not those of its copies.
+
+        What a later checkpoint needs to know its state, of which it keeps only what is new, stays.
+        """
         await self.setup()
         async with self.lock:
+            await self.conn.execute(_COPIED)
             for run_id in run_ids:
-                of_run = "json_extract(CAST(metadata AS TEXT), '$.run_id') = ?"
-                await self.conn.execute(
-                    "DELETE FROM writes WHERE (thread_id, checkpoint_ns, checkpoint_id) IN"
-                    f" (SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE {of_run})",
-                    (str(run_id),),
-                )
-                await self.conn.execute(f"DELETE FROM checkpoints WHERE {of_run}", (str(run_id),))
+                await self._delete(_OF_RUN, str(run_id))
             await self.conn.commit()
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's checkpoints and writes to another thread."""
         await self.setup()
         async with self.lock:
+            await self.conn.execute(_COPIED)
+            await self.conn.execute(_NOTE_COPIED, (str(target_thread_id), str(source_thread_id)))
             for table in _TABLES:
                 cursor = await self.conn.execute(f"SELECT * FROM {table} WHERE thread_id = ?", (str(source_thread_id),))
                 names = [column[0] for column in cursor.description]
@@ -55,21 +83,58 @@ class SqliteCheckpointer(AsyncSqliteSaver):
             await self.conn.commit()
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Delete all but the newest checkpoint of each namespace of these threads, or with `delete` all."""
+        """Delete all but the newest checkpoint of each namespace of these threads, or with `delete` all.
+
+        What the newest needs to know its state, of which it may keep only what is new, stays.
+        """
         await self.setup()
         for thread_id in thread_ids:
             if strategy != "keep_latest":
                 await self.adelete_thread(str(thread_id))
                 continue
             async with self.lock:
-                for table in _TABLES:
-                    await self.conn.execute(
-                        f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_id < (SELECT max(newest.checkpoint_id)"
-                        f" FROM checkpoints AS newest WHERE newest.thread_id = {table}.thread_id"
-                        f" AND newest.checkpoint_ns = {table}.checkpoint_ns)",
-                        (str(thread_id),),
-                    )
+                await self._delete(_BUT_NEWEST, str(thread_id))
                 await self.conn.commit()
+
+    async def _delete(self, which: str, given: str) -> None:
+        """Delete the checkpoints that a query finds, but for those that others need."""
+        going: dict[tuple[str, str], set[str]] = {}
+        for thread_id, namespace, checkpoint_id in await self.conn.execute_fetchall(which, (given,)):
+            going.setdefault((thread_id, namespace), set()).add(checkpoint_id)
+        for where, ids in going.items():
+            rows = [(*where, one) for one in sorted(ids - await self._needed(where, ids))]
+            for table in _TABLES:
+                await self.conn.executemany(f"DELETE FROM {table} WHERE {_IS_ONE}", rows)
+
+    async def _needed(self, where: tuple[str, str], going: set[str]) -> set[str]:
+        """Give those of the checkpoints that go from which the state of one that stays is made.
+
+        A channel that keeps what is new has its value in some checkpoints only; for others it is made from the last one
+        that has it and the writes since. Each checkpoint tells for which channels langgraph counts some.
+        """
+        parents: dict[str, str | None] = {}
+        waiting: list[tuple[str, str]] = []
+        for one, parent, counted in await self.conn.execute_fetchall(_CHAIN, where):
+            parents[one] = parent
+            if one not in going and parent in going and counted:
+                waiting.append((one, counted))
+        needed: set[str] = set()
+        for one, counted in waiting:
+            found = await self._read(where, one)
+            missing = (json.loads(counted).keys() & found["channel_versions"].keys()) - found["channel_values"].keys()
+            way, at = {one}, parents[one]
+            while missing and at is not None and at in parents and at not in way:
+                way.add(at)
+                missing -= (await self._read(where, at))["channel_values"].keys()
+                at = parents[at]
+            needed |= way & going
+        return needed
+
+    async def _read(self, where: tuple[str, str], checkpoint_id: str) -> Checkpoint:
+        query = f"SELECT type, checkpoint FROM checkpoints WHERE {_IS_ONE}"
+        ((kind, stored),) = await self.conn.execute_fetchall(query, (*where, checkpoint_id))
+        found: Checkpoint = self.serde.loads_typed((kind, stored))
+        return found
 
 
 @asynccontextmanager

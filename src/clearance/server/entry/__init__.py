@@ -5,6 +5,7 @@ tokens            who somebody is
 callers           who calls a route of ours
 closed_routes     routes that nobody may reach
 run_options       what a run may ask for
+later_runs        whether others go on from what a run left
 homes             the graph that a thread belongs to
 
 paths             a path as the router reads it
