@@ -37,7 +37,10 @@ transports.create_ssl_context = functools.cache(httpx.create_ssl_context)  # typ
 _QUICK = str(Path(__file__).parent / "support" / "quick")
 if _QUICK not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), _QUICK]))
-gc.set_threshold(700, 10, 10)
+# A terminal that is drawn ten times a second, and moves at once, shows the same for half the work.
+os.environ.setdefault("TEXTUAL_FPS", "10")
+os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+gc.set_threshold(5_000, 10, 10)
 # How long an example takes says how busy the machine is.
 _IN_ANY_TIME = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("in any time", _IN_ANY_TIME)

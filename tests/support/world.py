@@ -204,7 +204,9 @@ class World:
         known = Actions(self.actions)
         policy = _policy_of(text, self.actions)
         self.gate = Gate(self.database, Judge(known, policy), AUDIT_KEY, self.clock)
-        settings = _settings_of("on" if self.has_authentication else "off", tuple(os.environ.items()), os.getcwd())
+        # All of the environment but the name of the test, by which no two would be alike.
+        environment = tuple(item for item in os.environ.items() if item[0] != "PYTEST_CURRENT_TEST")
+        settings = _settings_of("on" if self.has_authentication else "off", environment, os.getcwd())
         lookups = [*lookup_tools(self.database), analysis_tool(self.database, lambda: 2_000)]
         self.tools = {tool.name for tool in lookups} | {cls.tool_name() for cls in known}
         parts = self.parts = Parts(settings, self.database, self.gate)
