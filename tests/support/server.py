@@ -15,10 +15,13 @@ from typing import ClassVar, Literal, Self
 
 import httpx
 
+from tests.support import nursery
+
 ROOT = Path(__file__).parents[2]
 #: What the tests of the gate are judged by; the sample has tests of its own.
 GATE_POLICY = ROOT / "tests" / "support" / "policy.toml"
 _READY_S = 60
+_LANGGRAPH = str(Path(sys.executable).with_name("langgraph"))
 AUTH_SECRET = "a secret for tests, not a secret at all"
 
 
@@ -32,7 +35,7 @@ class Server:
     env: dict[str, str] = field(default_factory=dict)
     policy: Path = GATE_POLICY
     port: int = 0
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | nursery.Born | None = None
     #: `on`: as deployed. `names`: people are told apart, and nothing is refused: the gate stands alone. `off`: no
     #: authentication, everybody is the local principal.
     auth: Literal["on", "names", "off"] = "off"
@@ -73,7 +76,7 @@ class Server:
     def command(self, config: Path) -> list[str]:
         """Give the command line that starts it."""
         return [
-            str(Path(sys.executable).with_name("langgraph")), "dev", "--config", str(config),
+            _LANGGRAPH, "dev", "--config", str(config),
             "--host", "127.0.0.1", "--port", str(self.port), "--no-browser", "--no-reload", "--n-jobs-per-worker", "10",
         ]  # fmt: skip
 
@@ -85,10 +88,7 @@ class Server:
         """
         self.port = free_port()
         command, environment = self.command(self._configuration()), self.environment()
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
+        self.process = self._begin(command, environment, self.folder / "server.log")
         until = time.monotonic() + _READY_S
         with httpx.Client(base_url=self.url, timeout=2) as client:
             while time.monotonic() < until:
@@ -120,6 +120,18 @@ class Server:
             yield
         finally:
             os.killpg(self.process.pid, signal.SIGCONT)
+
+    def _begin(
+        self, command: list[str], environment: dict[str, str], log: Path
+    ) -> subprocess.Popen[bytes] | nursery.Born:
+        # As a process of its own from the first import on: those of examples, wheels and Aegra, which have a Python of
+        # their own; and all where a fork is not what it is on Linux.
+        if command[0] == _LANGGRAPH and sys.platform == "linux":
+            return nursery.begin(command, self.folder, environment, log)
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=out, stderr=out, start_new_session=True
+            )
 
     def _end(self, how: signal.Signals) -> None:
         process, self.process = self.process, None

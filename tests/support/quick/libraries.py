@@ -1,0 +1,96 @@
+"""A process that has imported the libraries of others once, and becomes `langgraph dev` as often as it is asked to.
+
+Most of what a server's start costs are these imports, and the tests start some hundred. Nothing of ours is among them,
+and nothing of the server itself: each imports that anew, under its own environment. This file runs by itself, outside
+the tests' package: what it imports, a server finds imported.
+"""
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import socket
+import sys
+import time
+from typing import Any
+
+#: Each brings others with it. None starts a thread: a fork would be without it.
+LIBRARIES = (
+    "aiosqlite", "alembic.command", "alembic.context", "anyio._backends._asyncio", "cel_expr_python", "click",
+    "croniter", "cryptography.hazmat.primitives.asymmetric.rsa", "dotenv", "fastapi.openapi.utils", "fastapi.responses",
+    "fastapi.staticfiles", "h11", "httpcore", "httpx", "httpx2", "jinja2", "jsonpatch", "jsonschema_rs", "jwt",
+    "langchain_core.callbacks.manager", "langchain_core.language_models.chat_models", "langchain_core.load.load",
+    "langchain_core.messages.utils", "langchain_core.prompts", "langchain_core.tools",
+    "langchain_core.tracers.event_stream", "langgraph.checkpoint.sqlite.aio", "langgraph.graph", "langgraph.prebuilt",
+    "langgraph.pregel.remote", "langgraph_sdk.auth", "langgraph_sdk.client", "langgraph_sdk.runtime",
+    "langsmith.client", "langsmith.run_trees", "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.sdk.metrics", "orjson", "ormsgpack", "pathspec", "prometheus_client", "pydantic.v1",
+    "pydantic_settings", "pygments.lexers", "requests", "rfc8785", "rich.console", "rich.progress", "rich.table",
+    "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite", "sse_starlette", "starlette.middleware.cors",
+    "structlog", "tenacity", "uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl", "uvloop", "websockets",
+    "xxhash", "yaml",
+)  # fmt: skip
+
+
+def serve(asked: socket.socket) -> dict[str, Any] | None:
+    """Do what is asked, line by line, until nobody is there to ask.
+
+    Asked to begin one (`argv`, `cwd`, `env`, `log`), answer its `pid`; asked how a `pid` is, answer its `code`, None
+    while it runs. In what was begun, give what was asked for.
+    """
+    with asked, asked.makefile("rwb") as lines:
+        for line in lines:
+            order = json.loads(line)
+            if "pid" in order:
+                pid, status = os.waitpid(order["pid"], os.WNOHANG)
+                told = {"code": os.waitstatus_to_exitcode(status) if pid else None}
+            else:
+                ready, is_ready = os.pipe()
+                pid = os.fork()
+                if not pid:
+                    os.setsid()
+                    os.close(ready)
+                    os.close(is_ready)  # that it leads its group is what the answer says: it can be killed as one
+                    return dict(order)
+                os.close(is_ready)
+                os.read(ready, 1)
+                os.close(ready)
+                told = {"pid": pid}
+            lines.write(json.dumps(told).encode() + b"\n")
+            lines.flush()
+    return None
+
+
+def become(argv: list[str], cwd: str, env: dict[str, str], log: str) -> None:
+    """Run a script of this Python as its command line would."""
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.close(out)
+    sys.argv = argv
+    here = os.path.dirname(__file__)
+    others = [folder for folder in sys.path if folder != here]
+    sys.path[:] = [os.path.dirname(argv[0]), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep)), *others]
+    runpy.run_path(argv[0], run_name="__main__")
+
+
+def main() -> None:
+    """Import all of it, and serve whoever holds the other end."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise RuntimeError("one of the libraries started a thread")
+    gc.collect()
+    gc.freeze()
+    order = serve(socket.socket(fileno=int(sys.argv[1])))
+    if order is not None:
+        become(**order)
+
+
+if __name__ == "__main__":
+    main()
