@@ -31,8 +31,8 @@ def postgres(*, is_durable: bool = False) -> Iterator[str]:
         url = str(server.get_uri())
         try:
             if not is_durable:
-                # Each test copies a database, hundreds of files.
-                for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                # Each test copies a database, hundreds of files, and none lives to be vacuumed.
+                for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
                     administer(url, f"ALTER SYSTEM SET {setting} = off")
                 administer(url, "SELECT pg_reload_conf()")
             yield url
