@@ -3,9 +3,9 @@
     python -m bench.scale --open 100000 --decided 1000000 --postgres
 
 Fills two databases of each kind, one a tenth of the other (`bench.journal`), and measures each in a process of its own:
-lists and pages through the server's own routes in that process, one caller after the other, beside threads that are not
-there; then the scans of what happens by itself; then `audit verify`, the chain alone, with all that it binds, and from a
-head noted 1,000 rows before the end. With each list it is told whether the database reads a whole table for it.
+lists and pages through the server's own routes in that process, one caller after the other, beside threads that are
+not there; then the scans of what happens by itself; then `audit verify`, the chain alone, with all that it binds, and
+from a head noted 1,000 rows before the end. With each list it is told whether the database reads a whole table for it.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -10,12 +11,18 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from clearance.actions.action import Actions
 from clearance.contract import Tab
 from clearance.db.engine import Database
+from clearance.db.migrate import migrate
 from clearance.db.tables import audit, decisions, plans, requests, turns
-from clearance.desk import lists
+from clearance.desk import lists, statistics
 from clearance.desk.lists import CursorError, Page, Wanted
+from clearance.desk.statistics import read_statistics
 from clearance.journal.audit import some_rows
+from clearance.journal.requests import count_open
+from clearance.journal.signing import Keys
+from clearance.journal.witness import disagreements
 from clearance.principal import Principal
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -312,3 +319,55 @@ def test_what_pages_read_costs_the_same_however_much_there_is(database: Database
     # To PostgreSQL's blocks a larger tree adds some at each step down; what is read whole would be hundreds.
     more = 0 if database.is_sqlite else 60
     assert {name: (few[name], now) for name, now in many.items() if now > few[name] + more} == {}
+
+
+def test_what_is_read_at_every_look_is_found_by_an_index(tmp_path: Path) -> None:
+    """SQLite alone: PostgreSQL plans by the size of its tables, which are small here."""
+    filled = Database(f"sqlite:///{tmp_path}/journal.db")
+    migrate(filled)
+    for number in range(3):
+        filled.write_now(partial(add, number=number))
+    shown: list[tuple[str, Any]] = []
+    one = filled.read_now(lambda c: lists.read_some(c, ["r00001"]))
+
+    def look(connection: Connection) -> None:
+        sa.event.listen(connection, "before_cursor_execute", lambda *told: shown.append(told[2:4]))
+        count_open(connection)
+        lists.approved_by(connection, "ana", limit=20)
+        lists.count(connection, ANA, Wanted("open", opened_after=NOW), sees_all=True)
+        read_statistics(connection, NOW)
+        disagreements(connection, Keys(b"k" * 32), one, Actions([]))
+
+    filled.read_now(look)
+
+    def explain(connection: Connection) -> str:
+        told = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values) for sql, values in shown]
+        return "\n".join(row[3] for rows in told for row in rows)
+
+    plans = filled.read_now(explain)
+    assert len(shown) > 12
+    assert not [line for line in plans.splitlines() if line.startswith("SCAN requests") and "USING" not in line]
+    for name in ("open_opened", "open_begun", "opened", "thread"):
+        assert f"ix_requests_{name}" in plans
+    assert "SEARCH decisions USING INDEX ix_decisions_decided" in plans
+    assert "SCAN erasures" not in plans
+    filled.close()
+
+
+def test_of_many_decisions_the_newest_are_counted_and_since_when_is_told(
+    filled: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "MOST_DECISIONS", 3)
+    approval = {"number": 1, "revision": 1, "digest": "d", "decision": "approve", "decided_by": "tess",
+                "decider_kind": "person", "decider_roles": [], "counts": True}  # fmt: skip
+    rows = [{**approval, "decision_id": f"{n}", "request_id": f"r{n:05}", "decided_at": NOW + timedelta(minutes=n)}
+            for n in range(1, 8)]  # fmt: skip
+    filled.write_now(lambda c: c.execute(sa.insert(decisions), rows))
+
+    found = filled.read_now(lambda c: read_statistics(c, NOW))
+
+    assert (found.since, found.reviewers[0].decisions) == (NOW + timedelta(minutes=5), 3)
+    monkeypatch.setattr(statistics, "MOST_DECISIONS", 7)
+    assert filled.read_now(lambda c: read_statistics(c, NOW)).since == NOW + timedelta(minutes=1)
+    monkeypatch.setattr(statistics, "MOST_DECISIONS", 8)
+    assert filled.read_now(lambda c: read_statistics(c, NOW)).since == NOW

@@ -29,5 +29,5 @@ def test_fields_stand_in_the_order_of_the_columns(value: Any, table: Any) -> Non
 
 
 def test_the_log_names_tables_by_plain_texts() -> None:
-    """SQLAlchemy's kind of text was none to the quick canonical form, and each row that binds was written by the slow."""
+    """SQLAlchemy's kind of text was none to the quick canonical form: each row that binds was written by the slow."""
     assert all(_is_plain({name: bound.name}) for name, bound in BOUND.items())

@@ -213,6 +213,25 @@ sa.Index(
     postgresql_where=requests.c.finished_at.is_not(None),
 )
 
+# What is new, and how many there are by state; what may be approved by somebody and still waits.
+sa.Index(
+    "ix_requests_open_opened",
+    requests.c.opened_at,
+    requests.c.state,
+    sqlite_where=requests.c.state.in_(OPEN_STATES),
+    postgresql_where=requests.c.state.in_(OPEN_STATES),
+)
+_BEGUN = sa.text(f"{_one_of('state', OPEN_STATES)} AND (state <> 'asked' OR approvals > 1)")
+sa.Index(
+    "ix_requests_open_begun",
+    requests.c.expires_at,
+    requests.c.request_id,
+    sqlite_where=_BEGUN,
+    postgresql_where=_BEGUN,
+)
+# What the policy said of all of a period, without a look at the rows.
+sa.Index("ix_requests_opened", requests.c.opened_at, requests.c.action, requests.c.verdict)
+
 request_subjects = sa.Table(
     "request_subjects",
     metadata,
@@ -229,6 +248,9 @@ erasures = sa.Table(
     sa.Column("erased_at", UtcTime, nullable=False),
     sa.Column("version", sa.Integer, nullable=True, doc="as in `turns`"),
 )
+
+# For each receipt that is verified it is asked whether it is an eraser's.
+sa.Index("ix_erasures_request", erasures.c.request_id)
 
 decisions = sa.Table(
     "decisions",
@@ -268,6 +290,8 @@ sa.Index(
     sqlite_where=sa.text("counts"),
     postgresql_where=sa.text("counts"),
 )
+
+sa.Index("ix_decisions_decided", decisions.c.decided_at)
 
 attempts = sa.Table(
     "attempts",

@@ -32,6 +32,7 @@ _MOST_NEEDS = 1_000
 
 # By the words of the indexes' conditions, or they would not be used.
 _is_open = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
+_may_be_begun = sa.text("(requests.state <> 'asked' OR requests.approvals > 1)")
 _is_in_flight = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in IN_FLIGHT_STATES])
 _is_decided = requests.c.finished_at.is_not(None)
 #: By list, what is in it and by which moment it is in order; of the others what is open, by deadline.
@@ -144,7 +145,11 @@ def approved_by(connection: Connection, person: str, *, limit: int) -> list[Requ
     approved = sa.exists().where(
         decisions.c.request_id == requests.c.request_id, decisions.c.decided_by == person, decisions.c.counts
     )
-    query = sa.select(requests).where(_is_open, approved).order_by(requests.c.expires_at, requests.c.request_id)
+    query = (
+        sa.select(requests)
+        .where(_is_open, _may_be_begun, approved)
+        .order_by(requests.c.expires_at, requests.c.request_id)
+    )
     return [Request(*row) for row in connection.execute(query.limit(limit))]
 
 
@@ -164,7 +169,8 @@ def _queries(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_
         if (value := getattr(wanted, name)) is not None:
             query = query.where(requests.c[name] == value)
     if wanted.opened_before is not None:
-        query = query.where(requests.c.opened_at < wanted.opened_before)
+        # Not by an index: most of what is open is older than that, and would be put in order each time.
+        query = query.where(sa.func.coalesce(requests.c.opened_at, requests.c.opened_at) < wanted.opened_before)
     if wanted.opened_after is not None:
         query = query.where(requests.c.opened_at > wanted.opened_after)
     if not sees_all:

@@ -10,6 +10,8 @@ from sqlalchemy.engine import Connection
 
 from clearance.db.tables import decisions, questions, requests
 
+#: More decisions than these are not read: then those of a shorter time are, and that is told.
+MOST_DECISIONS = 10_000
 #: An approval faster than this was hardly read.
 HASTY = timedelta(seconds=3)
 
@@ -33,6 +35,7 @@ class Reviewer:
 class Statistics:
     """All of a period."""
 
+    #: Where it begins: later than was asked for, where more than `MOST_DECISIONS` were made since then.
     since: datetime
     #: Most decisions first.
     reviewers: list[Reviewer]
@@ -49,7 +52,10 @@ _WORDS = ("allow", "ask", "deny")
 
 
 def read_statistics(connection: Connection, since: datetime) -> Statistics:
-    """Count decisions made and requests opened since a moment."""
+    """Count decisions made and requests opened since a moment, and since a later one where these are many."""
+    newest = sa.select(decisions.c.decided_at).where(decisions.c.decided_at >= since)
+    first = connection.scalar(newest.order_by(decisions.c.decided_at.desc()).offset(MOST_DECISIONS - 1).limit(1))
+    since = max(since, first or since)
     counted = sa.select(requests.c.action, requests.c.verdict, sa.func.count()).where(requests.c.opened_at >= since)
     verdicts: dict[str, dict[str, int]] = {}
     for action, verdict, number in connection.execute(counted.group_by(requests.c.action, requests.c.verdict)):

@@ -1,6 +1,6 @@
 """What time does: requests past their deadline end, and turns that nobody goes on with are found."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -124,12 +124,30 @@ _STATES = (
 )
 
 
-def stalled(connection: Connection) -> list[tuple[Turn, str]]:
-    """Read the open turns that wait for no person: a run goes on with each, or ought to.
+_STALLED_AMONG = _STALLED.where(turns.c.turn_id.in_(sa.bindparam("among", expanding=True)))
+_TOUCHED = (
+    sa.select(audit.c.seq, audit.c.turn_id)
+    .where(audit.c.seq > sa.bindparam("after"))
+    .order_by(audit.c.seq)
+    .limit(sa.bindparam("most"))
+)
+
+
+def touched(connection: Connection, after: int, most: int) -> tuple[int, set[str]] | None:
+    """Give the last row of the log, and the turns that those after a row are about; None where they are `most`."""
+    found = connection.execute(_TOUCHED, {"after": after, "most": most}).all()
+    if len(found) == most:
+        return None
+    return (found[-1].seq if found else after), {row.turn_id for row in found if row.turn_id}
+
+
+def stalled(connection: Connection, among: Collection[str] | None = None) -> list[tuple[Turn, str]]:
+    """Read the open turns that wait for no person, all or `among` some: a run goes on with each, or ought to.
 
     With each stands a mark that changes when any of its requests does.
     """
-    found = [Turn(*row) for row in connection.execute(_STALLED)]
+    read = (_STALLED, {}) if among is None else (_STALLED_AMONG, {"among": list(among)})
+    found = [Turn(*row) for row in connection.execute(*read)]
     return [(turn, mark_of(connection, turn)) for turn in found]
 
 

@@ -297,6 +297,6 @@ def _changing(names: frozenset[str]) -> sa.Update:
 
 def count_open(connection: Connection) -> dict[str, int]:
     """Count the requests without a receipt by state; every open state is there."""
-    query = sa.select(requests.c.state, sa.func.count()).where(requests.c.state.in_(OPEN_STATES))
+    query = sa.select(requests.c.state, sa.func.count()).where(_IS_OPEN)
     counted = {row[0]: row[1] for row in connection.execute(query.group_by(requests.c.state))}
     return {state: counted.get(state, 0) for state in OPEN_STATES}

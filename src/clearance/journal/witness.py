@@ -99,19 +99,22 @@ class _Keyed:
 def _held(connection: Connection, of: Sequence[Turn | Request | SameCall]) -> dict[tuple[str, str], Row]:
     """Read the rows of turns, by table and id."""
     turn_ids = [turn.turn_id for turn in of]
-    of_turns = sa.select(requests.c.request_id).where(
-        # By thread, too: that is what there is an index of.
-        requests.c.thread_id.in_({turn.thread_id for turn in of}),
-        requests.c.turn_id.in_(turn_ids),
-    )
+    # By thread, too: that is what there is an index of.
+    is_of_turns: sa.ColumnElement[bool] = requests.c.thread_id.in_(
+        {turn.thread_id for turn in of}
+    ) & requests.c.turn_id.in_(turn_ids)
+    of_turns = sa.select(requests.c.request_id).where(is_of_turns)
     found: dict[tuple[str, str], Row] = {}
     for bound in BOUND.values():
         table = bound.table
         if table is tool_definitions:  # of no turn: those of all are compared by `verify`
             continue
-        is_by_turn = table in (requests, turns, plans)
-        where = table.c.turn_id.in_(turn_ids) if is_by_turn else table.c.request_id.in_(of_turns)
-        for given in connection.execute(sa.select(*bound.shown).where(where)):
+        of_table: sa.ColumnElement[bool]
+        if table is requests:
+            of_table = is_of_turns
+        else:
+            of_table = table.c.turn_id.in_(turn_ids) if table in (turns, plans) else table.c.request_id.in_(of_turns)
+        for given in connection.execute(sa.select(*bound.shown).where(of_table)):
             row = Row.read(given)
             found[table.name, row.id] = row
     return found

@@ -194,7 +194,9 @@ async def show_statistics(session: InSession, desk: OfDesk, days: str = "7") -> 
     since = around["now"] - timedelta(days=int(chosen))
     found = await desk.statistics(since)
     return page("statistics.html", **around, found=found, chosen=chosen, periods=_PERIODS,
-                 hasty_s=int(statistics.HASTY.total_seconds()), span=_seconds)  # fmt: skip
+                 is_cut=found.since > since, cut_at=wording.clock(found.since, around["now"]),
+                 most=statistics.MOST_DECISIONS, hasty_s=int(statistics.HASTY.total_seconds()),
+                 span=_seconds)  # fmt: skip
 
 
 def _seconds(length: timedelta) -> str:

@@ -6,9 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy.engine import Connection
+
 from clearance.gate import deadlines
 from clearance.gate.gate import Gate
 from clearance.journal import notifications
+from clearance.journal.audit import read_head
 from clearance.journal.refusals import chain_totals
 from clearance.journal.turns import Turn
 from clearance.loglines import logger_of
@@ -26,6 +29,8 @@ _PLANS, _WAKES = 50, 20
 _WAKE_TIMEOUT_S = 30
 #: How long a turn may stand with nobody to wait for before it is looked at: a run that is on it is given time.
 _GRACE = timedelta(seconds=10)
+#: So often all open turns are looked at, or when more rows of the log than these came since the last look.
+_ALL_EVERY, _MOST_TOUCHED = timedelta(minutes=10), 500
 _LONGEST_WAIT = timedelta(minutes=10)
 #: Attempts after which it is said that a turn does not go on.
 _MANY = 6
@@ -63,6 +68,9 @@ class Timekeeper:
         #: As the gate's.
         self._clock = clock
         self._watched: dict[str, _Watched] = {}
+        #: The row of the log up to which turns were looked at; and when all of them are again.
+        self._seen: int | None = None
+        self._all_at: datetime | None = None
         self._expired: set[str] = set()
         self._chained_at: datetime | None = None
         #: By turn of a nested agent that waits for a person: when it was looked at last.
@@ -82,13 +90,26 @@ class Timekeeper:
     async def wake(self) -> bool:
         """Make turns go on that wait for nobody and that no run is on, each at growing intervals."""
         now = self._clock()
-        found = await self._gate.database.read(deadlines.stalled)
+        found = await self._gate.database.read(lambda connection: self._stalled(connection, now))
         self._watched = {turn.turn_id: self._watch(turn, mark, now) for turn, mark in found}
         self._expired.clear()
         waiting = [(turn, at) for turn, _ in found if (at := self._watched[turn.turn_id].at) and at <= now]
         for turn, _ in sorted(waiting, key=lambda pair: pair[1])[:_WAKES]:
             await self._wake_one(turn)
         return False
+
+    def _stalled(self, connection: Connection, now: datetime) -> list[tuple[Turn, str]]:
+        """Read the turns that wait for nobody: those that the log told of since the last look, or that did then.
+
+        Whatever else is open waits for a person, as it did: of such there may be a hundred thousand.
+        """
+        if self._seen is not None and self._all_at is not None and now < self._all_at:
+            told = deadlines.touched(connection, self._seen, _MOST_TOUCHED)
+            if told is not None:
+                self._seen, turn_ids = told
+                return deadlines.stalled(connection, turn_ids | self._watched.keys())
+        self._seen, self._all_at = read_head(connection).seq, now + _ALL_EVERY
+        return deadlines.stalled(connection)
 
     async def sweep(self) -> bool:
         """Look at nested agents that wait for a person, a few at a time: whether their threads still wait for them.
