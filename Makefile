@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -q --collect-only tests >/dev/null; $(BIN)/pyt
 # environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test aegra check dev provider tickets lint attacks crash crash-machines explore bench bench-elsewhere bench-deciding bench-threads bench-scale screenshots terminal lock clean help
+.PHONY: install demo test aegra check dev provider tickets lint attacks crash crash-machines explore bench bench-elsewhere bench-deciding bench-threads bench-scale bench-many bench-machines screenshots terminal lock clean help
 
 install: .venv/installed
 
@@ -66,7 +66,7 @@ crash: install         ## kill -9 the server a hundred times, and a hundred time
 
 crash-machines: install .venv-aegra/installed ## Aegra on two and three machines, with Redis: any of them killed or stopped under load, sixty times
 	$(BIN)/python -m tests.support.crash_machines --machines 2 --kills 30
-	$(BIN)/python -m tests.support.crash_machines --machines 3 --kills 30
+	$(BIN)/python -m tests.support.crash_machines --machines 3 --kills 30 --upgrade
 
 explore: install       ## external actions in any order of events: a thousand stories, other ones each time
 	EXAMPLES=1000 SHRINK=1 $(BIN)/python -m pytest -q tests/integration/test_external_generated.py
@@ -85,6 +85,13 @@ bench-threads: install ## turns 5, 50 and 300 of one thread: ms, and bytes of it
 
 bench-scale: install   ## lists, pages, scans and `audit verify` over 1,100,000 requests; an hour, and 60 GB of disk
 	$(BIN)/python -m bench.scale --postgres --table docs/scale.md
+
+bench-many: install    ## one process under 1 to 64 clients, on both databases; 20 reviewers and 200 look-ups on the real server
+	$(BIN)/python -m bench.many
+	$(BIN)/python -m bench.crowd
+
+bench-machines: install ## for how long a cycle holds the log's head, which bounds all machines; two processes beside one
+	$(BIN)/python -m bench.machines
 
 screenshots: install   ## docs/inbox-*.png, made anew in Chromium
 	$(BIN)/python -m tests.browser.screenshots

@@ -168,8 +168,17 @@ class Contender:
 
 
 def ours(database: Database, model: BaseChatModel) -> Contender:
+    prepare(database)
+    return assembled(database, model)
+
+
+def prepare(database: Database) -> None:
+    """Bring a new database to what `assembled` needs."""
     migrate(database, MIGRATIONS)
     database.write_now(lambda c: c.exec_driver_sql("CREATE TABLE effects (at REAL, amount INTEGER)"))
+
+
+def assembled(database: Database, model: BaseChatModel) -> Contender:
     actions = Actions([Record])
     gate = Gate(database, Judge(actions, parse_policy(POLICY, "policy.toml", actions, {})), b"k" * 32)
     parts = Parts(Settings(auth="off"), database, gate)
