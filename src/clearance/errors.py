@@ -4,6 +4,7 @@ ClearanceError
 ├── PolicyError        policy.toml is missing, does not parse, or says something that cannot be
 ├── NotOursError       a pointer to a turn or call that the journal does not have for this thread
 ├── AuditKeyError      the audit log is under another key than the one given
+├── NewerSchemaError   the database was migrated by a newer version; in `db.migrate`
 └── ActionError        an action says, in a sentence for people, why it cannot be done
 """
 

@@ -36,7 +36,7 @@ from clearance.journal.requests import Request
 from clearance.journal.turns import Turn, turns_of
 from tests.support.conversation import GRAPH, Conversation, connected
 from tests.support.crash import Intent, with_policy
-from tests.support.machines import Machine, Redis, machines
+from tests.support.machines import Machine, Redis, machines, next_version
 from tests.support.postgres import postgres, seeded
 from tests.support.tokens import bearer
 from tests.support.world import ANA, OLGA, Person
@@ -49,6 +49,15 @@ _SETTLED_S = 180
 _BETWEEN_S = 0.3
 #: What a machine that was just killed, or is starting, or lost its database for a moment, answers with.
 _FAILURES = (httpx.HTTPError, APIError, OSError)
+
+
+#: What a migration may do beside servers of the version before: add what those can do without.
+ADDS = """
+    op.execute("ALTER TABLE requests ADD COLUMN urgency INTEGER NOT NULL DEFAULT 0")
+    op.execute("ALTER TABLE turns ADD COLUMN origin TEXT")
+    op.execute("CREATE TABLE urgencies (urgency INTEGER PRIMARY KEY, title TEXT NOT NULL)")
+    op.execute("CREATE INDEX requests_by_urgency ON requests (urgency)")
+"""
 
 
 @dataclass
@@ -77,6 +86,10 @@ class Seen:
     machines: int
     kills: int = 0
     stops: int = 0
+    #: Times that Redis was killed and started again, empty.
+    emptied: int = 0
+    #: Machines that were brought to another version meanwhile.
+    upgraded: int = 0
     wishes: int = 0
     look_ups: int = 0
     by_api: int = 0
@@ -117,7 +130,8 @@ class Seen:
     def __str__(self) -> str:
         moved = ", ".join(f"{name} {count}" for name, count in sorted(self.handed_over.items()))
         return (
-            f"{self.machines} machines, {self.kills} kills and {self.stops} stops, {self.wishes} transfers wanted"
+            f"{self.machines} machines, {self.kills} kills and {self.stops} stops, {self.emptied} times Redis,"
+            f" {self.upgraded} brought to a version with a migration, {self.wishes} transfers wanted"
             f" ({self.by_api} decided through the API, {self.by_resume} by resuming), {self.look_ups} look-ups,"
             f" {self.said_again} messages said again:"
             f" {len(self.lost)} lost, {len(self.doubled)} doubled, {len(self.missing)} missing,"
@@ -137,6 +151,8 @@ class Campaign:
     #: People at a time.
     people: int = 8
     say: Any = None
+    #: Struck now and then, too, if it is given.
+    redis: Redis | None = None
     seen: Seen = field(init=False)
     talks: list[Talk] = field(default_factory=list)
     _database: Database = field(init=False)
@@ -146,8 +162,11 @@ class Campaign:
         self.seen = Seen(len(self.servers))
         self._chance = random.Random(self.seed)
 
-    async def run(self, kills: int) -> Seen:
-        """Run until so many machines were killed or stopped, and everything has come to rest."""
+    async def run(self, kills: int, upgrade: Path | None = None) -> Seen:
+        """Run until so many machines were killed or stopped, and everything has come to rest.
+
+        `upgrade` is another version's sources, to which they are brought half-way.
+        """
         began = time.monotonic()
         self._database = Database(self.servers[0].database_url)
         self._database.write_now(_note_leases)
@@ -156,7 +175,10 @@ class Campaign:
         await asyncio.gather(*(asyncio.to_thread(_start, server) for server in self.servers[1:]))
         try:
             people = [asyncio.create_task(self._person(number)) for number in range(self.people)]
-            await self._strike(kills)
+            await self._strike(kills if upgrade is None else kills // 2)
+            if upgrade is not None:
+                await self.roll(upgrade)
+                await self._strike(kills - kills // 2)
             self._is_over, struck = True, time.monotonic()
             _, late = await asyncio.wait(people, timeout=_SETTLED_S)
             self.seen.rest_s = time.monotonic() - struck
@@ -174,11 +196,26 @@ class Campaign:
         self._database.close()
         return self.seen
 
+    async def roll(self, source: Path) -> None:
+        """Bring one machine after the other to another version, whose first start migrates beside the others."""
+        for server in self.servers:
+            await asyncio.to_thread(server.stop)
+            server.upgrade(source)
+            await asyncio.to_thread(server.start)
+            self.seen.upgraded += 1
+            # The others go on with theirs meanwhile.
+            await asyncio.sleep(self._chance.uniform(1, 5))
+
     # What strikes
 
     async def _strike(self, kills: int) -> None:
         for number in range(kills):
             await asyncio.sleep(self._chance.uniform(1, 5))
+            if self.redis is not None and self._chance.random() < 0.2:
+                await asyncio.to_thread(self.redis.stop)
+                await asyncio.sleep(self._chance.uniform(0, 3))
+                await asyncio.to_thread(self.redis.start)
+                self.seen.emptied += 1
             server = self._chance.choice(self.servers)
             is_kill = self._chance.random() < 0.7
             await asyncio.to_thread(server.kill if is_kill else server.stop)
@@ -373,7 +410,7 @@ def _judge_leases(seen: Seen, connection: sa.Connection) -> None:
 
 
 @contextmanager
-def prepared(count: int, **env: str) -> Iterator[list[Machine]]:
+def prepared(count: int, **env: str) -> Iterator[tuple[list[Machine], Redis]]:
     """Make machines on a PostgreSQL and a Redis of their own, with a seeded bank and the campaign's policy."""
     with tempfile.TemporaryDirectory(prefix="clearance-machines-") as folder, postgres() as url:
         redis = Redis(Path(folder)).start()
@@ -381,7 +418,7 @@ def prepared(count: int, **env: str) -> Iterator[list[Machine]]:
         try:
             for one in made:
                 with_policy(one)
-            yield made
+            yield made, redis
         finally:
             for one in made:
                 one.kill()
@@ -396,14 +433,16 @@ def main() -> int:
     arguments.add_argument("--people", type=int, default=8)
     arguments.add_argument("--seed", type=int, default=0, help="0 takes one from the clock")
     arguments.add_argument("--keep", type=Path, help="a folder for the logs of the machines")
+    arguments.add_argument("--upgrade", action="store_true", help="half-way to a version with one more migration")
     given = arguments.parse_args()
     seed = given.seed or int(time.time())
     # What a terminal sends ends the servers, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with prepared(given.machines) as servers:
+    with prepared(given.machines) as (servers, redis):
         try:
             say = partial(print, flush=True)
-            seen = asyncio.run(Campaign(servers, seed, given.people, say).run(given.kills))
+            newer = next_version(servers[0].folder / "next", ADDS) if given.upgrade else None
+            seen = asyncio.run(Campaign(servers, seed, given.people, say, redis).run(given.kills, newer))
         finally:
             for server in servers if given.keep else ():
                 (given.keep / f"{server.folder.name}.log").write_text(server.log)

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from alembic.script import ScriptDirectory
+
 from tests.support.aegra import Aegra
-from tests.support.server import free_port
+from tests.support.environment import copy_files
+from tests.support.server import ROOT, free_port
 
 #: Aegra's own bounds, shorter: a run of a killed process is tried again after some seconds, not after 45.
 QUICK = {
@@ -81,6 +84,24 @@ class Machine(Aegra):
         """Give what the server runs with: its runs stand in a queue that all of them take from."""
         given = super().environment()
         return {**given, "REDIS_BROKER_ENABLED": "true", "REDIS_URL": self.redis, **QUICK, **self.env}
+
+    def upgrade(self, source: Path) -> None:
+        """Give it another version's sources, for its next start."""
+        self.env["PYTHONPATH"] = str(source)
+        link = self.folder / "src"
+        link.unlink()
+        link.symlink_to(source)
+
+
+def next_version(folder: Path, migration: str) -> Path:
+    """Make sources of a version that differs from ours by a migration, and give their folder."""
+    source = copy_files(ROOT / "src", folder / "src")
+    versions = source / "clearance" / "db" / "migrations" / "versions"
+    (last,) = ScriptDirectory(str(versions.parent)).get_heads()
+    (versions / "9999_next.py").write_text(
+        f'from alembic import op\nrevision, down_revision = "9999", "{last}"\n\ndef upgrade():\n{migration}\n'
+    )
+    return source
 
 
 def machines(folder: Path, url: str, redis: str, count: int, **env: str) -> list[Machine]:

@@ -9,10 +9,24 @@ from sqlalchemy.engine import Connection
 
 from clearance.db.engine import Database, sqlite_file
 from clearance.db.files import make_folder
+from clearance.errors import ClearanceError
 
 #: Its own name: other software that shares the database (Aegra does) keeps an `alembic_version` there.
 VERSION_TABLE = "clearance_schema_version"
 _LOCK = 0x636C656172  # any constant: two servers that start at once migrate one after the other
+
+
+class NewerSchemaError(ClearanceError):
+    """The database was migrated by a newer version: this one does not know what it would write beside."""
+
+    def __init__(self, chain: str, revision: str) -> None:
+        #: The version table of the chain, and the revision that it names.
+        self.chain = chain
+        self.revision = revision
+        super().__init__(
+            f"the database is of a newer version: {chain} says {revision!r}, which this version does not have. Start"
+            " the newer version; the way back is the backup"
+        )
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,7 @@ def migrate(database: Database, own: Sequence[Migrations] = (), until: str = "he
 
     Raises:
         FileNotFoundError: a folder of the project's own is not there, or holds no `env.py`.
+        NewerSchemaError: a newer version migrated the database; nothing was changed.
     """
 
     for chain in own:
@@ -73,9 +88,16 @@ def _run(connection: Connection, chain: Migrations, until: str) -> None:
     # Heavy: who only names a project's migrations runs none.
     from alembic import command
     from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(chain.folder).replace("%", "%%"))
     config.attributes["connection"] = connection
     config.attributes["version_table"] = chain.version_table
+    found = MigrationContext.configure(connection, opts={"version_table": chain.version_table}).get_current_heads()
+    known = {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}
+    for revision in found:
+        if revision not in known:
+            raise NewerSchemaError(chain.version_table, revision)
     command.upgrade(config, until)
