@@ -1,15 +1,17 @@
 """The long job: read the ledger in chunks, tell how far it is, report what is odd."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from langchain_core.tools import BaseTool
-from langgraph.config import get_stream_writer
+from langgraph.config import get_config, get_stream_writer
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
@@ -17,9 +19,13 @@ from agent.actions import Note
 from agent.bank.detectors import Detector, Finding, Kind, detectors
 from agent.bank.ledger import Transfer, find_account, first_number_since, newest_transfer, read_ledger
 from agent.bank.money import to_decimal_text
+from agent.bank.notes import Notes, Write
 from agent.bank.wording import quoted
 from agent.lookups import Reader
 from clearance import ActionError, lookup
+from clearance.canonical import key
+from clearance.db.engine import DatabaseUnavailable
+from clearance.db.types import from_text, to_text
 
 T = TypeVar("T")
 
@@ -31,6 +37,8 @@ _KINDS: dict[Kind, str] = {
 }
 #: Findings of each kind that the model is told; people get all that were kept, as rows.
 _TOLD = 5
+#: Seconds between two notes of how far it is, at least; and so many times as long as noting takes.
+_NOTED_S, _SHARE = 2, 20
 #: What is read before the days that were asked for, so that accounts have a history to compare with.
 _HISTORY = timedelta(days=90)
 
@@ -49,11 +57,14 @@ class _Span:
         return self.last - self.first + 1
 
 
-def analysis_tool(bank: Reader, chunk: Callable[[], int]) -> BaseTool:
+def analysis_tool(bank: Reader, chunk: Callable[[], int], write: Write | None = None) -> BaseTool:
     """Make `analyze_transactions` over a bank, reading `chunk()` transfers at a time.
 
     Each chunk is a transaction of its own and a point where a cancelled run stops. Memory holds one chunk and what
-    `bank/analysis.py` keeps, whatever the length of the ledger.
+    `bank/detectors.py` keeps, whatever the length of the ledger.
+
+    With `write`, which runs a function in a write transaction of the bank's database, it notes there how far it came:
+    the same call in the same thread goes on from there, after a kill as after a cancel.
     """
 
     async def analyze_transactions(
@@ -75,13 +86,20 @@ def analysis_tool(bank: Reader, chunk: Callable[[], int]) -> BaseTool:
         span = await bank.read(lambda connection: _span(connection, account, days))
         if span is None:
             return "There are no transfers to analyse.", []
-        found = detectors(lambda finding: _concerns(finding, account, span.since))
-        after = span.first - 1
-        report(_progress("running", 0, span.total, "Reading the ledger"))
-        while page := await _in_turn(partial(_read_and_feed, bank, found, after, span.last, chunk())):
-            after = page[-1].number
-            report(_progress("running", after - span.first + 1, span.total, f"Read up to {page[-1].made_at:%Y-%m-%d}"))
-        text, rows = await _in_turn(partial(_result, found, account, span))
+        job = _Job(bank, account, span, _notes(write, account, days))
+        await _in_turn(job.resume)
+        span = job.span
+        begins = "Going on where it stopped" if job.after >= span.first else "Reading the ledger"
+        report(_progress("running", job.after - span.first + 1, span.total, begins))
+        try:
+            while page := await _in_turn(partial(job.read_and_feed, chunk())):
+                done = page[-1].number - span.first + 1
+                report(_progress("running", done, span.total, f"Read up to {page[-1].made_at:%Y-%m-%d}"))
+            text, rows = await _in_turn(partial(_result, job.found, account, span))
+            await _in_turn(job.end)
+        except asyncio.CancelledError:
+            _computing.submit(job.note)  # behind the chunk that is being read, which nothing stops
+            raise
         report(_progress("done", span.total, span.total, text.partition("\n")[0]))
         return text, rows
 
@@ -112,10 +130,68 @@ async def _in_turn(work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(_computing, work)
 
 
-def _read_and_feed(bank: Reader, found: Sequence[Detector], after: int, until: int, limit: int) -> Sequence[Transfer]:
-    page = bank.read_now(partial(read_ledger, after=after, until=until, limit=limit))
-    _feed(found, page)
-    return page
+class _Job:
+    """One analysis: what is to be read, how far it came, what was found. Used by one thread, which `_in_turn` gives."""
+
+    def __init__(self, bank: Reader, account: str, span: _Span, notes: Notes | None) -> None:
+        self._bank, self._account, self._notes = bank, account, notes
+        self.span = span
+        self.after = span.first - 1
+        self.found = self._detectors()
+        self._noted_at, self._took = time.monotonic(), 0.0
+
+    def _detectors(self) -> list[Detector]:
+        return detectors(lambda finding: _concerns(finding, self._account, self.span.since))
+
+    def resume(self) -> None:
+        """Go on from what was noted; from the beginning where nothing was, or it cannot be read."""
+        noted = self._notes.read(self._bank) if self._notes else None
+        if noted is None:
+            return
+        begun = self.span
+        try:
+            since = noted["since"] and from_text(noted["since"])
+            self.span = _Span(int(noted["first"]), int(noted["last"]), since)
+            self.found = self._detectors()
+            for detector, state in zip(self.found, noted["detectors"], strict=True):
+                detector.restore(state)
+            self.after = int(noted["after"])
+        except (ValueError, TypeError, LookupError):
+            self.span, self.found = begun, self._detectors()
+
+    def read_and_feed(self, limit: int) -> Sequence[Transfer]:
+        """Take the next chunk, and note it where the last note is a while ago."""
+        page = self._bank.read_now(partial(read_ledger, after=self.after, until=self.span.last, limit=limit))
+        _feed(self.found, page)
+        if page:
+            self.after = page[-1].number
+            if time.monotonic() - self._noted_at >= max(_NOTED_S, self._took * _SHARE):
+                self.note()
+        return page
+
+    def note(self) -> None:
+        """Note how far it is."""
+        if self._notes is None or self.after < self.span.first:
+            return
+        began = time.monotonic()
+        since = self.span.since and to_text(self.span.since)
+        with suppress(DatabaseUnavailable):  # it is noted later, and the job goes on
+            self._notes.write({"first": self.span.first, "last": self.span.last, "since": since, "after": self.after,
+                               "detectors": [detector.state() for detector in self.found]})  # fmt: skip
+        self._noted_at = time.monotonic()
+        self._took = self._noted_at - began
+
+    def end(self) -> None:
+        """Take away what was noted: the next call begins anew."""
+        if self._notes is not None:
+            with suppress(DatabaseUnavailable):  # it is too old in a day
+                self._notes.drop()
+
+
+def _notes(write: Write | None, account: str, days: int) -> Notes | None:
+    thread_id = get_config()["configurable"].get("thread_id")
+    # Of this thread alone: who may speak in it may read what it found.
+    return Notes(write, key("analysis", str(thread_id), account, str(days))) if write and thread_id else None
 
 
 def _feed(found: Sequence[Detector], page: Sequence[Transfer]) -> None:

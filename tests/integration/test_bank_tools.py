@@ -4,20 +4,25 @@ import asyncio
 import logging
 import threading
 import time
+import zlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
+from agent import analysis as analysing
 from agent.analysis import analysis_tool
 from agent.bank.customers import open_customer
 from agent.bank.seed import seed
-from agent.bank.tables import customers
+from agent.bank.tables import customers, job_notes
 from agent.lookups import lookup_tools
+from clearance.canonical import key
 from clearance.db.engine import Database
 from tests.support.bank import NOW, open_bank, pay
 
@@ -36,10 +41,11 @@ async def look_up(database: Database, name: str, **arguments: Any) -> ToolMessag
 class Analysis:
     """The long job inside a graph, which is what gives it a stream to write to."""
 
-    def __init__(self, database: Database, chunk: int) -> None:
+    def __init__(self, database: Database, chunk: int, thread: str | None = None) -> None:
         self.progress: list[dict[str, Any]] = []
         self.message: ToolMessage | None = None
-        self._tool = analysis_tool(database, lambda: chunk)
+        self._tool = analysis_tool(database, lambda: chunk, database.write_now)
+        self._config: RunnableConfig = {"configurable": {"thread_id": thread} if thread else {}}
 
     async def run(self, **arguments: Any) -> ToolMessage:
         async for _ in self.stream(**arguments):
@@ -56,7 +62,7 @@ class Analysis:
         graph.add_node("tools", node)
         graph.add_edge(START, "tools")
         graph.add_edge("tools", END)
-        async for event in graph.compile().astream({"messages": []}, stream_mode="custom"):
+        async for event in graph.compile().astream({"messages": []}, self._config, stream_mode="custom"):
             self.progress.append(event)
             yield event
 
@@ -255,3 +261,51 @@ async def test_a_cancelled_analysis_stops_reading(bank: Database, monkeypatch: p
 
     assert reads == stopped_at < 15
     assert analysis.progress[-1]["status"] == "running"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "killed"])
+async def test_an_analysis_that_broke_off_goes_on_from_its_last_chunk_and_finds_the_same(
+    database: Database, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    await database.write(lambda c: seed(c, "small"))
+    whole = await Analysis(database, chunk=20).run()
+    if how == "killed":  # nothing is noted on the way out
+        monkeypatch.setattr(analysing, "_NOTED_S", 0)
+        monkeypatch.setattr(analysing, "_SHARE", 0)
+    broken = Analysis(database, chunk=20, thread="t")
+    run = asyncio.create_task(broken.run())
+    while not any(event["done"] >= 140 for event in broken.progress):  # noqa: ASYNC110  it tells so nowhere else
+        await asyncio.sleep(0.001)
+    if how == "killed":
+        monkeypatch.setattr(analysing._computing, "submit", lambda *_: None)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    monkeypatch.undo()
+    at = broken.progress[-1]["done"]
+
+    elsewhere, again = Analysis(database, chunk=20, thread="another"), Analysis(database, chunk=20, thread="t")
+    assert (await elsewhere.run()).artifact == whole.artifact
+    assert (await again.run()).artifact == whole.artifact
+
+    assert elsewhere.progress[0]["done"] == 0
+    assert again.progress[0]["done"] in (at, at + 20)  # the chunk that was being read is noted, too
+    assert again.progress[0]["message"] == "Going on where it stopped"
+    anew = Analysis(database, chunk=20, thread="t")
+    await anew.run()
+    assert anew.progress[0]["done"] == 0
+
+
+async def test_a_note_that_cannot_be_read_or_is_old_begins_the_analysis_anew(database: Database) -> None:
+    await database.write(lambda c: seed(c, "small"))
+    whole = await Analysis(database, chunk=100).run()
+    job_id = key("analysis", "t", "", "0")
+    for note, noted_at in ((b"x", datetime.now(UTC)), (zlib.compress(b'{"first": 1}'), datetime.now(UTC)),
+                           (zlib.compress(b"{}"), NOW)):  # fmt: skip
+        row = {"job_id": job_id, "note": note, "noted_at": noted_at}
+        database.write_now(lambda c: c.execute(sa.insert(job_notes), row))  # noqa: B023  runs at once
+
+        again = Analysis(database, chunk=100, thread="t")
+
+        assert (await again.run()).artifact == whole.artifact
+        assert again.progress[0]["done"] == 0

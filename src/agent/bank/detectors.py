@@ -11,10 +11,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from agent.bank.ledger import HOUSE, Transfer
 from agent.bank.money import usd
+from clearance.db.types import from_text, to_text
 
 Kind = Literal["outlier", "burst", "under_threshold", "round_trip"]
 S = TypeVar("S")
@@ -56,6 +57,12 @@ class Detector(Protocol):
     def findings(self) -> "Findings":
         """Give what was found so far, in order of time. Safe to call at any moment."""
 
+    def state(self) -> list[Any]:
+        """Give all that it keeps, as JSON."""
+
+    def restore(self, state: list[Any]) -> None:
+        """Go on from a `state`, as if it had been fed what that one was."""
+
 
 @dataclass
 class Findings:
@@ -68,6 +75,14 @@ class Findings:
         self.total += 1
         if len(self.kept) < _FINDINGS:
             self.kept.append(finding)
+
+    def state(self) -> list[Any]:
+        """Give them as JSON."""
+        return [self.total, [_written(finding) for finding in self.kept]]
+
+    def restore(self, state: list[Any]) -> None:
+        """Become what a `state` was."""
+        self.total, self.kept = state[0], [_read(finding) for finding in state[1]]
 
 
 def detectors(keep: Callable[[Finding], bool] = lambda finding: True) -> list[Detector]:
@@ -99,6 +114,14 @@ class _Recent(Generic[S]):
     def __iter__(self) -> Iterator[S]:
         return iter(self._states.values())
 
+    def state(self, write: Callable[[S], Any]) -> list[Any]:
+        """Give the accounts in order, the longest idle first, each with what `write` makes of its state."""
+        return [[account_id, write(state)] for account_id, state in self._states.items()]
+
+    def restore(self, state: list[Any], read: Callable[[Any], S]) -> None:
+        """Become what a `state` was."""
+        self._states = OrderedDict((account_id, read(written)) for account_id, written in state)
+
 
 class _History:
     """Logarithms of the last amounts of an account: in order of time, and sorted."""
@@ -108,6 +131,17 @@ class _History:
     def __init__(self) -> None:
         self._in_time: deque[float] = deque()
         self._sorted: list[float] = []
+
+    @classmethod
+    def of(cls, amounts: list[float]) -> "_History":
+        """Make one of logarithms in order of time."""
+        history = cls()
+        history._in_time, history._sorted = deque(amounts), sorted(amounts)
+        return history
+
+    def amounts(self) -> list[float]:
+        """Give the logarithms in order of time."""
+        return list(self._in_time)
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -156,6 +190,13 @@ class Outliers:
     def findings(self) -> Findings:
         return self._found
 
+    def state(self) -> list[Any]:
+        return [self._found.state(), self._histories.state(_History.amounts)]
+
+    def restore(self, state: list[Any]) -> None:
+        self._found.restore(state[0])
+        self._histories.restore(state[1], _History.of)
+
     def _report(self, transfer: Transfer, usual_minor: int) -> None:
         finding = Finding(
             kind=self.kind,
@@ -179,6 +220,18 @@ class _Run:
     def __init__(self) -> None:
         self.window: deque[Transfer] = deque()
         self.finding: Finding | None = None
+
+    @classmethod
+    def of(cls, state: list[Any]) -> "_Run":
+        """Make one of a `state`."""
+        run = cls()
+        run.window = deque(map(_transfer, state[0]))
+        run.finding = None if state[1] is None else _read(state[1])
+        return run
+
+    def state(self) -> list[Any]:
+        """Give it as JSON."""
+        return [[_row(one) for one in self.window], None if self.finding is None else _written(self.finding)]
 
 
 class _Runs:
@@ -225,6 +278,13 @@ class _Runs:
                 self._add(found, run.finding)
         found.kept.sort(key=lambda finding: finding.first_at)
         return found
+
+    def state(self) -> list[Any]:
+        return [self._found.state(), self._runs.state(_Run.state)]
+
+    def restore(self, state: list[Any]) -> None:
+        self._found.restore(state[0])
+        self._runs.restore(state[1], _Run.of)
 
     def _begun(self, window: deque[Transfer]) -> Finding:
         return Finding(
@@ -294,6 +354,15 @@ class _Trail:
     amount_minor: int
     path: tuple[Transfer, ...]
 
+    @classmethod
+    def of(cls, state: list[Any]) -> "_Trail":
+        """Make one of a `state`."""
+        return cls(state[0], state[1], tuple(map(_transfer, state[2])))
+
+    def state(self) -> list[Any]:
+        """Give it as JSON."""
+        return [self.origin, self.amount_minor, [_row(one) for one in self.path]]
+
 
 class RoundTrips:
     """Money that comes back, nearly all of it, over other accounts within two days."""
@@ -333,6 +402,14 @@ class RoundTrips:
     def findings(self) -> Findings:
         return self._found
 
+    def state(self) -> list[Any]:
+        arrived = self._arrived.state(lambda trails: [trail.state() for trail in trails])
+        return [self._found.state(), arrived]
+
+    def restore(self, state: list[Any]) -> None:
+        self._found.restore(state[0])
+        self._arrived.restore(state[1], lambda trails: deque(map(_Trail.of, trails), maxlen=self.TRAILS))
+
     def _continues(self, trail: _Trail, transfer: Transfer) -> bool:
         visited = {hop.to_account for hop in trail.path}
         return (
@@ -368,6 +445,33 @@ def _extended(finding: Finding, transfer: Transfer) -> Finding:
         amount_minor=finding.amount_minor + transfer.amount_minor,
         last_at=transfer.made_at,
     )
+
+
+def _written(finding: Finding) -> dict[str, Any]:
+    times = {"first_at": to_text(finding.first_at), "last_at": to_text(finding.last_at)}
+    return {**vars(finding), **times}
+
+
+def _read(written: dict[str, Any]) -> Finding:
+    lists = {name: tuple(written[name]) for name in ("accounts", "transfer_ids")}
+    times = {name: from_text(written[name]) for name in ("first_at", "last_at")}
+    return Finding(**{**written, **lists, **times})
+
+
+def _row(transfer: Transfer) -> list[Any]:
+    """Give what detectors look at of a transfer that they look at: no memo, no requester."""
+    return [
+        transfer.number,
+        transfer.from_account,
+        transfer.to_account,
+        transfer.amount_minor,
+        to_text(transfer.made_at),
+    ]
+
+
+def _transfer(row: list[Any]) -> Transfer:
+    number, source, target, amount_minor, made_at = row
+    return Transfer(f"T-{number}", number, source, target, amount_minor, None, from_text(made_at), None, None, None)
 
 
 def _time(moment: datetime) -> str:

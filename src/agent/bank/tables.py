@@ -1,4 +1,4 @@
-"""The bank's tables: customers, accounts, transfers, entries, payments to other banks.
+"""The bank's tables: customers, accounts, transfers, entries, payments to other banks, notes of long jobs.
 
 Amounts are integer minor units (cents), one currency.
 
@@ -109,4 +109,13 @@ payments = sa.Table(
     sa.Column("transfer_id", sa.ForeignKey("transfers.transfer_id"), primary_key=True, doc="to the house"),
     sa.Column("to_iban", sa.Text, nullable=False, doc="the account at another bank"),
     sa.Index("ix_payments_to", "to_iban"),
+)
+
+job_notes = sa.Table(
+    "job_notes",
+    metadata,
+    # Ours alone: what a job that broke off goes on from. No customer's words stand in it.
+    sa.Column("job_id", sa.Text, primary_key=True, doc="derived from the thread and what is to be analysed in it"),
+    sa.Column("note", sa.LargeBinary, nullable=False, doc="how far it is and what it found: JSON, packed by zlib"),
+    sa.Column("noted_at", UtcTime, nullable=False),
 )
