@@ -335,6 +335,7 @@ def test_what_is_read_at_every_look_is_found_by_an_index(tmp_path: Path) -> None
         count_open(connection)
         lists.approved_by(connection, "ana", limit=20)
         lists.count(connection, ANA, Wanted("open", opened_after=NOW), sees_all=True)
+        lists.read_page(connection, ANA, Wanted("in_flight"), sees_all=True, limit=10)
         read_statistics(connection, NOW)
         disagreements(connection, Keys(b"k" * 32), one, Actions([]))
 
@@ -347,8 +348,10 @@ def test_what_is_read_at_every_look_is_found_by_an_index(tmp_path: Path) -> None
     plans = filled.read_now(explain)
     assert len(shown) > 12
     assert not [line for line in plans.splitlines() if line.startswith("SCAN requests") and "USING" not in line]
-    for name in ("open_opened", "open_begun", "opened", "thread"):
-        assert f"ix_requests_{name}" in plans
+    for name in ("ix_requests_open_opened", "ix_requests_open_begun", "ix_requests_opened", "ix_requests_thread",
+                 "uq_requests_in_flight"):  # fmt: skip
+        assert name in plans
+    assert plans.count("ix_requests_opened") == 1  # by statistics
     assert "SEARCH decisions USING INDEX ix_decisions_decided" in plans
     assert "SCAN erasures" not in plans
     filled.close()

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from clearance.actions.action import Actions
 from clearance.canonical import canonical
 from clearance.db.streaming import UnreadableRow, stream
-from clearance.db.tables import audit, refusal_totals, refusals, requests
+from clearance.db.tables import audit, questions, refusal_totals, refusals, requests
 from clearance.db.types import from_text, to_text
 from clearance.journal import binding
 from clearance.journal.binding import Bound, Row, Told
@@ -64,7 +64,8 @@ class BoundRows:
         chunk, self._chunk = self._chunk, []
         if not chunk:
             return None
-        keys = list({binding.key_of(self._bound, row_id) for _, row_id, _ in chunk})
+        ids = {row_id for _, row_id, _ in chunk}
+        keys = list({binding.key_of(self._bound, row_id) for row_id in ids} if self._bound.table is questions else ids)
         try:
             held = {row[0]: row for row in stream(self._connection, self._bound.by_id, ids=keys)}
         except UnreadableRow as exc:
