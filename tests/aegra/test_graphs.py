@@ -49,7 +49,7 @@ def graphs_of(case: Case, thread_id: str) -> set[str | None]:
 async def said_last(case: Case, thread_id: str) -> str:
     """Wait until a thread rests, and give its last message."""
     content = ""
-    for _ in range(150):
+    for _ in range(300):
         state = await case.olga.state(thread_id)
         content = ((state["values"] or {}).get("messages") or [{"content": ""}])[-1]["content"]
         if not state["next"] and content:

@@ -42,7 +42,7 @@ async def test_a_stream_ends_with_its_token_and_says_why(
 ) -> None:
     assert case.ana.person
     thread_id, run_id = await case.ana.thread(), ""
-    headers = with_token(ending(case.ana.person, 3))
+    headers = with_token(ending(case.ana.person, 6))
     with held_up(case.target.server):
         if "{run}" in path:
             run_id = (await case.ana.run(thread_id, wait=False, **SAY)).body["run_id"]
@@ -58,4 +58,4 @@ async def test_a_stream_ends_with_its_token_and_says_why(
     assert (answer.status_code, late.status_code) == (200, 401)
     assert heard.count("event: error") == 1, heard[-500:]
     assert ENDED in heard
-    assert lasted_s < 15
+    assert lasted_s < 40

@@ -68,7 +68,7 @@ async def decide(who: Attacker, held: Held, word: str = "approve", **more: Any) 
 
 async def last_words(who: Attacker, thread_id: str) -> str:
     """Wait until a thread is at rest, and give what was said last in it."""
-    for _ in range(200):
+    for _ in range(600):
         if (await who.get(f"/threads/{thread_id}")).body["status"] == "idle":
             break
         await asyncio.sleep(0.1)
@@ -555,7 +555,7 @@ async def test_row_23_a_thread_is_its_makers_alone_for_approvers_too(case: Case,
     for method, path, body in asked:
         options = {} if body is None else {"json": body}
         with suppress(httpx.TimeoutException):
-            met[f"{method} {path} {json.dumps(body)}"] = await who.send(method, path, timeout=10, **options)
+            met[f"{method} {path} {json.dumps(body)}"] = await who.send(method, path, timeout=60, **options)
 
     for what, reply in met.items():
         is_empty = reply.status == 200 and (reply.body in ([], 0) or reply.body.get("threads") == [])

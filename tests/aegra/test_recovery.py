@@ -250,7 +250,7 @@ async def test_what_was_open_in_a_thread_that_aegra_pruned_is_withdrawn_at_the_n
     database.close()
 
     server.start()
-    for _ in range(100):
+    for _ in range(600):
         if not _open_turns(server):
             break
         await asyncio.sleep(0.1)

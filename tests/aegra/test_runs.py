@@ -45,7 +45,7 @@ async def running(case: Case) -> tuple[str, str]:
         thread_id = await case.olga.thread()
         sentence = f"analyze transactions and transfer 5,000 from {source} to {target}"
         run = await case.olga.run(thread_id, wait=False, input={"messages": [{"role": "user", "content": sentence}]})
-        for _ in range(200):
+        for _ in range(1200):
             if ends(case, thread_id):
                 break
             await asyncio.sleep(0.05)
@@ -123,7 +123,7 @@ async def test_who_waits_for_runs_has_as_many(case: Case) -> None:
     """They were counted twice: in Aegra's table, and as not answered yet."""
     threads = [await case.olga.thread() for _ in range(MOST)]
     waiting = [asyncio.create_task(case.olga.run(one, input=ANALYSE)) for one in threads[:-1]]
-    for _ in range(100):
+    for _ in range(600):
         runs = [await case.olga.get(f"/threads/{one}/runs") for one in threads[:-1]]
         if all(reply.body for reply in runs):
             break

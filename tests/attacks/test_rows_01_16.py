@@ -440,7 +440,7 @@ async def _struck(case: Case, strike: Callable[[], None]) -> Outcome:
     await asyncio.to_thread(strike)
     case.target.server.env["SLOW_S"] = "0.1"
     await asyncio.to_thread(case.target.server.start)
-    for _ in range(60):
+    for _ in range(240):
         if case.unwanted(approved.effect, allowed.effect) == 2:
             break
         await asyncio.sleep(0.25)

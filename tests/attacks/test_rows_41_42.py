@@ -36,7 +36,7 @@ async def test_row_41_a_cancel_between_two_cleared_effects_stops_the_second(case
         sentence = f"transfer {one} from {source} to {target} for {memo} {joined} {two} from {source} to {other}"
         words = {"messages": [{"role": "user", "content": sentence}]}
         run = await case.olga.run(thread_id, wait=False, input=words)
-        for _ in range(200):
+        for _ in range(600):
             if first in case.effects():
                 break
             await asyncio.sleep(0.1)

@@ -60,7 +60,7 @@ async def test_row_52_no_other_graph_runs_in_the_thread_of_a_question(case: Case
 
 
 async def _wait_for_the_clock(case: Case, held: Held, made: Reply) -> None:
-    for _ in range(100):
+    for _ in range(300):
         state = await case.olga.state(held.thread_id)
         if not [one for task in state["tasks"] for one in task["interrupts"]]:
             break

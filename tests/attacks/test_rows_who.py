@@ -52,7 +52,7 @@ async def test_row_36_a_websocket_that_was_opened_in_time_answers_too_late(case:
     async with websockets.connect(url, additional_headers={"Authorization": f"Bearer {token}"}) as connection:
         await asyncio.sleep(4)
         with suppress(websockets.ConnectionClosed, TimeoutError):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await connection.send(json.dumps({"id": 1, "method": "input.respond", "params": answer}))
                 while (heard := json.loads(await connection.recv())).get("id") != 1:
                     pass

@@ -91,7 +91,7 @@ class Bank:
         A decision is carried out there and then; its thread learns of it by the run that follows.
         """
         with httpx.Client(base_url=self.server.url, headers=bearer(OLGA), timeout=60) as client:
-            for _ in range(300):
+            for _ in range(600):
                 state = client.get(f"/threads/{thread_id}/state").raise_for_status().json()
                 if not state["next"] and state["values"]["messages"][-1]["type"] == "ai":
                     return str(state["values"]["messages"][-1]["content"])
@@ -115,12 +115,12 @@ class Bank:
 
     def rows(self, query: str, *given: Any) -> list[tuple[Any, ...]]:
         """Read the server's database."""
-        with sqlite3.connect(self._file, timeout=20) as connection:
+        with sqlite3.connect(self._file, timeout=60) as connection:
             return connection.execute(query, given).fetchall()
 
     def write(self, statement: str, *given: Any) -> None:
         """Write to the server's database, as another program would."""
-        with sqlite3.connect(self._file, timeout=20) as connection:
+        with sqlite3.connect(self._file, timeout=60) as connection:
             connection.execute(statement, given)
 
     @property

@@ -84,7 +84,7 @@ def test_who_looks_while_it_becomes_known_is_told(sits: Sits, bank: Bank, provid
     expect(page.locator("#report")).to_contain_text("Next it is looked into at")
     provider.is_blind = False
 
-    expect(page.locator("#meanwhile .report")).to_contain_text("Paid 5000 to X-2", timeout=30_000)
+    expect(page.locator("#meanwhile .report")).to_contain_text("Paid 5000 to X-2", timeout=60_000)
     expect(page.locator("#decide")).to_contain_text("is not so any more")
 
 

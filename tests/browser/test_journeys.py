@@ -733,7 +733,7 @@ def _a_changed_deletion_is_confirmed_too(page: Page, bank: Bank, thread_id: str)
     page.get_by_role("button", name="Delete Ada Quist instead").click()
     expect(page.locator("#receipt")).to_contain_text("Deleted C-1003 and closed A-2005")
     # What the request said of the person is erased with the person, once its turn needs its calls no more.
-    for _ in range(50):
+    for _ in range(300):
         if not bank.rows("SELECT 1 FROM turns WHERE thread_id = ? AND state = 'open'", thread_id):
             break
         page.wait_for_timeout(200)

@@ -161,7 +161,7 @@ async def test_who_is_cancelled_after_a_decision_has_begun_does_not_stop_it(worl
         with pytest.raises(asyncio.CancelledError):
             await deciding
         go.set()
-    for _ in range(100):
+    for _ in range(1200):
         if world.states() == ["executed"]:
             break
         await asyncio.sleep(0.05)

@@ -209,7 +209,7 @@ async def test_a_call_that_cannot_begin_is_unknown_and_waited_for_by_nobody(
     await outside.say("pay")
     monkeypatch.setattr(elsewhere, "begin", cannot)
 
-    await asyncio.wait_for(outside.answer(True), 20)
+    await asyncio.wait_for(outside.answer(True), 60)
 
     assert outside.states() == ["unknown"]
     assert outside.gate.elsewhere.here(outside.request().request_id) is None
@@ -262,7 +262,7 @@ async def test_what_was_taken_as_not_arrived_and_happened_beside_the_next_start_
     outside: World, provider: Provider
 ) -> None:
     """A provider that takes longer than it promised: paid twice, and nobody was told."""
-    provider.next, provider.takes_s = ["slow"], 2.5
+    provider.next, provider.takes_s = ["slow"], 7
     outside.model.will_say(calls(("pay_out_blocking", PAY[1])), AIMessage("Paid."))
     await outside.say("pay")
 
@@ -281,7 +281,7 @@ async def test_what_was_taken_as_not_arrived_and_happened_beside_the_next_start_
 
 async def test_what_was_withdrawn_as_not_arrived_and_happened_is_told(outside: World, provider: Provider) -> None:
     """The page of its request could not be shown."""
-    provider.next, provider.takes_s = ["slow"], 2.5
+    provider.next, provider.takes_s = ["slow"], 7
     outside.model.will_say(calls(("pay_out_blocking", PAY[1])), AIMessage("Hello."))
     await outside.say("pay")
 

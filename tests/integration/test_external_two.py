@@ -70,7 +70,7 @@ async def test_what_both_would_carry_out_is_started_by_one(one: World, other: Wo
 
 
 async def test_one_business_key_is_in_flight_once_in_both(one: World, other: World, provider: Provider) -> None:
-    provider.mood, provider.takes_s = "pays, then hangs", 3
+    provider.mood, provider.takes_s = "pays, then hangs", 6
     plans = await approved(one, *["X-1"] * ROUNDS)
 
     await asyncio.gather(at_once([one], plans[::2]), at_once([other], plans[1::2]))

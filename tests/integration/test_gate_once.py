@@ -247,7 +247,7 @@ async def test_an_answer_whose_run_was_cancelled_is_not_taken_for_the_next_perso
     await world.say("pay")
     with failing_commits(world, 1_000) as failed:
         run = asyncio.create_task(world.answer(True, by=OLGA))
-        assert await asyncio.to_thread(failed.wait, 20)
+        assert await asyncio.to_thread(failed.wait, 60)
         run.cancel()
         with pytest.raises((asyncio.CancelledError, DatabaseUnavailable)):
             await run

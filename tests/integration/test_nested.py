@@ -22,6 +22,7 @@ from clearance.graph.lookups import lookup
 from clearance.journal.questions import questions_of
 from clearance.journal.turns import Turn, turns_of
 from clearance.principal import Principal
+from tests.integration.test_external import until
 from tests.support.nested import (
     APPROVE,
     PAY,
@@ -425,8 +426,7 @@ async def test_nor_where_langgraph_sees_one_of_two_that_one_node_asked(world: Wo
 
     use(world, parent(("both", both)))
     await world.say("pay both")
-    await asyncio.sleep(0.2)  # the other one goes on though its node has ended
-    assert world.states() == ["asked", "asked"]
+    await until(lambda: world.states() == ["asked", "asked"])  # the other one goes on though its node has ended
 
     await world.answer(APPROVE, by=ANA)
     await asyncio.sleep(0.2)
@@ -434,11 +434,11 @@ async def test_nor_where_langgraph_sees_one_of_two_that_one_node_asked(world: Wo
     assert world.transfers() == []
     assert world.states() == ["asked", "asked"]
     assert world.events() == ["requested", "requested", "answer_refused"]
-    for _ in range(6):
-        await asyncio.sleep(0.2)
-        if not (asked := await questions(world)):
-            break
-        await world.answer({one.id: APPROVE for one in asked.values()}, by=ANA)
+    async with asyncio.timeout(60):
+        while sorted(world.transfers()) != [PAID_MORE, PAID]:
+            if asked := await questions(world):
+                await world.answer({one.id: APPROVE for one in asked.values()}, by=ANA)
+            await asyncio.sleep(0.2)
     assert sorted(world.transfers()) == [PAID_MORE, PAID]
 
 

@@ -81,7 +81,7 @@ async def test_requests_of_a_plan_are_decided_in_any_order_and_the_agent_goes_on
 
 
 async def _last_words(talk: Conversation) -> str:
-    for _ in range(100):
+    for _ in range(600):
         if await talk.status() == "idle":
             break
         await asyncio.sleep(0.1)
@@ -224,7 +224,7 @@ async def test_a_request_whose_thread_is_gone_is_shown_so_and_can_be_closed(wall
 
 def lose_thread(server: Server, thread_id: str) -> None:
     """Leave the journal with a thread that the server does not have, as a pruned or lost one does."""
-    with sqlite3.connect(server.folder / "clearance.db", timeout=20) as connection:
+    with sqlite3.connect(server.folder / "clearance.db", timeout=60) as connection:
         lost = str(uuid4())
         for table in ("turns", "plans", "requests"):
             connection.execute(f"UPDATE {table} SET thread_id = ? WHERE thread_id = ?", (lost, thread_id))
@@ -250,7 +250,7 @@ async def test_changes_are_streamed_and_go_on_after_the_last_that_arrived(walled
 
 
 async def _next_event(lines: AsyncIterator[str]) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for line in lines:
             if line.startswith("data: "):
                 event: dict[str, Any] = json.loads(line.removeprefix("data: "))
@@ -472,7 +472,7 @@ async def test_what_is_decided_is_shown_as_it_was_asked_with_how_it_ended(walled
 async def test_hidden_characters_in_names_and_words_are_shown_as_code_points(
     walled: Server, talk: Conversation
 ) -> None:
-    with sqlite3.connect(walled.folder / "clearance.db", timeout=20) as connection:
+    with sqlite3.connect(walled.folder / "clearance.db", timeout=60) as connection:
         account = "SELECT customer_id FROM accounts WHERE account_id = 'A-2004'"
         (before,) = connection.execute(f"SELECT name FROM customers WHERE customer_id = ({account})").fetchone()
         rename = "UPDATE customers SET name = ? WHERE customer_id = (" + account + ")"
@@ -481,7 +481,7 @@ async def test_hidden_characters_in_names_and_words_are_shown_as_code_points(
         (request,) = await held(walled, talk, "transfer 6,026 from A-2001 to A-2004 for \u202erent")
         read = await call(walled, ANA, "GET", f"/requests/{request['id']}")
     finally:
-        with sqlite3.connect(walled.folder / "clearance.db", timeout=20) as connection:
+        with sqlite3.connect(walled.folder / "clearance.db", timeout=60) as connection:
             connection.execute(rename, (before,))
         connection.close()
 

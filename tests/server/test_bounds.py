@@ -142,7 +142,7 @@ async def test_a_large_message_ends_its_websocket(case: Case) -> None:
     async with websockets.connect(f"{url}/threads/{thread_id}/stream/events", additional_headers=headers) as socket:
         await socket.send("a" * 5_000_000)
         with pytest.raises(websockets.ConnectionClosed) as closed:
-            await asyncio.wait_for(_all(socket), 20)
+            await asyncio.wait_for(_all(socket), 60)
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009

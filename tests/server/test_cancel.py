@@ -267,7 +267,7 @@ async def test_ctrl_c_in_chat_withdraws_what_its_message_asked_for_and_says_so(c
 
     await _until(lambda: first in case.effects())
     chat.send_signal(signal.SIGINT)
-    said, _ = await asyncio.wait_for(chat.communicate(), 30)
+    said, _ = await asyncio.wait_for(chat.communicate(), 60)
 
     assert "Stopped. What this message asked for and was not done is withdrawn." in " ".join(said.decode().split())
     assert case.effects() == [first]

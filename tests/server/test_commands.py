@@ -82,7 +82,7 @@ async def test_so_is_who_answers_over_a_websocket(case: Case) -> None:
     assert case.tom.person
     async with (
         websockets.connect(url, additional_headers=bearer(case.tom.person)) as connection,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
     ):
         await connection.send(respond(held))
         while (told := json.loads(await connection.recv())).get("id") != 1:

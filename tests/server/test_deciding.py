@@ -48,7 +48,7 @@ async def decide(server: Server, request: dict[str, Any], word: str = "approve")
 
 async def until_told(talk: Conversation, words: str) -> list[dict[str, Any]]:
     """Wait until the agent says something; give the transcript."""
-    for _ in range(200):
+    for _ in range(600):
         messages = await talk.messages()
         if messages and messages[-1]["type"] == "ai" and words in str(messages[-1]["content"]):
             return messages
@@ -83,7 +83,7 @@ async def test_a_question_that_follows_is_put_once_beside_a_run_that_is_never_du
     await talk.client.runs.create(talk.thread_id, GRAPH, input=None, after_seconds=FAR_S)
 
     await decide(slow, first)
-    for _ in range(100):
+    for _ in range(600):
         if (asked := await talk.question()) and asked["id"] == second["id"]:
             break
         await asyncio.sleep(0.1)

@@ -241,7 +241,7 @@ def test_a_material_fact_that_changed_since_it_was_asked_stands_on_the_card(
 
 def _owner_of(server: Server, account_id: str, customer_id: str) -> str:
     """Give an account to another customer, past the gate; give whose it was."""
-    with closing(sqlite3.connect(server.database_url.removeprefix("sqlite:///"), timeout=20)) as connection, connection:
+    with closing(sqlite3.connect(server.database_url.removeprefix("sqlite:///"), timeout=60)) as connection, connection:
         query = "SELECT customer_id FROM accounts WHERE account_id = ?"
         was = str(connection.execute(query, [account_id]).fetchone()[0])
         connection.execute("UPDATE accounts SET customer_id = ? WHERE account_id = ?", [customer_id, account_id])

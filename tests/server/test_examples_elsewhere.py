@@ -64,7 +64,7 @@ async def told(example: Example, thread_id: str, holding: str) -> str:
 
 async def unknown(example: Example, thread_id: str) -> str:
     """Wait until nobody knows what became of the one request of a thread; give its id."""
-    for _ in range(150):
+    for _ in range(600):
         found = example.requests(example.bearer("ana", "approver"), thread_id=thread_id, tab="in_flight")
         if [one["state"] for one in found] == ["unknown"]:
             return str(found[0]["id"])

@@ -62,7 +62,7 @@ async def said(talk: Conversation, text: str) -> bool:
 
 async def approve(server: Server, question: dict[str, Any]) -> httpx.Response:
     body = {"decision": "approve", "digest": question["digest"], "revision": question["revision"]}
-    async with httpx.AsyncClient(base_url=server.url, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
         return await http.post(f"/approvals/requests/{question['id']}/decision", json=body)
 
 
@@ -224,7 +224,7 @@ async def test_nobody_waits_for_one_that_hangs(
     await until(lambda: provider.asked != [])
 
     began = time.monotonic()
-    async with httpx.AsyncClient(base_url=server.url, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
         frozen = await http.post("/approvals/freeze", json={"reason": "drill"})
         listed = await http.get("/approvals/requests")
         lifted = await http.delete("/approvals/freeze")

@@ -177,7 +177,7 @@ async def test_what_a_deleted_thread_left_open_is_withdrawn_when_the_database_an
     assert deleted.status == 503
     assert "is withdrawn when it does" in deleted.body["detail"]
 
-    for _ in range(100):
+    for _ in range(300):
         request = (await case.ana.get(f"/approvals/requests/{held.question['id']}")).body["request"]
         if request["state"] != "asked":
             break
@@ -199,7 +199,7 @@ async def test_what_a_cancelled_run_was_to_do_is_withdrawn_when_the_database_ans
     assert cancelled.status == 503
     assert "is withdrawn when it does" in cancelled.body["detail"]
 
-    for _ in range(100):
+    for _ in range(300):
         shown = (await case.ana.get(f"/approvals/requests/{held.question['id']}")).body
         if shown["request"]["state"] != "asked":
             break

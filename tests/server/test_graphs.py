@@ -373,7 +373,7 @@ async def test_a_cron_of_it_runs_and_not_in_a_thread_of_ours(case: Case, held: H
     ]
     # Before it is due the thread becomes another graph's.
     taken = await case.olga.run(later, assistant_id=GRAPH, input=words("hello"))
-    for _ in range(150):
+    for _ in range(300):
         values = (await case.olga.state(thread_id))["values"] or {}
         if values.get("messages"):
             break
@@ -501,7 +501,7 @@ async def approve(case: Case, thread_id: str) -> None:
 async def last_words(case: Case, thread_id: str) -> str:
     """Wait until a thread rests, and give its last message."""
     content = ""
-    for _ in range(150):
+    for _ in range(300):
         state = await case.olga.state(thread_id)
         content = ((state["values"] or {}).get("messages") or [{"content": ""}])[-1]["content"]
         if not state["next"] and content:
@@ -524,7 +524,7 @@ async def test_after_a_crash_each_turn_goes_on_in_its_own_graph(
     server.kill()
     server.start()
     for graph, (thread_id, _, _) in held.items():
-        for _ in range(150):
+        for _ in range(300):
             row = await case.ana.get(f"/threads/{thread_id}")
             if row.status == 200 and row.body["status"] == "interrupted":
                 break

@@ -163,7 +163,7 @@ async def request_of(client: Approvals, said: str) -> Entry:
 async def result_of(talk: Conversation) -> str:
     """What the last call of a thread came to."""
     # The effect comes first; the thread learns of it by the run that follows.
-    for _ in range(200):
+    for _ in range(600):
         if told := [one for one in await talk.messages() if one["type"] == "tool"]:
             return str(told[-1]["content"])
         await asyncio.sleep(0.1)

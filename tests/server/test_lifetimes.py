@@ -45,7 +45,7 @@ def respond(held: Held) -> str:
 async def closing(connection: websockets.ClientConnection) -> tuple[int | None, str, list[str]]:
     """Read until the server closes, and give its code, its reason, and what came before."""
     heard = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 heard.append(str(await connection.recv()))
@@ -57,7 +57,7 @@ async def test_a_websocket_is_closed_when_its_token_ends_and_takes_no_answer_aft
     """What went wrong: opened before the end, it took `input.respond` after it, and the approval counted."""
     assert case.ana.person
     url = f"{case.target.url.replace('http', 'ws')}/threads/{held.thread_id}/stream/events"
-    token = ending(case.ana.person, 2)
+    token = ending(case.ana.person, 6)
     async with websockets.connect(url, additional_headers=with_token(token)) as connection:
         code, reason, _ = await closing(connection)
         with pytest.raises(websockets.ConnectionClosed):
@@ -73,9 +73,9 @@ async def test_a_websocket_is_closed_when_its_token_ends_and_takes_no_answer_aft
 async def test_a_websocket_takes_answers_while_its_token_holds(case: Case, held: Held) -> None:
     assert case.ana.person
     url = f"{case.target.url.replace('http', 'ws')}/threads/{held.thread_id}/stream/events"
-    async with websockets.connect(url, additional_headers=with_token(ending(case.ana.person, 60))) as connection:
+    async with websockets.connect(url, additional_headers=with_token(ending(case.ana.person, 600))) as connection:
         await connection.send(respond(held))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while json.loads(await connection.recv()).get("id") != 1:
                 pass
     await case.settle(held.thread_id)
@@ -99,7 +99,7 @@ async def test_a_key_that_the_provider_took_back_ends_what_was_opened_with_it(
         async with websockets.connect(url, additional_headers=old) as connection:
             provider.remove_key("one")
             provider.add_key("three")
-            for _ in range(60):
+            for _ in range(120):
                 if (await case.attacker(None, with_token(provider.sign("three"))).post("/threads")).status == 200:
                     break
                 await asyncio.sleep(0.5)
@@ -125,10 +125,10 @@ async def test_a_stream_ends_with_its_token_and_says_why(
 ) -> None:
     """What went wrong: it told for ever what only somebody signed in may read."""
     assert case.ana.person
-    headers = with_token(ending(case.ana.person, 3))
+    headers = with_token(ending(case.ana.person, 6))
     began = time.monotonic()
     async with (
-        httpx.AsyncClient(base_url=case.target.url, headers=headers, timeout=20) as http,
+        httpx.AsyncClient(base_url=case.target.url, headers=headers, timeout=60) as http,
         http.stream(method, path.format(thread=held.thread_id), json=body) as answer,
     ):
         heard = "".join([chunk async for chunk in answer.aiter_text()])
@@ -136,7 +136,7 @@ async def test_a_stream_ends_with_its_token_and_says_why(
     assert answer.status_code == 200
     assert last in heard
     assert ENDED in heard
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 async def test_waiting_for_a_run_ends_with_the_token_and_not_the_run(case: Case) -> None:
@@ -163,14 +163,14 @@ async def test_a_body_that_trickles_in_past_the_end_makes_no_run(case: Case) -> 
     host, port = "127.0.0.1", int(case.target.url.rsplit(":", 1)[1])
     head = (
         f"POST /threads/{thread_id}/runs HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {ending(case.olga.person, 2)}\r\nContent-Length: {len(body)}\r\n"
+        f"Authorization: Bearer {ending(case.olga.person, 6)}\r\nContent-Length: {len(body)}\r\n"
         "Connection: close\r\n\r\n"
     )
 
     def trickle() -> bytes:
-        with socket.create_connection((host, port), timeout=20) as connection:
+        with socket.create_connection((host, port), timeout=60) as connection:
             connection.sendall(head.encode() + body[:10])
-            time.sleep(3)
+            time.sleep(7)
             connection.sendall(body[10:])
             return b"".join(iter(lambda: connection.recv(4096), b""))  # the head may come alone
 
@@ -185,10 +185,10 @@ async def test_a_body_that_trickles_in_past_the_end_makes_no_run(case: Case) -> 
 async def test_a_session_of_the_inbox_ends_with_its_token(case: Case) -> None:
     assert case.ana.person
     async with httpx.AsyncClient(
-        base_url=case.target.url, cookies={COOKIE: ending(case.ana.person, 2)}, timeout=20
+        base_url=case.target.url, cookies={COOKIE: ending(case.ana.person, 6)}, timeout=60
     ) as http:
         before = await http.get("/inbox")
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(7)
         after = await http.get("/inbox")
 
     assert before.status_code == 200

@@ -34,7 +34,7 @@ async def test_a_payment_to_another_bank_whose_answer_is_lost_is_found_told_and_
     await talk.say(f"pay 12.50 from A-2003 to {iban} for lunch")
     unknown = await talk.answer({"approved": True})
     payment_provider.is_blind = False
-    for _ in range(150):
+    for _ in range(600):
         told = str((await talk.messages())[-1]["content"])
         if "Paid" in told:
             break
@@ -84,7 +84,7 @@ async def test_the_main_job_runs_on_postgresql_and_survives_a_kill(
         server.start()
         async with connected(server.url) as client:
             talk = Conversation(client, talk.thread_id)
-            for _ in range(300):
+            for _ in range(600):
                 if await is_asking(talk):
                     break
                 await asyncio.sleep(0.1)

@@ -286,7 +286,7 @@ async def test_a_tab_that_is_closed_while_it_answers_loses_nothing_and_doubles_n
     page = await chat(case, case.ana, held)
 
     await page.decide_and_close("approve")
-    for _ in range(200):
+    for _ in range(600):
         if case.effects():
             break
         await asyncio.sleep(0.1)
@@ -782,7 +782,7 @@ async def test_reading_state_and_history_loses_nothing_in_a_kill(make_server: Ca
 
     for one in (held, later):
         again = await chat(case, case.ana, one)
-        for _ in range(100):
+        for _ in range(600):
             if again.status == 200 and again.history and again.question:
                 break
             await asyncio.sleep(0.1)

@@ -33,7 +33,7 @@ async def asked_again(server: Server, thread_id: str) -> dict[str, Any]:
     """Wait until a thread shows its question, and give it."""
     async with connected(server.url) as client:
         talk = Conversation(client, thread_id)
-        for _ in range(300):
+        for _ in range(600):
             threads = await client.threads.search(status="interrupted")
             if thread_id in {thread["thread_id"] for thread in threads} and (question := await talk.question()):
                 return question

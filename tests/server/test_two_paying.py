@@ -40,7 +40,7 @@ async def test_what_a_server_that_is_gone_left_in_flight_is_looked_up_by_the_oth
                 _, question = await asked(client, "pay out blocking: account X-1, amount 5000")
             await approve(one, question)
             await until(lambda: provider.paid() != [])
-            async with httpx.AsyncClient(base_url=other.url, timeout=20) as http:
+            async with httpx.AsyncClient(base_url=other.url, timeout=60) as http:
                 frozen = await http.post("/approvals/freeze", json={"reason": "drill"})
 
             one.kill()

@@ -87,7 +87,7 @@ async def test_a_server_that_starts_beside_another_makes_threads_again_and_pays_
     held = await two.one.hold()
     servers[1].stop()
     servers[1].start()
-    for _ in range(100):
+    for _ in range(300):
         there = await two.other.ana.get(f"/threads/{held.thread_id}")
         if there.status == 200 and there.body["status"] == "interrupted":
             break

@@ -178,7 +178,7 @@ async def _as_a_stranger(stranger: Attacker, held: Held, run_id: str, checkpoint
     met = {}
     for method, path, body in requests:
         options = {"json": body} if body is not None else {}
-        met[f"{method} {path} {json.dumps(body)}"] = await stranger.send(method, path, timeout=10, **options)
+        met[f"{method} {path} {json.dumps(body)}"] = await stranger.send(method, path, timeout=60, **options)
     return met
 
 
@@ -659,7 +659,7 @@ async def test_what_is_refused_of_a_command_tells_why_in_its_envelope_and_the_qu
             return dict((await who.post(f"/threads/{held.thread_id}/commands", command)).body)
         assert who.person
         url = f"{case.target.url.replace('http', 'ws')}/threads/{held.thread_id}/stream/events"
-        async with asyncio.timeout(20), websockets.connect(url, additional_headers=bearer(who.person)) as socket:
+        async with asyncio.timeout(60), websockets.connect(url, additional_headers=bearer(who.person)) as socket:
             await socket.send(json.dumps(command))
             while True:
                 heard: dict[str, Any] = json.loads(await socket.recv())
@@ -715,7 +715,7 @@ async def test_the_websocket_asks_who_somebody_is_and_what_they_may(case: Case, 
     async def send(who: Attacker, command: dict[str, Any]) -> str:
         assert who.person
         try:
-            async with asyncio.timeout(20), websockets.connect(url, additional_headers=bearer(who.person)) as socket:
+            async with asyncio.timeout(60), websockets.connect(url, additional_headers=bearer(who.person)) as socket:
                 await socket.send(json.dumps(command))
                 while True:
                     heard = json.loads(await socket.recv())
@@ -810,7 +810,7 @@ CLAIMS = [
 @pytest.mark.parametrize("headers", CLAIMS)
 async def test_in_production_no_header_but_a_token_lets_anybody_in(production: Target, headers: dict[str, str]) -> None:
     """What went wrong: with Studio's header alone one asked, and approved with one's own token."""
-    async with httpx.AsyncClient(base_url=production.url, headers=headers, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=production.url, headers=headers, timeout=60) as http:
         met = {
             f"{method} {path}": (await http.request(method, _filled(path), json={})).status_code
             for method, path in await _routes(http)
@@ -913,7 +913,7 @@ def _filled(path: str) -> str:
 
 
 async def test_every_route_asks_for_credentials_but_a_short_list(guarded: Target) -> None:
-    async with httpx.AsyncClient(base_url=guarded.url, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=guarded.url, timeout=60) as http:
         routes = await _routes(http)
         met = {}
         for method, path in routes:
@@ -935,7 +935,7 @@ def test_nobody_else_reads_the_folder_in_which_the_server_keeps_threads(guarded:
 @pytest.mark.parametrize("value", ["\x85\u202e".encode(), b"\xff\xfe"], ids=["not visible", "no text"])
 async def test_the_id_of_a_request_is_of_ascii_or_refused_with_a_sentence(guarded: Target, value: bytes) -> None:
     """What went wrong: it stood in the platform's log as it came, and bytes that are no text were a bare 500."""
-    async with httpx.AsyncClient(base_url=guarded.url, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=guarded.url, timeout=60) as http:
         answer = await http.post("/threads/search", json={}, headers=[(b"x-request-id", value)])
         other = await http.post("/threads/search", json={}, headers={"x-request-id": "r-1"})
 
@@ -1018,7 +1018,7 @@ async def test_a_key_that_is_new_at_the_provider_counts_after_a_while(elsewhere:
     signed_token = elsewhere.provider.sign("three")
 
     met = []
-    for _ in range(30):
+    for _ in range(120):
         met.append(await _status(elsewhere, signed_token))
         if met[-1] == 200:
             break

@@ -62,7 +62,7 @@ def _watching(server: Server, folder: Path, *options: str) -> Iterator[tuple[sub
 
 def _until(file: Path, said: str) -> str:
     """Wait until a file holds a text."""
-    for _ in range(300):
+    for _ in range(600):
         if said in (text := file.read_text()):
             return text
         time.sleep(0.1)

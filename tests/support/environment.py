@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
+import pip
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +71,7 @@ class Environment:
 
     def pip(self, *arguments: str) -> str:
         """Run pip on it; its own error fails the test."""
-        return _pip(sys.executable, "--python", str(self.python), *arguments)
+        return _pip(str(self.python), *arguments)
 
     def run(self, *command: str, cwd: Path, **env: str) -> str:
         """Run one of its commands, and give what it printed."""
@@ -84,17 +85,20 @@ class Environment:
         return {"PATH": f"{self.folder / 'bin'}:/usr/bin:/bin", "HOME": str(self.folder), **more}
 
     def _link(self, found: Distribution) -> None:
-        source = Path(str(found.locate_file("")))
-        for file in found.files or []:
-            if ".." in file.parts or file.is_absolute():
+        source, packages, folders = str(found.locate_file("")), str(self._packages), set[str]()
+        for file in map(str, found.files or []):
+            if ".." in file.split("/") or os.path.isabs(file):
                 continue  # a command, which is made below
-            target = self._packages / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if (source / file).exists() and not target.exists():
-                try:
-                    os.link(source / file, target)
-                except OSError:  # on another disk
-                    shutil.copy2(source / file, target)
+            target = os.path.join(packages, file)
+            if (folder := os.path.dirname(target)) not in folders:
+                os.makedirs(folder, exist_ok=True)
+                folders.add(folder)
+            try:
+                os.link(os.path.join(source, file), target)
+            except (FileExistsError, FileNotFoundError):  # of two, or gone since
+                continue
+            except OSError:  # on another disk
+                shutil.copy2(os.path.join(source, file), target)
         for entry in found.entry_points.select(group="console_scripts"):
             script = self.folder / "bin" / entry.name
             called = entry.attr.split(".")[0]
@@ -128,7 +132,8 @@ def _closure(needs: Iterable[str]) -> Iterator[Distribution]:
 
 def _pip(python: str, *arguments: str) -> str:
     env = {**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    command = [python, "-m", "pip", *arguments]
+    # Our pip run by that Python, as its option `--python` does, which starts a second one to do so.
+    command = [python, str(Path(pip.__file__).with_name("__pip-runner__.py")), *arguments]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -80,7 +80,7 @@ class Example(Server):
     async def last_words(self, client: LangGraphClient, thread_id: str, holding: str) -> str:
         """Wait until the newest message of a thread holds a text."""
         said = ""
-        for _ in range(150):
+        for _ in range(600):
             state: Any = await client.threads.get_state(thread_id)
             said = str(state["values"]["messages"][-1]["content"])
             if holding in said:
@@ -120,6 +120,5 @@ def install(name: str, folder: Path, wheel: Path) -> Example:
     named = tomllib.loads((source / "pyproject.toml").read_text())["project"]["dependencies"]
     needs = [one for one in named if one != "clearance"]
     made = Environment(folder / "venv", [*requirements_of(wheel), *PLATFORM, *needs])
-    made.install(str(wheel))
-    made.install("--editable", str(copied))
+    made.install(str(wheel), "--editable", str(copied))
     return Example(copied, "", environment_=made)

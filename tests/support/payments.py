@@ -159,7 +159,7 @@ def _handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
 Eventually = Callable[[], bool]
 
 
-def eventually(holds: Eventually, *, within_s: float = 20) -> None:
+def eventually(holds: Eventually, *, within_s: float = 60) -> None:
     """Wait until something holds."""
     until = time.monotonic() + within_s
     while not holds():
