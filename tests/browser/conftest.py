@@ -26,7 +26,7 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-_WAIT_MS = 15_000
+_WAIT_MS = 60_000
 
 
 @pytest.fixture(scope="module")
