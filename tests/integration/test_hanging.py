@@ -37,6 +37,12 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a lock longer than a busy machine takes for reads that wait for none."""
+    monkeypatch.setattr(engine, "_WAIT_S", 6)
+
+
+@pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
     """A perform that hangs until `go`; `started` tells that it does."""
     started, go = threading.Event(), threading.Event()
@@ -53,7 +59,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, 
 
 
 async def test_beside_an_effect_that_hangs_the_freeze_answers_and_reads_go_on(
-    short: None, world: World, hanging: tuple[threading.Event, threading.Event], caplog: pytest.LogCaptureFixture
+    patient: None, world: World, hanging: tuple[threading.Event, threading.Event], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What went wrong: the freeze waited for ever; on PostgreSQL all threads waited for the lock, so nobody read."""
     started, go = hanging
@@ -75,8 +81,8 @@ async def test_beside_an_effect_that_hangs_the_freeze_answers_and_reads_go_on(
     go.set()
     done = await paying
 
-    assert read_s < 1
-    assert took_s < 10
+    assert read_s < 5
+    assert took_s < 50
     assert {type(one) for one in refused} == {DatabaseBusy}
     assert "in hang" in caplog.text  # where in its code it stands
     assert caplog.text.count("others wait for it") == 1
@@ -118,7 +124,7 @@ async def test_a_freeze_from_another_process_answers_too(
     elsewhere.close()
     go.set()
 
-    assert took_s < 8
+    assert took_s < 50
     assert results(await paying) == [PAID]
 
 

@@ -276,10 +276,10 @@ async def test_an_endpoint_that_hangs_is_given_up_within_the_timeout(endpoint: O
     opened = await endpoint(hanging, hanging, hanging, retries=2)
     began = time.monotonic()
 
-    sentence = await opened.failure(timeout_s=0.7)
+    sentence = await opened.failure(timeout_s=5)
 
-    assert "did not answer within 0.7 s" in sentence
-    assert time.monotonic() - began < 2
+    assert "did not answer within 5 s" in sentence
+    assert time.monotonic() - began < 10  # and not three times as long
 
 
 async def test_an_endpoint_that_takes_its_time_within_the_timeout_is_waited_for(endpoint: Open) -> None:
