@@ -24,6 +24,7 @@ from clearance.db.migrate import migrate
 from clearance.settings import settings
 from tests.support.postgres import postgres
 from tests.support.scheduling import ByServer, rank
+from tests.support.server import Server
 from tests.support.world import World
 
 DIALECTS = ("sqlite", "postgres")
@@ -37,6 +38,7 @@ transports.create_ssl_context = functools.cache(httpx.create_ssl_context)  # typ
 _QUICK = str(Path(__file__).parent / "support" / "quick")
 if _QUICK not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), _QUICK]))
+Server.is_forked = True
 # A terminal that is drawn ten times a second, and moves at once, shows the same for half the work.
 os.environ.setdefault("TEXTUAL_FPS", "10")
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")

@@ -39,6 +39,8 @@ class Server:
     #: `on`: as deployed. `names`: people are told apart, and nothing is refused: the gate stands alone. `off`: no
     #: authentication, everybody is the local principal.
     auth: Literal["on", "names", "off"] = "off"
+    #: Whether it is forked from a process that has the libraries. The demo and benchmarks start as anybody would.
+    is_forked: ClassVar[bool] = False
     #: Answers 200 as soon as the server takes requests.
     ready: ClassVar[str] = "/ok"
 
@@ -126,7 +128,7 @@ class Server:
     ) -> subprocess.Popen[bytes] | nursery.Born:
         # As a process of its own from the first import on: those of examples, wheels and Aegra, which have a Python of
         # their own; and all where a fork is not what it is on Linux.
-        if command[0] == _LANGGRAPH and sys.platform == "linux":
+        if self.is_forked and command[0] == _LANGGRAPH and sys.platform == "linux":
             return nursery.begin(command, self.folder, environment, log)
         with log.open("ab") as out:
             return subprocess.Popen(
