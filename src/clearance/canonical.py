@@ -41,13 +41,16 @@ def digest(action: str, arguments: dict[str, Any]) -> str:
     return hashlib.sha256(canonical({"action": action, "arguments": arguments})).hexdigest()
 
 
+_sorted = json.JSONEncoder(sort_keys=True).encode
+
+
 def said_digest(message: dict[str, Any]) -> str:
     """Digest what an AI message, as JSON, says and calls."""
     calls = [[call["id"], call["name"], call["args"]] for call in message.get("tool_calls") or []]
     # Not the canonical form, which refuses numbers that a model may well write.
-    said = json.dumps([message.get("content", ""), calls], sort_keys=True)
+    said = _sorted([message.get("content", ""), calls])
     if "\\u0000" in said or "\\ud" in said:  # it may have what a database refuses
-        said = json.dumps(clean([message.get("content", ""), calls]), sort_keys=True)
+        said = _sorted(clean([message.get("content", ""), calls]))
     return hashlib.sha256(said.encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ from langchain_core.messages.utils import count_tokens_approximately
 
 from clearance.gate.unread import UNPARSED
 from clearance.models import NO_NAME, normalised, open_calls, presentable, trim
+from clearance.models.history import recent
 
 
 def _called(*ids: str, text: str = "") -> AIMessage:
@@ -121,6 +122,18 @@ def test_whatever_is_trimmed_a_provider_takes_it(turns: list[tuple[int, int]], t
     assert isinstance(kept[0], HumanMessage)
     assert f"question {len(turns) - 1}" in _texts(kept)
     assert count_tokens_approximately(kept) <= tokens
+
+
+@given(
+    turns=st.lists(st.tuples(st.integers(0, 2_000), st.integers(0, 3)), min_size=1, max_size=12),
+    tokens=st.integers(1, 3_000),
+)
+def test_what_is_left_out_before_it_is_arranged_would_be_trimmed_anyway(
+    turns: list[tuple[int, int]], tokens: int
+) -> None:
+    messages = [one for number, (length, groups) in enumerate(turns) for one in _turn(number, length, groups)]
+
+    assert trim(presentable(recent(messages, tokens)), tokens) == trim(presentable(messages), tokens)
 
 
 @pytest.mark.parametrize(

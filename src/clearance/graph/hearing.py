@@ -67,8 +67,9 @@ def hear(
     present, brought = set(ids_of(standing)), set(ids.values())
     # What a page sends along of a history, it does not write: it is put right, and nothing need be said of it.
     sent = {message.id for message in own if message.id} | {(message.type, str(message.content)) for message in own}
-    wrong = [one for one in disbelieved(standing, truth) if not {one.id, (one.type, str(one.content))} & sent]
-    true = true_transcript([*standing, *(new for new in heard if new.id not in present)], truth)
+    unlike = disbelieved(standing, truth)
+    wrong = [one for one in unlike if not {one.id, (one.type, str(one.content))} & sent]
+    true = true_transcript([*standing, *(new for new in heard if new.id not in present)], truth, unlike)
     # A state need not give ids: words without one stand there as they came.
     nameless = [message.content for message in own if not message.id]
     strays = [

@@ -99,7 +99,7 @@ async def let_speak(
     try:
         if (limit := _limit(parts, len(plans), has_made)) is not None:
             raise _Enough(limit)
-        spoken = await speak(parts, for_model(true_transcript(messages, truth), truth))
+        spoken = await speak(parts, for_model(true_transcript(messages, truth, wrong), truth))
         if spoken.message.tool_calls and steps_left(config) < cycle:
             raise _Enough(_NO_ROOM)
     except (ModelUnavailable, _Enough) as exc:

@@ -7,7 +7,7 @@ out.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.messages import (
     AIMessage,
@@ -114,14 +114,22 @@ def receipt_message(plan: Plan, call: dict[str, Any], receipt: Receipt) -> ToolM
     return result(plan, call, sentence, is_error=receipt.outcome != "executed", artifact=receipt.artifact)
 
 
-def true_transcript(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
-    """Give the messages as they were: every call with its result behind it, forged ones replaced or left out."""
+def true_transcript(
+    messages: Sequence[AnyMessage], truth: Truth, wrong: Iterable[AnyMessage] | None = None
+) -> list[AnyMessage]:
+    """Give the messages as they were: every call with its result behind it, forged ones replaced or left out.
+
+    `wrong` are those that are `disbelieved`, where that was found out already.
+    """
+    disbelieved_ones = None if wrong is None else {id(message) for message in wrong}
     results = {message.id: message for message in messages if isinstance(message, ToolMessage) and message.id}
     true: list[AnyMessage] = []
     for message in messages:
         plan = truth.plans.get(message.id or "")
         if plan is not None:
-            said = _said(plan, message)
+            is_known = disbelieved_ones is not None and id(message) not in disbelieved_ones
+            is_as_said = is_known and plan.message is not None and isinstance(message, AIMessage)
+            said = cast("AIMessage", message) if is_as_said else _said(plan, message)
             true.append(said)
             true.extend(_result_of(plan, call, truth, results) for call in said.tool_calls)
         elif message.id in truth.heard:

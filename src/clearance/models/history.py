@@ -39,7 +39,8 @@ def presentable(messages: Sequence[AnyMessage], of: str = "") -> list[AnyMessage
     for at, message in enumerate(messages):
         match message:
             case HumanMessage():
-                arranged.append(HumanMessage(message.content, id=message.id))
+                is_bare = not (message.name or message.additional_kwargs or message.response_metadata)
+                arranged.append(message if is_bare else HumanMessage(message.content, id=message.id))
             case SystemMessage():
                 arranged.append(SystemMessage(message.content, id=message.id))
             case AIMessage() if message.tool_calls or message.text.strip():
@@ -98,13 +99,23 @@ def _joined(first: Any, second: Any) -> Any:
 
 def recent(messages: Sequence[AnyMessage], tokens: int) -> Sequence[AnyMessage]:
     """Leave out the oldest turns that `trim` would surely leave out of so many tokens: cheaply, for a long thread."""
-    left = tokens * 4  # characters, as few as a token is ever counted for
-    for at in reversed(range(len(messages))):
-        message = messages[at]
-        left -= len(message.content) if isinstance(message.content, str) else 0
-        if left < 0 and isinstance(message, HumanMessage):
-            return messages[at:]
-    return messages
+    first = start = _start(messages)
+    left = 4 * tokens  # characters: `_count` takes no more for a token, and three tokens more for each message
+    while first and left >= 0:
+        first -= 1
+        content = messages[first].content
+        left -= 12 + (len(content) if isinstance(content, str) else 0)
+    # Whole turns.
+    return messages[next(at for at in range(first, start + 1) if at == start or _is_persons(messages[at])) :]
+
+
+def _start(messages: Sequence[AnyMessage]) -> int:
+    """Tell where the current turn begins."""
+    return max((at for at, message in enumerate(messages) if _is_persons(message)), default=0)
+
+
+def _is_persons(message: AnyMessage) -> bool:
+    return isinstance(message, HumanMessage)
 
 
 def trim(messages: Sequence[AnyMessage], tokens: int) -> list[AnyMessage]:
@@ -114,7 +125,7 @@ def trim(messages: Sequence[AnyMessage], tokens: int) -> list[AnyMessage]:
     length; then its oldest messages are left out together with their results, telling how many. The person's
     message and the last group of calls and results always stay, even when they are too long.
     """
-    start = max((at for at, message in enumerate(messages) if isinstance(message, HumanMessage)), default=0)
+    start = _start(messages)
     current = _trim_turn(list(messages[start:]), tokens)
     older: list[Any] = trim_messages(
         list(messages[:start]),
