@@ -13,7 +13,7 @@ from clearance.principal import LOCAL, STUDIO_ID, Principal
 from clearance.server import aegra, graphs
 from clearance.server.entry.callers import note_person
 from clearance.server.entry.closed_routes import studio_may_enter
-from clearance.server.entry.later_runs import has_later
+from clearance.server.entry.later_runs import deleting, has_later
 from clearance.server.entry.run_options import TOLD_BY_SERVER
 from clearance.server.entry.sizes import check_metadata
 from clearance.server.entry.wall import SIGN_IN, Wall, tell_unless_served, wall
@@ -154,7 +154,7 @@ async def delete_thread(ctx: Any, value: Any) -> Result:
         await here.refuse(person, "prune", "Threads are deleted one by one.")
     thread_id = str(value["thread_id"])
     # Aegra deletes the run alone.
-    is_run = value.get("run_id") is not None and not aegra.is_here()
+    is_run = deleting.get() and value.get("run_id") is not None and not aegra.is_here()
     is_ours = is_run and await here.may_speak(person, thread_id) and not await here.is_others(thread_id)
     if is_ours and await has_later(thread_id, str(value["run_id"])):
         await here.refuse(person, "run", _GONE_ON, thread_id=thread_id, status=409)

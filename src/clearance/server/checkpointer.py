@@ -6,8 +6,9 @@ busy), for copies of threads and for pruning; added here.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiosqlite
 from langgraph.checkpoint.base import Checkpoint
@@ -60,10 +61,7 @@ class SqliteCheckpointer(AsyncSqliteSaver):
         """
         await self.setup()
         async with self.lock:
-            await self.conn.execute(_COPIED)
-            for run_id in run_ids:
-                await self._delete(_OF_RUN, str(run_id))
-            await self.conn.commit()
+            await self._at_once(self._delete, _OF_RUN, [str(run_id) for run_id in run_ids])
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's checkpoints and writes to another thread."""
@@ -93,20 +91,31 @@ class SqliteCheckpointer(AsyncSqliteSaver):
                 await self.adelete_thread(str(thread_id))
                 continue
             async with self.lock:
-                await self._delete(_BUT_NEWEST, str(thread_id))
-                await self.conn.commit()
+                await self._at_once(self._delete, _BUT_NEWEST, [str(thread_id)])
 
-    async def _delete(self, which: str, given: str) -> None:
-        """Delete the checkpoints that a query finds, but for those that others need."""
-        going: dict[tuple[str, str], set[str]] = {}
-        for thread_id, namespace, checkpoint_id in await self.conn.execute_fetchall(which, (given,)):
-            going.setdefault((thread_id, namespace), set()).add(checkpoint_id)
-        for where, ids in going.items():
-            rows = [(*where, one) for one in sorted(ids - await self._needed(where, ids))]
-            for table in _TABLES:
-                await self.conn.executemany(f"DELETE FROM {table} WHERE {_IS_ONE}", rows)
+    async def _at_once(self, work: Callable[..., None], *given: Any) -> None:
+        """Do several things in the connection's thread and commit, in one go.
 
-    async def _needed(self, where: tuple[str, str], going: set[str]) -> set[str]:
+        A run that is undone is deleted by whom cancels it and by what runs it, and the server answers 404 to the first
+        where the second is quicker: to come back here between statements would make that the rule.
+        """
+        await self.conn._execute(work, *given)  # type: ignore[no-untyped-call]  # not public
+
+    def _delete(self, which: str, given: Sequence[str]) -> None:
+        """Delete the checkpoints that a query finds for each of some values, but for those that others need."""
+        connection = self.conn._conn
+        connection.execute(_COPIED)
+        for one in given:
+            going: dict[tuple[str, str], set[str]] = {}
+            for thread_id, namespace, checkpoint_id in connection.execute(which, (one,)).fetchall():
+                going.setdefault((thread_id, namespace), set()).add(checkpoint_id)
+            for where, ids in going.items():
+                rows = [(*where, checkpoint_id) for checkpoint_id in sorted(ids - self._needed(where, ids))]
+                for table in _TABLES:
+                    connection.executemany(f"DELETE FROM {table} WHERE {_IS_ONE}", rows)
+        connection.commit()
+
+    def _needed(self, where: tuple[str, str], going: set[str]) -> set[str]:
         """Give those of the checkpoints that go from which the state of one that stays is made.
 
         A channel that keeps what is new has its value in some checkpoints only; for others it is made from the last one
@@ -114,26 +123,25 @@ class SqliteCheckpointer(AsyncSqliteSaver):
         """
         parents: dict[str, str | None] = {}
         waiting: list[tuple[str, str]] = []
-        for one, parent, counted in await self.conn.execute_fetchall(_CHAIN, where):
+        for one, parent, counted in self.conn._conn.execute(_CHAIN, where).fetchall():
             parents[one] = parent
             if one not in going and parent in going and counted:
                 waiting.append((one, counted))
         needed: set[str] = set()
         for one, counted in waiting:
-            found = await self._read(where, one)
+            found = self._read(where, one)
             missing = (json.loads(counted).keys() & found["channel_versions"].keys()) - found["channel_values"].keys()
             way, at = {one}, parents[one]
             while missing and at is not None and at in parents and at not in way:
                 way.add(at)
-                missing -= (await self._read(where, at))["channel_values"].keys()
+                missing -= self._read(where, at)["channel_values"].keys()
                 at = parents[at]
             needed |= way & going
         return needed
 
-    async def _read(self, where: tuple[str, str], checkpoint_id: str) -> Checkpoint:
+    def _read(self, where: tuple[str, str], checkpoint_id: str) -> Checkpoint:
         query = f"SELECT type, checkpoint FROM checkpoints WHERE {_IS_ONE}"
-        ((kind, stored),) = await self.conn.execute_fetchall(query, (*where, checkpoint_id))
-        found: Checkpoint = self.serde.loads_typed((kind, stored))
+        found: Checkpoint = self.serde.loads_typed(self.conn._conn.execute(query, (*where, checkpoint_id)).fetchone())
         return found
 
 

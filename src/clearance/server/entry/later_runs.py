@@ -4,9 +4,14 @@ LangGraph's server deletes a run's checkpoints with it. Those that came later ke
 without the earlier ones everything that was said before them would be gone from the thread, and nobody would be told.
 """
 
+from contextvars import ContextVar
+
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import NotFoundError
 
+#: Whether this request deletes a run by its route. The server asks the same of one that is cancelled and undone, which
+#: whatever ran it deletes as well: to look at others meanwhile would lose against that, and the client be told 404.
+deleting: ContextVar[bool] = ContextVar("deleting", default=False)
 #: Runs that are read at once.
 _PAGE = 100
 

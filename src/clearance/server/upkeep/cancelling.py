@@ -28,6 +28,7 @@ from clearance.server import aegra
 from clearance.server.entry.bodies import read_body
 from clearance.server.entry.callers import asked_by
 from clearance.server.entry.ids import canonical_id
+from clearance.server.entry.later_runs import deleting
 from clearance.server.entry.paths import is_inside, parts_of
 from clearance.server.failures import follow_up
 from clearance.server.upkeep.duties import do_later
@@ -72,6 +73,7 @@ class WithdrawCancelled:
             await self._app(scope, receive, send)
             return
         body: Any = None
+        deleting.set(kind == "delete")
         if kind in ("many", "patch"):
             body, receive = await read_body(receive)
         try:
