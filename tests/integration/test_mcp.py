@@ -392,8 +392,7 @@ async def test_what_a_server_answers_is_told_as_its_answer_and_what_nobody_knows
 ) -> None:
     if mood == "breaks after":  # the process ends
         project.connection = tickets.on_stdio()
-    # A process that starts later than the limit was sent nothing, which is another answer: only who hangs has a short
-    # one.
+    # What starts later than the limit was sent nothing, which is another answer: only who hangs has a short one.
     project.start(timeout_s=6 if mood == "hangs" else 30)
     tickets.becomes(mood)
     await project.asks()

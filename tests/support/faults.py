@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from agent.actions import TransferFunds
 from clearance.actions.action import Effect
+from clearance.db.postgres import Connection
 from tests.support.wire import heard
 from tests.support.world import World
 
@@ -46,6 +47,7 @@ def failing_commits(world: World, times: int, *, after: int = 0, is_done: bool =
             wrote.it = True
 
     def lose(dbapi_connection: Any) -> None:
+        _send_held(dbapi_connection)
         has_written, wrote.it = getattr(wrote, "it", False), False
         if has_written and passing[0]:
             passing[0] -= 1
@@ -82,6 +84,7 @@ def cut_at(world: World, event: str, *, is_done: bool, for_s: float) -> Iterator
         commit = commits[id(dialect)]
 
         def lose(connection: Any) -> None:
+            _send_held(connection)
             tells, telling.it = getattr(telling, "it", False), False
             if tells and not cut.is_set():
                 over_at[0] = time.monotonic() + for_s
@@ -101,6 +104,13 @@ def cut_at(world: World, event: str, *, is_done: bool, for_s: float) -> Iterator
             patched.setattr(engine.dialect, "do_commit", commit_of(engine.dialect))
         yield cut
     assert cut.is_set()
+
+
+def _send_held(connection: Any) -> None:
+    # What would go with COMMIT is heard first, to know what is committed. `tests/support/cutting.py` cuts both.
+    driver = connection.driver_connection
+    if isinstance(driver, Connection):
+        driver.send_held()
 
 
 def end_all(world: World) -> None:

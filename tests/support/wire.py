@@ -8,6 +8,7 @@ import psycopg
 import sqlalchemy as sa
 
 from clearance.db.engine import Database
+from clearance.db.postgres import Cursor
 
 #: Hears a statement and its values; None where the statement is told with them in it.
 Hear = Callable[[str, Any], None]
@@ -17,7 +18,7 @@ Hear = Callable[[str, Any], None]
 def heard(database: Database, hear: Hear) -> Iterator[None]:
     """Let `hear` hear what is sent in the transactions that begin in this block, in the thread that sends it."""
 
-    class Heard(psycopg.Cursor[Any]):
+    class Heard(Cursor):
         def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
             hear(str(query), params)
             return super().execute(query, params, **options)
@@ -34,7 +35,7 @@ def heard(database: Database, hear: Hear) -> Iterator[None]:
 
     def end(driver: Any, *_: Any) -> None:
         if isinstance(driver, psycopg.Connection):
-            driver.cursor_factory = psycopg.Cursor
+            driver.cursor_factory = Cursor
         elif driver is not None:
             driver.set_trace_callback(None)
 

@@ -4,12 +4,15 @@ SQLAlchemy takes ten times as long for a row as SQLite does, and the gate asks f
 written and read by SQLAlchemy's types, and what fails is told as by it, so that a lost connection is known as one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, NoReturn, TypeAlias, cast
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
+
+from clearance.db import postgres
 
 #: Statements that stand in a module. Those that are made for one call would be compiled for each.
 Statement: TypeAlias = "sa.Select[Any] | sa.Insert | sa.Update | sa.Delete"
@@ -110,23 +113,83 @@ def _as_wanted(row: Row, readers: Iterable[tuple[int, Any]]) -> Row:
 _compiled: dict[tuple[Statement, str, tuple[str, ...]], _Compiled] = {}
 
 
+class Answer:
+    """The rows of a statement that was given to the database, which may be on its way until they are asked for."""
+
+    def __init__(self, rows: Sequence[Row] | None, fetch: Callable[[], Sequence[Row]] = tuple) -> None:
+        self._rows = rows
+        self._fetch = fetch
+
+    def rows(self) -> Sequence[Row]:
+        """Give the rows; none where it gives none.
+
+        Raises:
+            DBAPIError: as SQLAlchemy raises it; of the first of all statements on their way that failed.
+        """
+        if self._rows is None:
+            self._rows = self._fetch()
+        return self._rows
+
+
+def ask(connection: Connection, statement: Statement, given: Mapping[str, Any]) -> Answer:
+    """Give a statement to the open transaction. On PostgreSQL it goes with the next whose rows are asked for, or with
+    COMMIT: in the order in which they were given, in one round trip. SQLite does it at once.
+
+    Raises:
+        DBAPIError: as SQLAlchemy raises it, here or with the rows.
+    """  # fmt: skip
+    if connection.dispatch.before_cursor_execute:  # somebody listens, and is to hear this as well
+        return Answer(_by_sqlalchemy(connection, statement, given))
+    compiled = _compiled_for(connection.dialect, statement, tuple(given))
+    if compiled.lists:
+        given = {**given, **{name: _padded(given[name]) for name in compiled.lists}}
+        if any(len(given[name]) > _LONGEST for name in compiled.lists):
+            return Answer(_by_sqlalchemy(connection, statement, given))
+    form = compiled.form(given)
+    values = form.values(given)
+    driver: Any = connection.connection.dbapi_connection
+    if not isinstance(driver, postgres.Connection):
+        found, description = _run(connection, form.sql, values)
+        return Answer(compiled.read(found, description) if found else found)
+    held = driver.hold(form.sql, values)
+
+    def fetch() -> Sequence[Row]:
+        cursor = None
+        try:
+            cursor = held.answer()
+            description = cursor.description
+            found = cursor.fetchall() if description else []
+            cursor.close()
+        except BaseException as exc:  # noqa: BLE001  raised by the next line
+            _raise(connection, exc, form.sql, values, cursor)
+        return compiled.read(found, description or ()) if found else found
+
+    return Answer(None, fetch)
+
+
 def rows_of(connection: Connection, statement: Statement, given: Mapping[str, Any]) -> Sequence[Row]:
     """Run a statement in the open transaction, and give its rows; none where it gives none.
 
     Raises:
         DBAPIError: as SQLAlchemy raises it.
     """
-    if connection.dispatch.before_cursor_execute:  # somebody listens, and is to hear this as well
-        return _by_sqlalchemy(connection, statement, given)
-    compiled = _compiled_for(connection.dialect, statement, tuple(given))
-    if compiled.lists:
-        given = {**given, **{name: _padded(given[name]) for name in compiled.lists}}
-        if any(len(given[name]) > _LONGEST for name in compiled.lists):
-            return _by_sqlalchemy(connection, statement, given)
-    form = compiled.form(given)
-    values = form.values(given)
-    found, description = _run(connection, form.sql, values)
-    return compiled.read(found, description) if found else found
+    return ask(connection, statement, given).rows()
+
+
+def wait_for_all(connection: Connection) -> None:
+    """Wait for every statement that was given to the open transaction: what fails, fails here at the latest.
+
+    Raises:
+        DBAPIError: as SQLAlchemy raises it; also where one failed before, and whoever ran it hid that.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    if isinstance(driver, postgres.Connection):
+        try:
+            driver.send_held()
+            if driver.has_failed:
+                raise psycopg.errors.InFailedSqlTransaction("a statement failed before, and that was hidden")
+        except BaseException as exc:  # noqa: BLE001  raised by the next line
+            _raise(connection, exc, "", None, None)
 
 
 def driver_form(connection: Connection, statement: Statement, given: Mapping[str, Any]) -> tuple[str, Any]:
@@ -139,7 +202,7 @@ def driver_form(connection: Connection, statement: Statement, given: Mapping[str
 
 
 def insert_all(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows, each with the same columns, by one statement; many by a few.
+    """Insert rows, each with the same columns, by one statement; many by a few. See `ask` for when they are sent.
 
     Raises:
         DBAPIError: as SQLAlchemy raises it.
@@ -147,7 +210,7 @@ def insert_all(connection: Connection, table: sa.Table, rows: Sequence[Mapping[s
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[first : first + _ROWS_AT_ONCE]
         given = {f"{name}_{at}": value for at, row in enumerate(some) for name, value in row.items()}
-        rows_of(connection, _inserting(table, tuple(some[0]), len(some)), given)
+        ask(connection, _inserting(table, tuple(some[0]), len(some)), given)
 
 
 @lru_cache(maxsize=200)
@@ -166,10 +229,14 @@ def _run(connection: Connection, sql: str, values: Any) -> tuple[list[Row], Any]
         found = cursor.fetchall() if description else []
         cursor.close()
     except BaseException as exc:  # noqa: BLE001  raised by the next line
-        # As SQLAlchemy does for its own: the connection that this may have cost is dropped from the pool, with those of
-        # the same age. There is no public way to say so.
-        connection._handle_dbapi_exception(exc, sql, values, cursor, None)
+        _raise(connection, exc, sql, values, cursor)
     return found, description
+
+
+def _raise(connection: Connection, exc: BaseException, sql: str, values: Any, cursor: Any) -> NoReturn:
+    # As SQLAlchemy does for its own: the connection that this may have cost is dropped from the pool, with those of the
+    # same age. There is no public way to say so.
+    connection._handle_dbapi_exception(exc, sql, values, cursor, None)
 
 
 def _compiled_for(dialect: Dialect, statement: Statement, names: tuple[str, ...]) -> _Compiled:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from clearance.db import postgres
 from clearance.db.driver_errors import is_busy, is_lost, is_refusing, is_timeout
 from clearance.db.files import make_database_private
 from clearance.loglines import logger_of
@@ -208,8 +209,13 @@ class Database:
             except sa.exc.TimeoutError as exc:
                 raise DatabaseUnavailable("The database gave no connection in time.") from exc
             except DBAPIError as exc:
-                if is_ending and getattr(exc.orig, "sqlite_errorname", "") != "SQLITE_FULL":
-                    # The answer to COMMIT was lost: nobody knows. A full disk kept SQLite from it.
+                if (
+                    is_ending
+                    and exc.connection_invalidated
+                    and getattr(exc.orig, "sqlite_errorname", "") != "SQLITE_FULL"
+                ):
+                    # The answer to COMMIT was lost: nobody knows. A full disk kept SQLite from it, and PostgreSQL a
+                    # statement that failed on its way there.
                     _note_written()
                 is_late = is_timeout(exc)
                 if is_refusing(exc):
@@ -273,14 +279,16 @@ def read_only(connection: Connection) -> Iterator[None]:
             connection.exec_driver_sql("PRAGMA query_only = 0")
     else:
         # PostgreSQL restores read-write at the end of the savepoint that made it read-only, and only there.
-        connection.exec_driver_sql(f"SAVEPOINT {_LOOK}; SET TRANSACTION READ ONLY")
+        connection.exec_driver_sql(f"SAVEPOINT {_LOOK}")
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         try:
             yield
+            # Fails where the block hid that a statement of its own did.
+            connection.exec_driver_sql(f"RELEASE SAVEPOINT {_LOOK}")
         except BaseException:
             if not connection.invalidated:
                 connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_LOOK}; RELEASE SAVEPOINT {_LOOK}")
             raise
-        connection.exec_driver_sql(f"RELEASE SAVEPOINT {_LOOK}")
 
 
 @contextmanager
@@ -331,9 +339,15 @@ def _engine(url: str, *, read_only: bool = False) -> Engine:
 def _drop_after_failed_commit(context: sa.engine.ExceptionContext) -> None:
     # COMMIT itself failed (it has no statement): whether it happened nobody knows, and in SQLite the connection may
     # still be inside the transaction, holding its lock. So it is closed, and the work is tried again as a whole.
-    if context.statement is None:
+    if context.statement is None and not _is_before_commit(context):
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
+
+
+def _is_before_commit(context: sa.engine.ExceptionContext) -> bool:
+    """Tell whether a statement that was on its way with COMMIT failed, which leaves COMMIT out."""
+    driver: Any = context.connection.connection.dbapi_connection if context.connection is not None else None
+    return isinstance(driver, postgres.Connection) and driver.has_failed
 
 
 def _postgres_engine(url: str, *, read_only: bool) -> Engine:
@@ -350,6 +364,15 @@ def _postgres_engine(url: str, *, read_only: bool) -> Engine:
         connection.execute("; ".join(f"SET {name} = '{value}'" for name, value in bounds.items()))
         connection.commit()
 
+    def connect(_dialect: Any, _record: Any, arguments: Sequence[Any], options: dict[str, Any]) -> postgres.Connection:
+        return postgres.Connection.connect(*arguments, **options, autocommit=True)
+
+    def begin(connection: Connection) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        driver.begin()
+
+    sa.event.listen(engine, "do_connect", connect)
+    sa.event.listen(engine, "begin", begin)
     sa.event.listen(engine, "connect", prepare)
     return engine
 

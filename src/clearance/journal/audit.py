@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from clearance.actions.action import Actions
 from clearance.canonical import canonical
-from clearance.db.compiled import insert_all, rows_of
+from clearance.db.compiled import ask, insert_all, rows_of, wait_for_all
 from clearance.db.streaming import UnreadableRow, stream
 from clearance.db.tables import audit, audit_head, refusal_totals
 from clearance.db.types import from_text, to_text
@@ -110,6 +110,7 @@ class Log:
         with self.connection.begin_nested():
             try:
                 yield
+                wait_for_all(self.connection)  # what the block asked for and fails is undone with it
             except BaseException:
                 del self._events[events:]
                 self._written.become(written)
@@ -160,7 +161,7 @@ class Log:
         """Say from which row on the journal is bound, and how many rows of it were there before."""
         self._bound_from = self._seq + 1
         # What this transaction changed has a version by now, and was there before as well.
-        changed = Counter(table for table, row_id in self._written.rows if (table, row_id) not in self._written.new)
+        changed = Counter(table for table, row_id in self._written.rows() if (table, row_id) not in self._written.new)
         unbound = {
             bound.name: changed[bound.name]
             + self.connection.execute(
@@ -247,7 +248,7 @@ def locked(connection: Connection, key: bytes, clock: Callable[[], datetime]) ->
             _written=written,
         )
         yield log
-        if log._events or log._written.rows:
+        if log._events or log._written.rows():
             log.flush()
     if log._seq != row.seq or log.requests != row.requests:
         moved = {
@@ -258,7 +259,7 @@ def locked(connection: Connection, key: bytes, clock: Callable[[], datetime]) ->
             "new_key_id": fingerprint(log._key),
             "new_bound_from": log._bound_from,
         }
-        rows_of(connection, _MOVE_HEAD, moved)
+        ask(connection, _MOVE_HEAD, moved)
 
 
 def check_key(connection: Connection, key: bytes) -> None:

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 
+from clearance.db.compiled import Answer
 from clearance.db.tables import (
     attempts,
     decisions,
@@ -270,24 +271,40 @@ _WRITTEN = "clearance_written"
 class WrittenRows:
     """The bound rows that a transaction wrote, by table and id, as they are now; and which of them are new."""
 
-    rows: dict[tuple[str, str], Row] = field(default_factory=dict)
-    new: set[tuple[str, str]] = field(default_factory=set)
+    #: What was written, in its order: the table, the statement's answer, and whether the rows are new.
+    _noted: list[tuple[str, Answer, bool]] = field(default_factory=list)
     #: What was read since the last of them, see `read_since_written`.
     read: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
+    def note(self, table: str, answer: Answer, *, are_new: bool) -> None:
+        """Note what a statement wrote."""
+        self._noted.append((table, answer, are_new))
+        self.read.clear()
+
     def copy(self) -> "WrittenRows":
         """Give a copy, to come back to."""
-        return WrittenRows(dict(self.rows), set(self.new))
+        return WrittenRows(self._noted.copy())
 
     def become(self, other: "WrittenRows") -> None:
         """Become as `other` was."""
-        self.rows, self.new = dict(other.rows), set(other.new)
+        self._noted = other._noted.copy()
         self.read.clear()
+
+    @property
+    def new(self) -> set[tuple[str, str]]:
+        """Which rows are new, by table and id."""
+        return {(table, Row.read(row).id) for table, answer, are_new in self._noted if are_new for row in answer.rows()}
+
+    def rows(self) -> dict[tuple[str, str], Row]:
+        """Give the rows as they are now, by table and id."""
+        read = ((table, Row.read(row)) for table, answer, _ in self._noted for row in answer.rows())
+        return {(table, row.id): row for table, row in read}
 
     def mentions(self) -> Iterator[tuple[str, Row, str]]:
         """Give table, row and what the log says of it."""
-        for (table, row_id), row in self.rows.items():
-            yield table, row, mention(table, row, is_new=(table, row_id) in self.new)
+        new = self.new
+        for (table, row_id), row in self.rows().items():
+            yield table, row, mention(table, row, is_new=(table, row_id) in new)
 
 
 @contextmanager
@@ -301,17 +318,11 @@ def noting(connection: Connection) -> Iterator[WrittenRows]:
         info.pop(_WRITTEN, None)
 
 
-def note_written(connection: Connection, table: sa.Table, rows: Iterable[Any], *, are_new: bool) -> None:
-    """Note rows of `table`, read by the statement that wrote them. Outside the lock nothing hears it: it will show."""
+def note_written(connection: Connection, table: sa.Table, answer: Answer, *, are_new: bool) -> None:
+    """Note rows of `table`, given by the statement that wrote them. Outside the lock nothing hears it: it will show."""
     written: WrittenRows | None = connection.info.get(_WRITTEN)
-    if written is None:
-        return
-    written.read.clear()
-    name = BOUND[table.name].name
-    for row in map(Row.read, rows):
-        written.rows[name, row.id] = row
-        if are_new:
-            written.new.add((name, row.id))
+    if written is not None:
+        written.note(BOUND[table.name].name, answer, are_new=are_new)
 
 
 def is_noting(connection: Connection) -> bool:

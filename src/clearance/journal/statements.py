@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from clearance.db.compiled import rows_of
+from clearance.db.compiled import ask, rows_of
 from clearance.journal.binding import BOUND, next_version, note_written, read_since_written
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def read_one(connection: Connection, query: sa.Select[Any], into: Callable[..., 
 
 def run(connection: Connection, statement: sa.Insert | sa.Update, **given: Any) -> None:
     """Write rows that the audit log does not bind."""
-    rows_of(connection, statement, given)
+    ask(connection, statement, given)
 
 
 def read_once(connection: Connection, *key: str, read: Callable[[], T]) -> T:
@@ -63,4 +63,4 @@ def write(connection: Connection, statement: sa.Insert | sa.Update, **given: Any
     """Write rows that the audit log binds, and note them for it as they are now."""
     table = statement.table
     assert isinstance(table, sa.Table)
-    note_written(connection, table, rows_of(connection, statement, given), are_new=isinstance(statement, sa.Insert))
+    note_written(connection, table, ask(connection, statement, given), are_new=isinstance(statement, sa.Insert))

@@ -1,0 +1,199 @@
+"""A connection to PostgreSQL whose statements share round trips: what nobody waits for goes with what somebody does.
+
+With the database a millisecond away each round trip is a millisecond, in which a transaction that writes keeps the head
+of the audit log from all others. So a statement may be held until the next one whose answer somebody waits for; BEGIN
+goes with the first and COMMIT with the last. They arrive in their order, each after the one before it has succeeded:
+PostgreSQL leaves out what follows a failed one, COMMIT included.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+
+class Held:
+    """A statement that is sent at the latest when its answer is asked for."""
+
+    def __init__(self, connection: "Connection", sql: str, values: Any) -> None:
+        self._connection = connection
+        self._cursor: psycopg.Cursor[Any] | None = None
+        self.sql = sql
+        self._values = values
+
+    def send(self) -> None:
+        """Send it, as part of a flight."""
+        self._cursor = self._connection.cursor()
+        self._cursor.execute(self.sql, self._values)
+
+    def answer(self) -> psycopg.Cursor[Any]:
+        """Give the cursor with the answer, once it is there.
+
+        Raises:
+            psycopg.Error: it failed, or one that was held before it did.
+        """
+        self._connection.send_held()
+        if self._cursor is None:
+            raise psycopg.InterfaceError("a statement was held in a transaction that is over")
+        return self._cursor
+
+
+class Cursor(psycopg.Cursor[Any]):
+    """Runs a statement after all that are held, in the same round trip."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        """Run the statement, see `psycopg.Cursor.execute`."""
+        connection = self.connection
+        if not isinstance(connection, Connection) or connection.is_under_way:
+            return super().execute(query, params, **options)
+        text = str(query)
+        if text.startswith(_OF_SAVEPOINTS) and ";" not in text and connection.is_sound:
+            # It cannot fail. Where something failed before, of others, that is to be heard in its place.
+            connection.hold(text)
+            return self
+        if not connection.is_holding:
+            return super().execute(query, params, **options)
+        if not params and ";" in text:  # several: PostgreSQL takes them together only when nothing goes with them
+            connection.send_held()
+            return super().execute(query, params, **options)
+        with connection.flight():
+            super().execute(query, params, **options)
+        return self
+
+    def executemany(self, query: Any, params_seq: Iterable[Any], *, returning: bool = False) -> None:
+        """Run the statement for each of some values, see `psycopg.Cursor.executemany`."""
+        _send_held(self)
+        super().executemany(query, params_seq, returning=returning)
+
+    def copy(self, *arguments: Any, **options: Any) -> Any:
+        """Copy rows, see `psycopg.Cursor.copy`."""
+        _send_held(self)
+        return super().copy(*arguments, **options)
+
+    def stream(self, *arguments: Any, **options: Any) -> Any:
+        """Give rows one by one, see `psycopg.Cursor.stream`."""
+        _send_held(self)
+        return super().stream(*arguments, **options)
+
+
+class FarCursor(psycopg.ServerCursor[Any]):
+    """A cursor of the server, declared after all that is held."""
+
+    def execute(self, *arguments: Any, **options: Any) -> Self:
+        """Run the statement, see `psycopg.ServerCursor.execute`."""
+        _send_held(self)
+        return super().execute(*arguments, **options)
+
+
+def _send_held(cursor: psycopg.Cursor[Any] | psycopg.ServerCursor[Any]) -> None:
+    connection = cursor.connection
+    if isinstance(connection, Connection) and not connection.is_under_way:
+        connection.send_held()
+
+
+class _Flight(psycopg.Pipeline):
+    """A pipeline of psycopg's that ends with Sync alone.
+
+    psycopg sends Flush after it, by which PostgreSQL takes its client for busy: a transaction that is left open then
+    would hold its locks for ever, whatever `idle_in_transaction_session_timeout` says.
+    """
+
+    def _exit_gen(self) -> Generator[Any, Any, None]:
+        try:
+            self._enqueue_sync()
+            yield from self._communicate_gen()
+        finally:
+            yield from self._fetch_gen(flush=False)
+
+
+#: What begins and ends the savepoints around what an action does.
+_OF_SAVEPOINTS = ("SAVEPOINT ", "RELEASE SAVEPOINT ", "SET TRANSACTION READ ONLY")
+
+
+class Connection(psycopg.Connection[Any]):
+    """Sends statements together, see this module. It begins no transaction by itself: `begin` does."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.cursor_factory = Cursor
+        self.server_cursor_factory = FarCursor
+        self._held: list[Held] = []
+        #: Whether statements are being sent together right now.
+        self.is_under_way = False
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether something waits to go with the next statement."""
+        return bool(self._held)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the open transaction takes statements, and nothing that is held can change that."""
+        held_are_safe = all(one.sql.startswith(_OF_SAVEPOINTS) for one in self._held)
+        return held_are_safe and self.info.transaction_status == TransactionStatus.INTRANS
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the open transaction takes nothing but its end, since a statement failed."""
+        return not self.closed and self.info.transaction_status == TransactionStatus.INERROR
+
+    def begin(self) -> None:
+        """Begin a transaction with the next statement."""
+        self.hold("BEGIN")
+
+    def hold(self, sql: str, values: Any = None) -> Held:
+        """Take a statement, and send it with the next that somebody waits for. It is one, and gives one answer."""
+        held = Held(self, sql, values)
+        self._held.append(held)
+        return held
+
+    def send_held(self) -> None:
+        """Send what is held, and wait for it.
+
+        Raises:
+            psycopg.Error: of the first that failed; those after it were not done.
+        """
+        if self._held:
+            with self.flight():
+                pass
+
+    @contextmanager
+    def flight(self) -> Iterator[None]:
+        """Send what is held and what the block runs in one round trip; answers are there after it.
+
+        Raises:
+            psycopg.Error: of the first that failed; those after it were not done.
+        """
+        held, self._held = self._held, []
+        self.is_under_way = True
+        together = self._pipeline = _Flight(self)  # which `pipeline` takes
+        try:
+            with self.pipeline():
+                for one in held:
+                    one.send()
+                yield
+        finally:
+            self.is_under_way = False
+            if self._pipeline is together:  # it did not begin: the connection is closed
+                self._pipeline = None
+
+    def commit(self) -> None:
+        """Commit, with what is held.
+
+        Raises:
+            psycopg.Error: where the transaction is `INERROR` after it a statement failed, and COMMIT was left out;
+                else it is COMMIT that failed, or its answer was lost.
+        """
+        if not self._held:
+            super().commit()
+        elif [one.sql for one in self._held] == ["BEGIN"]:
+            self._held.clear()
+        else:
+            self.hold("COMMIT").answer()
+
+    def rollback(self) -> None:
+        """Roll back; what is held is never sent."""
+        self._held.clear()
+        super().rollback()
