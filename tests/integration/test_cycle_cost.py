@@ -9,6 +9,8 @@ import pytest
 import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 
+from clearance.db.engine import Database
+from tests.support.cutting import Cutting
 from tests.support.scripted_model import calls
 from tests.support.wire import heard
 from tests.support.world import ANA, World
@@ -84,6 +86,25 @@ async def test_a_cycle_in_which_nobody_is_asked_takes_fewer(world: World) -> Non
 
     assert world.states() == ["executed", "executed"]
     assert asked.transactions <= (6 if world.way == "own" else 9)
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_a_cycle_makes_few_round_trips(world: World) -> None:
+    """What went wrong: a trip a statement; with the database a millisecond away each keeps the log's head from all."""
+    cutting = Cutting(world.database.url).start()
+    try:
+        through = World(Database(cutting.url_through))
+        for thread in ("first", "second"):  # with the connections, and what they are asked for at first
+            before = cutting.trips
+            await _cycle(through, thread)
+        trips = cutting.trips - before
+        through.database.close()
+    finally:
+        cutting.stop()
+
+    assert world.states() == ["executed", "executed"]
+    # What a transfer reads, three times, and does are 18 of these, each by itself.
+    assert 20 < trips <= 52
 
 
 @pytest.mark.parametrize("world", ["sqlite"], indirect=True)

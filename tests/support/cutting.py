@@ -24,6 +24,9 @@ class Cutting:
     #: Whether that COMMIT still comes through.
     _is_committed: bool = True
     _is_gone: bool = False
+    #: How often a client sent something first, or after it had an answer: each is a round trip.
+    trips: int = 0
+    _answered: set[socket.socket] = field(default_factory=set)
     #: Set when it was cut at a COMMIT.
     cut: threading.Event = field(default_factory=threading.Event)
 
@@ -80,6 +83,7 @@ class Cutting:
             folder = sa.make_url(self.url).query["host"]
             server.connect(str(Path(str(folder)) / ".s.PGSQL.5432"))
             self._open |= {client, server}
+            self._answered.add(server)
             threading.Thread(target=self._up, args=[client, server], daemon=True).start()
             threading.Thread(target=self._down, args=[client, server], daemon=True).start()
 
@@ -89,6 +93,9 @@ class Cutting:
         with suppress(OSError):
             while part := client.recv(65536):
                 sent += part
+                if server in self._answered:
+                    self._answered.remove(server)
+                    self.trips += 1
                 is_commit, marks = b"COMMIT" in part, self._marks
                 if is_commit and marks and all(one in sent for one in marks):
                     self._cut(part, client, server)
@@ -112,11 +119,11 @@ class Cutting:
         self._close_all()
         self.cut.set()
 
-    @staticmethod
-    def _down(client: socket.socket, server: socket.socket) -> None:
+    def _down(self, client: socket.socket, server: socket.socket) -> None:
         """Hand on what the server answers."""
         with suppress(OSError):
             while part := server.recv(65536):
+                self._answered.add(server)
                 client.sendall(part)
         with suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)

@@ -67,6 +67,8 @@ class _Compiled:
         #: Names of the values of which there may be several.
         self.lists = tuple(name for name in names if name in binds and binds[name].expanding)
         self._forms: dict[tuple[int, ...], _Form] = {}
+        #: Whether it waits for others.
+        self.is_locking = isinstance(statement, sa.Select) and statement._for_update_arg is not None
         shown = statement.selected_columns if isinstance(statement, sa.Select) else statement.exported_columns
         self._types = [column.type for column in shown]
         self._readers: list[tuple[int, Any]] | None = None
@@ -151,7 +153,7 @@ def ask(connection: Connection, statement: Statement, given: Mapping[str, Any]) 
     if not isinstance(driver, postgres.Connection):
         found, description = _run(connection, form.sql, values)
         return Answer(compiled.read(found, description) if found else found)
-    held = driver.hold(form.sql, values)
+    held = driver.hold(form.sql, values, only_reads=isinstance(statement, sa.Select) and not compiled.is_locking)
 
     def fetch() -> Sequence[Row]:
         cursor = None
@@ -173,7 +175,26 @@ def rows_of(connection: Connection, statement: Statement, given: Mapping[str, An
     Raises:
         DBAPIError: as SQLAlchemy raises it.
     """
+    driver: Any = connection.connection.dbapi_connection
+    if isinstance(driver, postgres.Connection) and driver.prefetched:
+        prefetched: Answer | None = driver.prefetched.pop(_key(statement, given), None)
+        if prefetched is not None:
+            return prefetched.rows()
     return ask(connection, statement, given).rows()
+
+
+def prefetch(connection: Connection, query: sa.Select[Any], given: Mapping[str, Any]) -> None:
+    """Ask for rows that `rows_of` is asked for presently, to come with what it is asked for first.
+
+    They are as they are now: what this transaction writes before they are read makes it ask anew. SQLite is asked then.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    if isinstance(driver, postgres.Connection) and not connection.dispatch.before_cursor_execute:
+        driver.prefetched[_key(query, given)] = ask(connection, query, given)
+
+
+def _key(statement: Statement, given: Mapping[str, Any]) -> Any:
+    return statement, tuple((name, tuple(one) if isinstance(one, list) else one) for name, one in given.items())
 
 
 def wait_for_all(connection: Connection) -> None:

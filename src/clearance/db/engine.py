@@ -279,8 +279,10 @@ def read_only(connection: Connection) -> Iterator[None]:
             connection.exec_driver_sql("PRAGMA query_only = 0")
     else:
         # PostgreSQL restores read-write at the end of the savepoint that made it read-only, and only there.
+        driver: Any = connection.connection.dbapi_connection
         connection.exec_driver_sql(f"SAVEPOINT {_LOOK}")
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        driver.is_read_only = True
         try:
             yield
             # Fails where the block hid that a statement of its own did.
@@ -289,6 +291,8 @@ def read_only(connection: Connection) -> Iterator[None]:
             if not connection.invalidated:
                 connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_LOOK}; RELEASE SAVEPOINT {_LOOK}")
             raise
+        finally:
+            driver.is_read_only = False
 
 
 @contextmanager

@@ -17,11 +17,13 @@ from psycopg.pq import TransactionStatus
 class Held:
     """A statement that is sent at the latest when its answer is asked for."""
 
-    def __init__(self, connection: "Connection", sql: str, values: Any) -> None:
+    def __init__(self, connection: "Connection", sql: str, values: Any, *, only_reads: bool) -> None:
         self._connection = connection
         self._cursor: psycopg.Cursor[Any] | None = None
         self.sql = sql
         self._values = values
+        #: Whether it can neither change anything nor fail by what is stored.
+        self.only_reads = only_reads
 
     def send(self) -> None:
         """Send it, as part of a flight."""
@@ -34,7 +36,8 @@ class Held:
         Raises:
             psycopg.Error: it failed, or one that was held before it did.
         """
-        self._connection.send_held()
+        if self._cursor is None:
+            self._connection.send_held()
         if self._cursor is None:
             raise psycopg.InterfaceError("a statement was held in a transaction that is over")
         return self._cursor
@@ -49,9 +52,12 @@ class Cursor(psycopg.Cursor[Any]):
         if not isinstance(connection, Connection) or connection.is_under_way:
             return super().execute(query, params, **options)
         text = str(query)
-        if text.startswith(_OF_SAVEPOINTS) and ";" not in text and connection.is_sound:
+        is_of_savepoint = text.startswith(_OF_SAVEPOINTS) and ";" not in text
+        if not (is_of_savepoint or connection.is_read_only):
+            connection.prefetched.clear()  # it may write
+        if is_of_savepoint and connection.is_sound:
             # It cannot fail. Where something failed before, of others, that is to be heard in its place.
-            connection.hold(text)
+            connection.hold(text, only_reads=True)
             return self
         if not connection.is_holding:
             return super().execute(query, params, **options)
@@ -120,6 +126,10 @@ class Connection(psycopg.Connection[Any]):
         self.cursor_factory = Cursor
         self.server_cursor_factory = FarCursor
         self._held: list[Held] = []
+        #: Reads that were asked for before they are needed; what writes, or may, forgets them.
+        self.prefetched: dict[Any, Any] = {}
+        #: Whether what goes past `hold` can change nothing now.
+        self.is_read_only = False
         #: Whether statements are being sent together right now.
         self.is_under_way = False
 
@@ -131,7 +141,7 @@ class Connection(psycopg.Connection[Any]):
     @property
     def is_sound(self) -> bool:
         """Whether the open transaction takes statements, and nothing that is held can change that."""
-        held_are_safe = all(one.sql.startswith(_OF_SAVEPOINTS) for one in self._held)
+        held_are_safe = all(one.only_reads for one in self._held)
         return held_are_safe and self.info.transaction_status == TransactionStatus.INTRANS
 
     @property
@@ -141,11 +151,14 @@ class Connection(psycopg.Connection[Any]):
 
     def begin(self) -> None:
         """Begin a transaction with the next statement."""
+        self.is_read_only = False
         self.hold("BEGIN")
 
-    def hold(self, sql: str, values: Any = None) -> Held:
+    def hold(self, sql: str, values: Any = None, *, only_reads: bool = False) -> Held:
         """Take a statement, and send it with the next that somebody waits for. It is one, and gives one answer."""
-        held = Held(self, sql, values)
+        if not only_reads:
+            self.prefetched.clear()
+        held = Held(self, sql, values, only_reads=only_reads)
         self._held.append(held)
         return held
 
@@ -196,4 +209,5 @@ class Connection(psycopg.Connection[Any]):
     def rollback(self) -> None:
         """Roll back; what is held is never sent."""
         self._held.clear()
+        self.prefetched.clear()
         super().rollback()

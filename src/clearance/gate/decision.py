@@ -13,7 +13,7 @@ from clearance.gate.transitions import asked, finish, note, salted
 from clearance.journal.audit import Log, ahead_in_words
 from clearance.journal.decisions import Decision, add_decision, decisions_on, lapse_approvals
 from clearance.journal.requests import Request, add_subjects, change_request
-from clearance.journal.turns import read_turn
+from clearance.journal.turns import prefetch_turn, read_turn
 from clearance.loglines import logger_of
 from clearance.principal import STUDIO_ID, Principal
 from clearance.text.namesakes import namesake
@@ -80,6 +80,7 @@ def decide(
     )
     refusal = _decided(log, judge, request, made, decision, answer, principal)
     if refusal is None:
+        prefetch_turn(log.connection, request.turn_id)  # for who carries it out next
         reconsider(log, judge.policy, request.plan_id)
     return refusal
 

@@ -21,7 +21,7 @@ from clearance.gate.transitions import ask_again, expire_due
 from clearance.journal import audit
 from clearance.journal.attempts import attempts_on, in_flight_with, read_attempt
 from clearance.journal.audit import Log
-from clearance.journal.decisions import decisions_on
+from clearance.journal.decisions import decisions_on, prefetch_decisions_on
 from clearance.journal.leases import take_lease
 from clearance.journal.receipts import Receipt, read_receipt
 from clearance.journal.requests import Request, change_request, read_request, requests_of_plan
@@ -78,6 +78,7 @@ def carry_out(
         )
     try:
         action = read_action(judge.action(request.action), request.arguments)
+        prefetch_decisions_on(log.connection, [request_id])
         judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),
                              number=request.number, plan_id=request.plan_id)  # fmt: skip
     except ActionError as exc:

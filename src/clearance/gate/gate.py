@@ -39,13 +39,14 @@ from clearance.gate.writing import under_lock
 from clearance.journal import audit
 from clearance.journal.attempts import untold_inside
 from clearance.journal.audit import Log
+from clearance.journal.history import prefetch_history
 from clearance.journal.leases import drop_lease, take_lease
-from clearance.journal.plans import Plan
-from clearance.journal.questions import PutQuestion, asking_in, has_question, put_question
+from clearance.journal.plans import Plan, prefetch_plan_and_turn, prefetch_plans_around
+from clearance.journal.questions import PutQuestion, asking_in, has_question, prefetch_question, put_question
 from clearance.journal.receipts import Receipt, read_receipt
-from clearance.journal.requests import Request, open_requests_of_turn
+from clearance.journal.requests import Request, open_requests_of_turn, prefetch_unfinished
 from clearance.journal.signing import Keys
-from clearance.journal.turns import Turn, read_turn
+from clearance.journal.turns import Turn, prefetch_turn, read_turn
 from clearance.loglines import logger_of
 from clearance.principal import Principal
 
@@ -138,7 +139,12 @@ class Gate:
                 outcome = self._take(log, question.request, unasked, call.revision, caller)
             return replace(reached, outcome=Outcome(outcome))
 
-        return await self.write(work)
+        def prefetch(connection: Connection) -> None:
+            prefetch_plan_and_turn(connection, call.thread_id, call.message_id)
+            if answer is None and caller.interrupt_id is not None:
+                prefetch_question(connection, call.thread_id, caller.interrupt_id)
+
+        return await self.write(work, prefetch=prefetch)
 
     def _asked(self, log: Log, reached: Reached, question: Question, revision: int, caller: Caller) -> Reached:
         """Put the question that this task asks, or tell why it does not; see `clear`."""
@@ -240,15 +246,16 @@ class Gate:
         await self.write(lambda log: note_none_taken(log, arriving, principal, arrived))
         return replace(arrived, sentence=f"None of these answers is recorded. {arrived.sentence}")
 
-    async def write(self, work: Callable[[Log], T]) -> T:
+    async def write(self, work: Callable[[Log], T], *, prefetch: Callable[[Connection], None] | None = None) -> T:
         """Run `work` in one transaction that holds the lock of the audit head.
 
-        Where it has to know what is true elsewhere it is undone, that is read, and it is run again.
+        Where it has to know what is true elsewhere it is undone, that is read, and it is run again. `prefetch` asks for
+        what it reads first, see `audit.locked`.
         """
-        return await self.elsewhere.seeing(lambda: self._write(work))
+        return await self.elsewhere.seeing(lambda: self._write(work, prefetch))
 
-    async def _write(self, work: Callable[[Log], T]) -> T:
-        return await self.database.write(under_lock(work, self.keys.now, self._clock))
+    async def _write(self, work: Callable[[Log], T], prefetch: Callable[[Connection], None] | None = None) -> T:
+        return await self.database.write(under_lock(work, self.keys.now, self._clock, prefetch))
 
     def write_now(self, work: Callable[[Log], T]) -> T:
         """`write`, blocking: for the command line."""
@@ -308,7 +315,7 @@ class Gate:
                                       message_ids=message_ids, is_in_state=True, graph_id=graph_id)  # fmt: skip
             return heard, True, begun
 
-        return await self.write(work)
+        return await self.write(work, prefetch=lambda connection: prefetch_history(connection, thread_id))
 
     async def store_message(
         self, turn: Turn, *, position: int, message_id: str, message: dict[str, Any], is_durable: bool
@@ -326,7 +333,13 @@ class Gate:
                                         finish_reasons=self._finish_reasons,
                                         judge=self.judge if is_durable else None)  # fmt: skip
 
-        return await self.write(work)
+        def prefetch(connection: Connection) -> None:
+            prefetch_turn(connection, turn.turn_id)
+            prefetch_plans_around(connection, turn.thread_id, [message_id], turn.turn_id)
+            if position:
+                prefetch_unfinished(connection, turn.turn_id)
+
+        return await self.write(work, prefetch=prefetch)
 
     async def advance(self, turn: Turn, plan: Plan, ended: Sequence[Ended]) -> PlanStanding:
         """Open what a plan asks for, expire what is late, and tell what comes next.

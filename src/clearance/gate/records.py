@@ -232,20 +232,22 @@ class Records:
         *,
         is_shown: bool,
     ) -> Question:
+        now = self.clock()
+        if is_shown:
+            twins.prefetch_twins(connection, [request], now)
         decisions = decisions_on(connection, [request.request_id])
         called = read_arguments(self._judge.actions.get(request.action), request.arguments or {})
-        concerns, same = self._concerns(connection, request, decisions) if is_shown else ([], [])
+        concerns, same = self._concerns(connection, request, decisions, now) if is_shown else ([], [])
         return Question(
             request, turn, requests, decisions, self._facts_shown(request), called, concerns, same, written(plan)
         )
 
     def _concerns(
-        self, connection: Connection, request: Request, made: list[Decision]
+        self, connection: Connection, request: Request, made: list[Decision], now: datetime
     ) -> tuple[list[Concern], list[SameCall | Request]]:
         """Give what to know of an asked request, and the other requests of which that tells."""
         if request.state != "asked":
             return [], []
-        now = self.clock()
         same = twins.read_twins(connection, [request], now).get(request.request_id, [])
         flying = twins.read_flying(connection, [request]).get(request.request_id)
         gone = taken_away(self._judge.actions, request)

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from clearance.actions.review import Concern, Id
 from clearance.journal.attempts import in_flight_with_any
-from clearance.journal.requests import Request, SameCall, same_calls
+from clearance.journal.requests import Request, SameCall, prefetch_same_calls, same_calls
 from clearance.text.rendering import line, span
 
 #: How long what was done counts as lately.
@@ -24,9 +24,17 @@ LATELY = timedelta(days=7)
 def read_twins(connection: Connection, requests: Sequence[Request], now: datetime) -> dict[str, list[SameCall]]:
     """Read the twins of open requests, by request, oldest first. What is over has none."""
     wanted = {one.request_id: one for one in requests if one.is_open and one.digest is not None}
-    digests = sorted({one.digest for one in wanted.values() if one.digest is not None})
-    same = same_calls(connection, digests, now - LATELY)
+    same = same_calls(connection, _digests(requests), now - LATELY)
     return {request_id: [twin for twin in same if _is_twin(one, twin)] for request_id, one in wanted.items()}
+
+
+def prefetch_twins(connection: Connection, requests: Sequence[Request], now: datetime) -> None:
+    """Ask for what `read_twins` is to read."""
+    prefetch_same_calls(connection, _digests(requests), now - LATELY)
+
+
+def _digests(requests: Sequence[Request]) -> list[str]:
+    return sorted({one.digest for one in requests if one.is_open and one.digest is not None})
 
 
 def read_flying(connection: Connection, requests: Sequence[Request]) -> dict[str, Request]:

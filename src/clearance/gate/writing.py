@@ -12,8 +12,16 @@ from clearance.journal.audit import Log
 T = TypeVar("T")
 
 
-def under_lock(work: Callable[[Log], T], key: bytes, clock: Callable[[], datetime]) -> Callable[[Connection], T]:
-    """Make of `work` what a write transaction runs, and may run again when the database lost it."""
+def under_lock(
+    work: Callable[[Log], T],
+    key: bytes,
+    clock: Callable[[], datetime],
+    prefetch: Callable[[Connection], None] | None = None,
+) -> Callable[[Connection], T]:
+    """Make of `work` what a write transaction runs, and may run again when the database lost it.
+
+    `prefetch` asks for what `work` reads first, see `audit.locked`.
+    """
     #: Where the log ended with the last try, and what it gave.
     tried: list[tuple[audit.Head, T]] = []
 
@@ -21,7 +29,7 @@ def under_lock(work: Callable[[Log], T], key: bytes, clock: Callable[[], datetim
         # The answer to its COMMIT may be what was lost: it is not done again then, nor refused as done already.
         if tried and audit.is_committed(connection, tried[-1][0]):
             return tried[-1][1]
-        with audit.locked(connection, key, clock) as log:
+        with audit.locked(connection, key, clock, prefetch) as log:
             before = log.end
             result = work(log)
         if log.end != before:

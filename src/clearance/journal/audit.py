@@ -212,19 +212,25 @@ _MOVE_HEAD = sa.update(audit_head).values(
 )
 
 
-def _read_head(connection: Connection) -> _HeadRow:
-    (row,) = rows_of(connection, _HEAD, {})
-    return _HeadRow(*row)
-
-
 @contextmanager
-def locked(connection: Connection, key: bytes, clock: Callable[[], datetime]) -> Iterator[Log]:
+def locked(
+    connection: Connection,
+    key: bytes,
+    clock: Callable[[], datetime],
+    prefetch: Callable[[Connection], None] | None = None,
+) -> Iterator[Log]:
     """Lock the head for the rest of the transaction; every gate write begins here, so they happen one after another.
+
+    What `prefetch` asks for comes with the lock: it is read once that is had.
 
     Raises:
         AuditKeyError: the log is under another key; a row under this one would break it.
     """
-    row = _read_head(connection)
+    head = ask(connection, _HEAD, {})
+    if prefetch is not None:
+        prefetch(connection)
+    (read_row,) = head.rows()
+    row = _HeadRow(*read_row)
     key_id = fingerprint(key)
     if row.key_id is None:
         check_key(connection, key)
@@ -334,7 +340,7 @@ def read_key_id(connection: Connection) -> str | None:
 def is_committed(connection: Connection, end: Head) -> bool:
     """Tell whether a transaction of ours that wrote the log up to `end` was committed, once it is over for certain."""
     # Under the lock that it held: in PostgreSQL it may still be at its COMMIT when its connection is lost.
-    _read_head(connection)
+    rows_of(connection, _HEAD, {})
     return bool(connection.scalar(sa.select(audit.c.mac).where(audit.c.seq == end.seq)) == end.mac)
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from clearance.db.tables import decisions, turns
-from clearance.journal.statements import among, insert, param, read_all, read_once, update, write
+from clearance.journal.statements import among, insert, param, prefetch, read_all, read_once, update, write
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,12 @@ def decisions_on(connection: Connection, request_ids: Sequence[str]) -> list[Dec
         return []
     read = partial(read_all, connection, _DECISIONS_ON, Decision, request_ids=request_ids)
     return list(read_once(connection, "decisions", *request_ids, read=read))
+
+
+def prefetch_decisions_on(connection: Connection, request_ids: Sequence[str]) -> None:
+    """Ask for what `decisions_on` is to read."""
+    if request_ids:
+        prefetch(connection, _DECISIONS_ON, request_ids=request_ids)
 
 
 def add_decision(connection: Connection, added: Decision) -> None:

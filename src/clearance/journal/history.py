@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -21,10 +22,10 @@ from sqlalchemy.engine import Connection
 
 from clearance.db.tables import turns
 from clearance.journal.binding import is_noting
-from clearance.journal.plans import Plan, plans_of_turns
+from clearance.journal.plans import Plan, plans_of_turns, prefetch_plans_of_turns
 from clearance.journal.receipts import Receipt, ended_of_plans
 from clearance.journal.requests import Request
-from clearance.journal.statements import param, read_all
+from clearance.journal.statements import param, prefetch, read_all, read_once
 from clearance.journal.turns import Turn, turns_by_id
 
 #: Characters of all turns that a process keeps, and those of one that is kept: pictures are read anew.
@@ -98,6 +99,10 @@ _known = _Known()
 
 def history_of(connection: Connection, thread_id: str) -> list[Past]:
     """Read the turns of a thread in order, and what was said and done in them."""
+    return list(read_once(connection, "history", thread_id, read=partial(_read_history, connection, thread_id)))
+
+
+def _read_history(connection: Connection, thread_id: str) -> list[Past]:
     stamps = read_all(connection, _STAMPS, _Stamp, thread_id=thread_id)
     found = _known.find([stamp for stamp in stamps if stamp.state != "open"])
     new = [stamp.turn_id for stamp in stamps if stamp.turn_id not in found]
@@ -113,7 +118,13 @@ def history_of(connection: Connection, thread_id: str) -> list[Past]:
     return [past for stamp in stamps if (past := found.get(stamp.turn_id) or read.get(stamp.turn_id))]
 
 
+def prefetch_history(connection: Connection, thread_id: str) -> None:
+    """Ask for what `history_of` is to read first."""
+    prefetch(connection, _STAMPS, thread_id=thread_id)
+
+
 def _read(connection: Connection, turn_ids: Sequence[str]) -> dict[str, Past]:
+    prefetch_plans_of_turns(connection, turn_ids)
     pasts = {turn.turn_id: Past(turn, [], []) for turn in turns_by_id(connection, turn_ids)}
     turn_of = {}
     for plan in plans_of_turns(connection, turn_ids):

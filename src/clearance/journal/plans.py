@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from clearance.db.tables import plans, turns
 from clearance.journal.binding import read_since_written
-from clearance.journal.statements import among, insert, param, read_all, read_once, read_one, run, write
+from clearance.journal.statements import among, insert, param, prefetch, read_all, read_once, read_one, run, write
 from clearance.journal.turns import Turn
 
 
@@ -65,6 +65,12 @@ def plans_of_turns(connection: Connection, turn_ids: Sequence[str]) -> list[Plan
     return read_all(connection, _PLANS_OF_TURNS, Plan, turn_ids=turn_ids) if turn_ids else []
 
 
+def prefetch_plans_of_turns(connection: Connection, turn_ids: Sequence[str]) -> None:
+    """Ask for what `plans_of_turns` is to read."""
+    if turn_ids:
+        prefetch(connection, _PLANS_OF_TURNS, turn_ids=turn_ids)
+
+
 def plans_of_turn(connection: Connection, turn_id: str) -> list[Plan]:
     """Read the plans of a turn in order."""
     return read_all(connection, _PLANS_OF_TURN, Plan, turn_id=turn_id)
@@ -73,6 +79,11 @@ def plans_of_turn(connection: Connection, turn_id: str) -> list[Plan]:
 def read_plan_and_turn(connection: Connection, thread_id: str, message_id: str) -> tuple[Plan, Turn] | None:
     """Read the plan that an AI message of a thread is, and its turn; None when the journal knows no such message."""
     return read_one(connection, _PLAN_AND_TURN, _plan_and_turn, thread_id=thread_id, message_id=message_id)
+
+
+def prefetch_plan_and_turn(connection: Connection, thread_id: str, message_id: str) -> None:
+    """Ask for what `read_plan_and_turn` is to read."""
+    prefetch(connection, _PLAN_AND_TURN, thread_id=thread_id, message_id=message_id)
 
 
 def _plan_and_turn(*row: Any) -> tuple[Plan, Turn]:
@@ -89,6 +100,14 @@ def plans_around(
     if not message_ids and turn_id is None:
         return []
     return read_all(connection, _PLANS_AROUND, Plan, thread_id=thread_id, message_ids=message_ids, turn_id=turn_id)
+
+
+def prefetch_plans_around(
+    connection: Connection, thread_id: str, message_ids: Sequence[str], turn_id: str | None = None
+) -> None:
+    """Ask for what `plans_around` is to read."""
+    if message_ids or turn_id is not None:
+        prefetch(connection, _PLANS_AROUND, thread_id=thread_id, message_ids=message_ids, turn_id=turn_id)
 
 
 def add_plan(connection: Connection, added: Plan) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 
 from clearance.db.tables import plans, questions, requests, turns
 from clearance.journal.requests import change_request
-from clearance.journal.statements import insert, param, read_all, read_one, write
+from clearance.journal.statements import insert, param, prefetch, read_all, read_one, write
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ def has_question(connection: Connection, thread_id: str, interrupt_id: str) -> b
     """Tell whether a question was put."""
     given = {"thread_id": thread_id, "interrupt_id": interrupt_id}
     return read_one(connection, _QUESTION, PutQuestion, **given) is not None
+
+
+def prefetch_question(connection: Connection, thread_id: str, interrupt_id: str) -> None:
+    """Ask for what `has_question` is to read."""
+    prefetch(connection, _QUESTION, thread_id=thread_id, interrupt_id=interrupt_id)
 
 
 def put_question(connection: Connection, put: PutQuestion) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from clearance.db.compiled import insert_all
 from clearance.db.tables import IN_FLIGHT_STATES, OPEN_STATES, plans, receipts, request_subjects, requests, turns
-from clearance.journal.statements import among, insert, param, read_all, read_once, read_one, update, write
+from clearance.journal.statements import among, insert, param, prefetch, read_all, read_once, read_one, update, write
 from clearance.journal.turns import Turn
 
 
@@ -201,6 +201,11 @@ def is_any_unfinished(connection: Connection, turn_id: str) -> bool:
     return bool(read_all(connection, _UNFINISHED, str, turn_id=turn_id))
 
 
+def prefetch_unfinished(connection: Connection, turn_id: str) -> None:
+    """Ask for what `is_any_unfinished` is to read."""
+    prefetch(connection, _UNFINISHED, turn_id=turn_id)
+
+
 def first_no(connection: Connection, of: Turn) -> Request | None:
     """Read what of a turn was rejected, or not cleared in time, first; None while nothing was.
 
@@ -243,6 +248,13 @@ def same_calls(connection: Connection, digests: Sequence[str], since: datetime) 
         *read_all(connection, _SAME_OVER, SameCall, digests=digests, since=since),
     ]
     return sorted(found, key=lambda one: one.number)
+
+
+def prefetch_same_calls(connection: Connection, digests: Sequence[str], since: datetime) -> None:
+    """Ask for what `same_calls` is to read."""
+    if digests:
+        prefetch(connection, _SAME_OPEN, digests=digests)
+        prefetch(connection, _SAME_OVER, digests=digests, since=since)
 
 
 def rejected_before(connection: Connection, turn: Turn, plan_id: str, digest: str) -> Request | None:

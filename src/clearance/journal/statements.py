@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from clearance.db import compiled
 from clearance.db.compiled import ask, rows_of
 from clearance.journal.binding import BOUND, next_version, note_written, read_since_written
 
@@ -33,6 +34,11 @@ def read_one(connection: Connection, query: sa.Select[Any], into: Callable[..., 
     if len(rows) > 1:
         raise sa.exc.MultipleResultsFound(f"{len(rows)} rows where there is one: {query}")
     return into(*rows[0]) if rows else None
+
+
+def prefetch(connection: Connection, query: sa.Select[Any], **given: Any) -> None:
+    """Ask for what is read presently, with the same values, see `compiled.prefetch`."""
+    compiled.prefetch(connection, query, given)
 
 
 def run(connection: Connection, statement: sa.Insert | sa.Update, **given: Any) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from clearance.db.tables import (
     turns,
 )
-from clearance.journal.statements import among, insert, param, read_all, read_one, update, write
+from clearance.journal.statements import among, insert, param, prefetch, read_all, read_one, update, write
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,11 @@ def size_of_words(connection: Connection, thread_id: str) -> int:
     """Give the characters of all that people said in a thread, as they are stored."""
     query = sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(sa.cast(turns.c.messages, sa.Text))), 0))
     return int(connection.scalar(query.where(turns.c.thread_id == thread_id)) or 0)
+
+
+def prefetch_turn(connection: Connection, turn_id: str) -> None:
+    """Ask for what `read_turn` is to read."""
+    prefetch(connection, _TURN, turn_id=turn_id)
 
 
 def turns_of(connection: Connection, thread_id: str) -> list[Turn]:
