@@ -22,6 +22,7 @@ from agent.bank.money import to_decimal_text, usd
 from agent.bank.tables import accounts, customers, payments, transfers
 from agent.bank.tables import metadata as bank
 from clearance.canonical import digest, key, said_digest
+from clearance.db.compiled import Answer
 from clearance.db.engine import Database
 from clearance.db.tables import (
     attempts,
@@ -181,10 +182,8 @@ class _Log(log_of.Log):
         turn_id = request.turn_id if request else row["turn_id"]
         values = tuple(row[name] for name in bound.columns)
         of = request.request_id if request else None
-        noted = binding.Row(row_id, row["version"], of, turn_id, None, salt, values)
-        self._written.rows[bound.name, row_id] = noted
-        if row["version"] == 1:
-            self._written.new.add((bound.name, row_id))
+        noted = (row_id, row["version"], of, turn_id, None, salt, *values)
+        self._written.note(bound.name, Answer([noted]), are_new=row["version"] == 1)
 
 
 class Filling:

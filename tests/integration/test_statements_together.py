@@ -101,6 +101,7 @@ def test_what_fails_in_a_savepoint_is_undone_with_it(database: Database) -> None
     assert database.read_now(_texts) == ["a", "c"]
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 @pytest.mark.parametrize(
     "read",
     [
@@ -119,18 +120,14 @@ def test_whatever_way_a_statement_goes_it_comes_after_those_before(
         _keep(connection, "a")
         return read(connection)
 
-    if database.is_sqlite:
-        pytest.skip("SQLite does each at once")
     found = database.write_now(work)
 
     assert found in (["a"], [])
     assert database.read_now(_texts)[0] == "a"
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_several_statements_in_one_come_after_those_before(database: Database) -> None:
-    if database.is_sqlite:
-        pytest.skip("its driver takes one at a time")
-
     def work(connection: Connection) -> None:
         _keep(connection, "a")
         connection.exec_driver_sql("UPDATE notices SET text = text || '1'; UPDATE notices SET text = text || '2'")

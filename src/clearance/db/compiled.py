@@ -67,8 +67,8 @@ class _Compiled:
         #: Names of the values of which there may be several.
         self.lists = tuple(name for name in names if name in binds and binds[name].expanding)
         self._forms: dict[tuple[int, ...], _Form] = {}
-        #: Whether it waits for others.
-        self.is_locking = isinstance(statement, sa.Select) and statement._for_update_arg is not None
+        #: Whether it changes nothing, and waits for nobody.
+        self.only_reads = isinstance(statement, sa.GenerativeSelect) and statement._for_update_arg is None
         shown = statement.selected_columns if isinstance(statement, sa.Select) else statement.exported_columns
         self._types = [column.type for column in shown]
         self._readers: list[tuple[int, Any]] | None = None
@@ -153,7 +153,7 @@ def ask(connection: Connection, statement: Statement, given: Mapping[str, Any]) 
     if not isinstance(driver, postgres.Connection):
         found, description = _run(connection, form.sql, values)
         return Answer(compiled.read(found, description) if found else found)
-    held = driver.hold(form.sql, values, only_reads=isinstance(statement, sa.Select) and not compiled.is_locking)
+    held = driver.hold(form.sql, values, only_reads=compiled.only_reads)
 
     def fetch() -> Sequence[Row]:
         cursor = None
