@@ -3,6 +3,7 @@
 engine         transactions: one function of the caller's each
 tables         the tables, with their invariants
 compiled       statements compiled once, and run by the driver
+postgres       a connection to PostgreSQL whose statements share round trips
 driver_errors  what an error of a driver means: lost, busy, too late, no use
 types          columns that behave the same on both
 opening        the database of the settings
