@@ -28,10 +28,12 @@ test: install          ## all but the attacks and Aegra: unit to real server and
 	@$(PYTEST) tests --ignore=tests/aegra --ignore=tests/attacks
 
 aegra: install .venv-aegra/installed ## the same package on Aegra, with PostgreSQL and Python 3.12
+	@$(BIN)/python -m tests.support.redis_server
 	@$(PYTEST) tests/aegra
 
 check: install .venv-aegra/installed ## `make test`, the attacks and Aegra in one go, which is quicker than one after the other
 	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m tests.support.redis_server
 	@$(PYTEST) tests
 
 .venv-aegra/installed: requirements-aegra.lock pyproject.toml scripts/install.sh

@@ -20,9 +20,10 @@ from tests.support.conversation import GRAPH, Conversation, connected, converse
 from tests.support.crash import with_policy
 from tests.support.crash_machines import ASKER, Campaign
 from tests.support.machines import Machine, Redis
+from tests.support.redis_server import MISSING
 from tests.support.tokens import bearer
 
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server")
+pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason=MISSING)
 
 _PATIENCE_S = 60
 

@@ -1,6 +1,5 @@
 """`python -m tests.browser.chromium`: bring the browser that the inbox is tested and photographed in."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
+
+from tests.support.debian import can_install, installing, ran
 
 #: What a browser of this family is called on the path, in the order of preference.
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
@@ -28,7 +29,7 @@ def bring() -> str | None:
         return found
     for name, commands in _ways():
         print(f"There is no Chromium: trying {name} …", flush=True)
-        if all(_run(command) for command in commands) and (found := find()):
+        if all(ran(command) for command in commands) and (found := find()):
             print(f"Installed {found}.", flush=True)
             return found
     return None
@@ -52,19 +53,8 @@ def _starts(found: str) -> bool:
 
 def _ways() -> Iterator[tuple[str, list[list[str]]]]:
     yield "'playwright install chromium'", [[sys.executable, "-m", "playwright", "install", "chromium"]]
-    if shutil.which("apt-get") and os.geteuid() == 0:
-        install = ["apt-get", "install", "-y", "-qq", "chromium", "fonts-liberation"]
-        yield "'apt-get install chromium fonts-liberation'", [["apt-get", "update", "-qq"], install]
-
-
-def _run(command: list[str]) -> bool:
-    """Run a command, and say in its own first words why it failed."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if ran.returncode:
-        words = [line.strip() for line in (ran.stderr or ran.stdout).splitlines() if line.strip()]
-        print(f"It failed: {words[0] if words else f'exit code {ran.returncode}'}", flush=True)
-    return ran.returncode == 0
+    if can_install():
+        yield "'apt-get install chromium fonts-liberation'", installing("chromium", "fonts-liberation")
 
 
 if __name__ == "__main__":
