@@ -29,9 +29,10 @@ from tests.support.world import World
 
 DIALECTS = ("sqlite", "postgres")
 
-# Servers close a connection that was silent for 5 s, as httpx does: who asks at that moment gets no answer. For every
-# client of the tests, the SDK's too, which cannot be told.
-DEFAULT_LIMITS.keepalive_expiry = 2
+# Servers close a connection that was silent for 5 s, as httpx does: who asks at that moment gets no answer. A busy server
+# closes it before it reads what came some seconds earlier. For every client of the tests, the SDK's too, which cannot be
+# told.
+DEFAULT_LIMITS.keepalive_expiry = 1
 # Each client reads all certificates of the system, 25 ms of processor time, though here no connection is encrypted.
 transports.create_ssl_context = functools.cache(httpx.create_ssl_context)  # type: ignore[attr-defined]  # not public
 # What the tests start loads this first. Not the tests themselves: what they leave open is found as soon as ever.

@@ -347,7 +347,7 @@ class Case:
     def attacker(self, person: Person | None, headers: Mapping[str, str]) -> Attacker:
         """Give an HTTP client with these headers; it is closed at the end."""
         # The server closes what rests for 5 s, and so would httpx: on a busy machine a request then meets no answer.
-        limits = httpx.Limits(keepalive_expiry=2)
+        limits = httpx.Limits(keepalive_expiry=1)
         http = httpx.AsyncClient(headers=dict(headers), timeout=_TIMEOUT_S, limits=limits)
         made = Attacker(person, http, self.target)
         self._attackers.setdefault(f"#{len(self._attackers)}", made)

@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iter
 
 @pytest.fixture
 async def people(server: PayingServer) -> AsyncIterator["People"]:
-    limits = httpx.Limits(keepalive_expiry=2)
+    limits = httpx.Limits(keepalive_expiry=1)
     async with httpx.AsyncClient(base_url=server.url, timeout=30, limits=limits) as http:
         yield People(http, server)
 

@@ -28,6 +28,7 @@ from sqlalchemy.exc import DBAPIError
 
 from clearance.db import postgres
 from clearance.db.driver_errors import is_busy, is_lost, is_refusing, is_timeout
+from clearance.db.fair_lock import FairLock
 from clearance.db.files import make_database_private
 from clearance.loglines import logger_of
 
@@ -94,7 +95,7 @@ class Database:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="clearance-read")
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="clearance-write")
         # SQLite lets one writer in at a time; waiting here is fair and free, its own busy loop sleeps and polls.
-        self._writing = threading.Lock() if self.is_sqlite else None
+        self._writing = FairLock() if self.is_sqlite else None
         #: By thread.
         self._doing: dict[int, _Doing] = {}
         #: Whether it takes nothing more: what goes on by itself ends then.
