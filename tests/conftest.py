@@ -29,9 +29,9 @@ from tests.support.world import World
 
 DIALECTS = ("sqlite", "postgres")
 
-# Servers close a connection that was silent for 5 s, as httpx does: who asks at that moment gets no answer. A busy server
-# closes it before it reads what came some seconds earlier. For every client of the tests, the SDK's too, which cannot be
-# told.
+# Servers close a connection that was silent for 5 s, as httpx does: who asks at that moment gets no answer. A busy one
+# closes it before it reads what came some seconds earlier. For every client of the tests, the SDK's, too, which cannot
+# be told.
 DEFAULT_LIMITS.keepalive_expiry = 1
 # Each client reads all certificates of the system, 25 ms of processor time, though here no connection is encrypted.
 transports.create_ssl_context = functools.cache(httpx.create_ssl_context)  # type: ignore[attr-defined]  # not public
