@@ -204,13 +204,14 @@ async def test_a_new_message_withdraws_what_is_not_started(outside: World, provi
 
 
 async def test_a_freeze_returns_at_once_and_lets_nothing_start(outside: World, provider: Provider) -> None:
-    provider.mood, provider.takes_s = "slow", 0.4
+    provider.mood, provider.takes_s = "slow", 1.5
     outside.model.will_say(calls(PAY, ("pay_out", {"account": "X-2", "amount": 700})), AIMessage("Done."))
     await outside.say("pay")
     await outside.answer(True)
 
     paying = asyncio.create_task(outside.answer(True))
-    await until(lambda: "executing" in outside.states())
+    # Claimed and not yet sent, it would look once more, and settle as surely not done.
+    await until(lambda: provider.asked != [])
     await outside.freeze()
     frozen = outside.states()
     done = await paying

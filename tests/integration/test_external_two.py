@@ -101,7 +101,7 @@ async def test_what_is_unknown_is_looked_up_by_one_at_a_time(one: World, other: 
 async def test_a_freeze_in_one_names_what_the_other_performs_and_lets_it_start_nothing(
     one: World, other: World, provider: Provider
 ) -> None:
-    provider.mood, provider.takes_s = "slow", 0.5
+    provider.mood, provider.takes_s = "slow", 1.5
     plans = await approved(one, "X-1", "X-2")
     await at_once([one], plans[:1])
     await until(lambda: provider.asked != [])
