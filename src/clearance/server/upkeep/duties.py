@@ -30,7 +30,7 @@ class LeaseLostError(Exception):
     """Another server has the lease, or may have it: this one stood still for too long, or could not renew it."""
 
 
-class Held:
+class HeldLease:
     """A lease in the database, renewed for as long as the work under it takes, and the work ended where it is lost.
 
     A process that stood still, and another has the lease since, ends what it was at with the next renewal. Until then
@@ -106,7 +106,7 @@ class Duty:
         self._name = name
         self._every_s = every_s
         self._steps = steps
-        self._lease = Held(gate, name, lease_s)
+        self._lease = HeldLease(gate, name, lease_s)
         #: What each step failed with last time, so that a lasting failure is told once.
         self._failures: dict[int, str] = {}
 
@@ -163,7 +163,7 @@ def do_later(work: Callable[[], Awaitable[object]], what: str) -> None:
                 return
         logger.error("%s: not done, the database did not answer for %d s", what, _LATER_S)
 
-    # Held, since a task that nothing refers to may be collected before it ran.
+    # HeldLease, since a task that nothing refers to may be collected before it ran.
     task = asyncio.get_running_loop().create_task(try_on())
     _later.add(task)
     task.add_done_callback(_later.discard)

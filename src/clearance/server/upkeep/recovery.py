@@ -31,7 +31,7 @@ from clearance.loglines import logger_of
 from clearance.parts import Parts
 from clearance.server import aegra, graphs
 from clearance.server.interrupts import asks_itself, questions_in, server_client, values_of
-from clearance.server.upkeep.duties import Duty, Held, LeaseLostError
+from clearance.server.upkeep.duties import Duty, HeldLease, LeaseLostError
 from clearance.server.upkeep.left_turns import is_busy, withdraw_nested, withdraw_passed
 from clearance.text.rendering import line
 
@@ -62,7 +62,7 @@ _is_recovering = False
 
 
 async def _recover(parts: Parts) -> None:
-    lease = Held(parts.gate, _LEASE, _LEASE_S)
+    lease = HeldLease(parts.gate, _LEASE, _LEASE_S)
     try:
         while True:
             try:
