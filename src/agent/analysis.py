@@ -145,7 +145,7 @@ class _Job:
 
     def resume(self) -> None:
         """Go on from what was noted; from the beginning where nothing was, or it cannot be read."""
-        noted = self._notes.read(self._bank) if self._notes else None
+        noted = self._notes.read(self._bank.read_now) if self._notes else None
         if noted is None:
             return
         begun = self.span

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from agent.bank.tables import job_notes
-from agent.lookups import Reader
 
 
 class Write(Protocol):
@@ -29,12 +28,12 @@ class Notes:
     def __init__(self, write: Write, job_id: str) -> None:
         self._write, self._job_id = write, job_id
 
-    def read(self, bank: Reader) -> dict[str, Any] | None:
-        """Give what was noted last; None where nothing was, or it is too old."""
+    def read(self, reading: Callable[[Callable[[Connection], Any]], Any]) -> dict[str, Any] | None:
+        """Give what was noted last, in a read transaction of the bank's; None where nothing was, or it is too old."""
         query = sa.select(job_notes.c.note).where(
             job_notes.c.job_id == self._job_id, job_notes.c.noted_at >= datetime.now(UTC) - KEPT
         )
-        found = bank.read_now(lambda connection: connection.scalar(query))
+        found = reading(lambda connection: connection.scalar(query))
         try:
             return None if found is None else dict(json.loads(zlib.decompress(found)))
         except (ValueError, zlib.error):
