@@ -161,7 +161,7 @@ class Log:
         """Say from which row on the journal is bound, and how many rows of it were there before."""
         self._bound_from = self._seq + 1
         # What this transaction changed has a version by now, and was there before as well.
-        changed = Counter(table for table, row_id in self._written.rows() if (table, row_id) not in self._written.new)
+        changed = Counter(table for (table, _), (_, is_new) in self._written.rows().items() if not is_new)
         unbound = {
             bound.name: changed[bound.name]
             + self.connection.execute(

@@ -290,21 +290,19 @@ class WrittenRows:
         self._noted = other._noted.copy()
         self.read.clear()
 
-    @property
-    def new(self) -> set[tuple[str, str]]:
-        """Which rows are new, by table and id."""
-        return {(table, Row.read(row).id) for table, answer, are_new in self._noted if are_new for row in answer.rows()}
-
-    def rows(self) -> dict[tuple[str, str], Row]:
-        """Give the rows as they are now, by table and id."""
-        read = ((table, Row.read(row)) for table, answer, _ in self._noted for row in answer.rows())
-        return {(table, row.id): row for table, row in read}
+    def rows(self) -> dict[tuple[str, str], tuple[Row, bool]]:
+        """Give the rows as they are now, by table and id, and whether each is new."""
+        found: dict[tuple[str, str], tuple[Row, bool]] = {}
+        for table, answer, are_new in self._noted:
+            for row in map(Row.read, answer.rows()):
+                at = (table, row.id)
+                found[at] = row, are_new or (at in found and found[at][1])
+        return found
 
     def mentions(self) -> Iterator[tuple[str, Row, str]]:
         """Give table, row and what the log says of it."""
-        new = self.new
-        for (table, row_id), row in self.rows().items():
-            yield table, row, mention(table, row, is_new=(table, row_id) in new)
+        for (table, _), (row, is_new) in self.rows().items():
+            yield table, row, mention(table, row, is_new=is_new)
 
 
 @contextmanager
