@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from agent.actions import TransferFunds
 from clearance.actions.action import Effect, Reading
 from clearance.db import engine, postgres
-from clearance.db.compiled import ask, rows_of, wait_for_all
+from clearance.db.compiled import ask, prefetch, rows_of, wait_for_all
 from clearance.db.engine import Database
 from clearance.db.tables import notices
 from clearance.journal.statements import param
@@ -46,6 +46,36 @@ def test_what_is_asked_for_sees_what_was_written_before_it(database: Database) -
 
     assert database.write_now(work) == [["a"], ["a", "b"], ["c", "c", "c"]]
     assert database.read_now(_texts) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("way", ["ours", "by SQLAlchemy", "by the driver"])
+def test_what_was_asked_for_ahead_is_not_taken_for_what_is_there_after_a_write(database: Database, way: str) -> None:
+    def work(connection: Connection) -> list[list[str]]:
+        prefetch(connection, _TEXTS, {"thread_id": "t"})
+        before = _texts(connection)
+        prefetch(connection, _TEXTS, {"thread_id": "t"})
+        if way == "ours":
+            _keep(connection, "a")
+        elif way == "by SQLAlchemy":
+            connection.execute(_KEEP, _row("a"))
+        else:
+            connection.exec_driver_sql("INSERT INTO notices VALUES ('t', 'a', 'a', '2026-01-01T00:00:00Z')")
+        return [before, _texts(connection)]
+
+    assert database.write_now(work) == [[], ["a"]]
+
+
+def test_what_was_asked_for_ahead_does_not_outlive_its_transaction(database: Database) -> None:
+    def ask_ahead(connection: Connection) -> None:
+        prefetch(connection, _TEXTS, {"thread_id": "t"})
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        database.write_now(ask_ahead)
+    database.write_now(lambda c: prefetch(c, _TEXTS, {"thread_id": "t"}))
+    database.write_now(lambda c: _keep(c, "a"))
+
+    assert database.write_now(_texts) == ["a"]
 
 
 def test_a_statement_that_fails_on_its_way_with_commit_is_told_as_that_and_nothing_is_kept(
