@@ -78,6 +78,21 @@ def test_what_was_asked_for_ahead_does_not_outlive_its_transaction(database: Dat
     assert database.write_now(_texts) == ["a"]
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_what_begins_and_ends_a_transaction_takes_no_place_among_what_is_prepared(database: Database) -> None:
+    def work(connection: Connection) -> list[str]:
+        with connection.begin_nested():
+            prefetch(connection, _TEXTS, {"thread_id": "t"})
+            _texts(connection)
+        prepared = connection.exec_driver_sql("SELECT statement FROM pg_prepared_statements")
+        return [statement.split()[0] for (statement,) in prepared]
+
+    for _ in range(8):
+        prepared = database.write_now(work)
+    assert "SELECT" in prepared
+    assert set(prepared) <= {"SELECT", "INSERT", "UPDATE", "DELETE"}
+
+
 def test_a_statement_that_fails_on_its_way_with_commit_is_told_as_that_and_nothing_is_kept(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

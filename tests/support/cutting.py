@@ -96,7 +96,7 @@ class Cutting:
                 if server in self._answered:
                     self._answered.remove(server)
                     self.trips += 1
-                is_commit, marks = b"COMMIT" in part, self._marks
+                is_commit, marks = b"COMMIT" in sent, self._marks  # which may come in two parts
                 if is_commit and marks and all(one in sent for one in marks):
                     self._cut(part, client, server)
                     return

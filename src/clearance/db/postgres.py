@@ -28,7 +28,9 @@ class Held:
     def send(self) -> None:
         """Send it, as part of a flight."""
         self._cursor = self._connection.cursor()
-        self._cursor.execute(self.sql, self._values)
+        # Prepared, what begins and ends transactions would push out what is worth it: their number is bounded.
+        is_worth_preparing = not self.sql.startswith(_OF_TRANSACTIONS)
+        self._cursor.execute(self.sql, self._values, prepare=None if is_worth_preparing else False)
 
     def answer(self) -> psycopg.Cursor[Any]:
         """Give the cursor with the answer, once it is there.
@@ -59,6 +61,8 @@ class Cursor(psycopg.Cursor[Any]):
             # It cannot fail. Where something failed before, of others, that is to be heard in its place.
             connection.hold(text, only_reads=True)
             return self
+        if is_of_savepoint:
+            options["prepare"] = False
         if not connection.is_holding:
             return super().execute(query, params, **options)
         if not params and ";" in text:  # several: PostgreSQL takes them together only when nothing goes with them
@@ -116,6 +120,8 @@ class _Flight(psycopg.Pipeline):
 
 #: What begins and ends the savepoints around what an action does.
 _OF_SAVEPOINTS = ("SAVEPOINT ", "RELEASE SAVEPOINT ", "SET TRANSACTION READ ONLY")
+#: What begins and ends transactions and their savepoints.
+_OF_TRANSACTIONS = ("BEGIN", "COMMIT", *_OF_SAVEPOINTS)
 
 
 class Connection(psycopg.Connection[Any]):
