@@ -30,8 +30,8 @@ from agent.bank.tables import transfers
 from clearance.db.engine import Database
 from clearance.db.tables import audit as audit_rows
 from clearance.db.tables import requests
-from clearance.journal import audit
 from clearance.journal.turns import open_turns
+from clearance.journal.verification import verify
 from tests.support.conversation import GRAPH, connected
 from tests.support.crash import prepare
 from tests.support.server import Server
@@ -111,7 +111,7 @@ class Crowd:
         _expect("look-ups", len(self.looked), self.look_ups)
         _expect("faults of the ledger", len(database.read_now(check_ledger)), 0)
         key = self.server.environment()["AUDIT_KEY"].encode()
-        _expect("whole audit logs", int(database.read_now(lambda c: audit.verify(c, key)).is_whole), 1)
+        _expect("whole audit logs", int(database.read_now(lambda c: verify(c, key)).is_whole), 1)
         print("every transfer once, every look-up answered, every thread told, ledger balanced, audit log whole")
 
     async def _ask(self, number: int) -> None:

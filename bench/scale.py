@@ -310,25 +310,26 @@ def verify(url: str, how: str) -> tuple[int, float, float, float]:
     from agent.app import clearance
     from clearance.journal import audit
     from clearance.journal.signing import Chain, Keys
+    from clearance.journal.verification import _check_rows, verify
 
     database = Database(url)
     database.read_now(lambda c: c.execute(sa.select(1)).all())
 
     def chain(connection: Connection) -> int:
         head = audit.read_head(connection)
-        seq, _, wrong = audit._check_rows(connection, Chain(Keys(KEY)), head, None, _Deaf(), audit.Head(0, ""))  # type: ignore[arg-type]
+        seq, _, wrong = _check_rows(connection, Chain(Keys(KEY)), head, None, _Deaf(), audit.Head(0, ""))  # type: ignore[arg-type]
         assert wrong is None, wrong
         return seq
 
     def since(connection: Connection) -> int:
         seq = _count_log(connection) - _SINCE
         mac = connection.execute(sa.select(audit_rows.c.mac).where(audit_rows.c.seq == seq)).scalar_one()
-        found = audit.verify(connection, KEY, actions=clearance.actions, since=audit.Head(seq, mac))
+        found = verify(connection, KEY, actions=clearance.actions, since=audit.Head(seq, mac))
         assert found.is_whole, found.reason
         return found.rows - found.since
 
     def whole(connection: Connection) -> int:
-        found = audit.verify(connection, KEY, actions=clearance.actions)
+        found = verify(connection, KEY, actions=clearance.actions)
         assert found.is_whole, found.reason
         return found.rows
 

@@ -22,6 +22,7 @@ from agent.settings import agent_settings
 from clearance.db.engine import Database
 from clearance.db.migrate import migrate
 from clearance.journal import audit
+from clearance.journal.verification import verify
 from demo.tickets import TicketDesk
 from tests.support.conversation import GRAPH, Conversation, connected, converse
 from tests.support.payments import Provider
@@ -246,7 +247,7 @@ def show_end(before: dict[str, int], database: Database, key: bytes) -> None:
     console.print(log)
     wrong = database.read_now(check_ledger)
     check("the ledger balances", holds=not wrong, seen=wrong)
-    verified = database.read_now(lambda connection: audit.verify(connection, key))
+    verified = database.read_now(lambda connection: verify(connection, key))
     check(f"the audit log of {verified.rows} rows is whole", holds=verified.is_whole, seen=verified.reason)
 
 

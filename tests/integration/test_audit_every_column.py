@@ -20,8 +20,9 @@ from clearance.actions.definition import ToolDefinition
 from clearance.db.migrate import VERSION_TABLE
 from clearance.db.tables import metadata
 from clearance.gate.listing import accept, note_listing
-from clearance.journal import audit, notifications
+from clearance.journal import notifications
 from clearance.journal.refusals import chain_totals, note_refused
+from clearance.journal.verification import verify
 from tests.support.scripted_model import calls
 from tests.support.world import AUDIT_KEY, TESS, World
 
@@ -218,13 +219,13 @@ async def test_whatever_sql_bends_is_found_or_named_here_as_not_covered(world: W
 
     def work(connection: Connection) -> None:
         _unarmed(world, connection)
-        assert audit.verify(connection, AUDIT_KEY, actions=actions, now=now).reason is None
+        assert verify(connection, AUDIT_KEY, actions=actions, now=now).reason is None
         for bent in list(_everything(connection)):
             savepoint = connection.begin_nested()
             try:
                 if connection.execute(bent.statement).rowcount:
                     tried.update(bent.names)
-                    if audit.verify(connection, AUDIT_KEY, actions=actions, now=now).is_whole:
+                    if verify(connection, AUDIT_KEY, actions=actions, now=now).is_whole:
                         unseen.setdefault(bent.names[-1], []).append(bent.what)
             except sa.exc.DBAPIError:  # the schema does not hold it
                 pass

@@ -12,8 +12,8 @@ from clearance.cli.effects import os_person
 from clearance.db.tables import audit_head
 from clearance.errors import AuditKeyError
 from clearance.gate.gate import Gate
-from clearance.journal import audit
 from clearance.journal.signing import Keys, fingerprint
+from clearance.journal.verification import verify
 from clearance.settings import Settings
 from tests.support.command import run
 from tests.support.scripted_model import calls
@@ -82,7 +82,7 @@ async def test_the_key_is_changed_on_the_record_and_both_verify(
     monkeypatch.setenv("AUDIT_OLD_KEYS", AUDIT_KEY.decode())
     with_old = run("audit", "verify")
     assert (without.code, with_old.code) == (6, 0)
-    only_old = world.read(lambda c: audit.verify(c, AUDIT_KEY))
+    only_old = world.read(lambda c: verify(c, AUDIT_KEY))
     assert f"is under the key {fingerprint(key.encode())}, which is not given" in str(only_old.reason)
 
 
@@ -153,7 +153,7 @@ async def test_a_process_that_writes_while_the_key_is_changed_stops_and_the_log_
     rows = world.whole_log()
     assert ([row["event"] for row in rows], rows[-1]["actor"]) == (["unfrozen"] * many + ["key_rotated"], os_person())
     keys = Keys(new.read_text().strip().encode(), (AUDIT_KEY,))
-    assert world.read(lambda c: audit.verify(c, keys)).is_whole
+    assert world.read(lambda c: verify(c, keys)).is_whole
 
 
 def _settings(world: World, key: str, **more: Path) -> Settings:

@@ -9,8 +9,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 from clearance.db.tables import decisions, erasures, plans, receipts, requests, turns
 from clearance.gate.transitions import salted
 from clearance.journal import audit
-from clearance.journal.audit import Verification
 from clearance.journal.receipts import read_receipt
+from clearance.journal.verification import Verification, verify
 from tests.support.scripted_model import calls
 from tests.support.tampering import disarm
 from tests.support.world import ANA, AUDIT_KEY, OLGA, World, question
@@ -223,7 +223,7 @@ async def test_a_receipt_that_is_not_even_text_is_found(world: World, column: st
 async def test_another_key_verifies_nothing(world: World) -> None:
     await _twelve_rows(world)
 
-    verification = world.read(lambda c: audit.verify(c, b"another key"))
+    verification = world.read(lambda c: verify(c, b"another key"))
 
     assert verification.broken_at == 1
 
@@ -319,7 +319,7 @@ async def _twelve_rows(world: World) -> None:
 
 
 def _verify(world: World, noted: audit.Head | None = None) -> Verification:
-    verification: Verification = world.read(lambda c: audit.verify(c, AUDIT_KEY, noted))
+    verification: Verification = world.read(lambda c: verify(c, AUDIT_KEY, noted))
     return verification
 
 
@@ -331,7 +331,7 @@ def _after(world: World, statements: list[str]) -> Verification:
         savepoint = connection.begin_nested()
         for statement in statements:
             connection.execute(sa.text(statement))
-        found.append(audit.verify(connection, AUDIT_KEY))
+        found.append(verify(connection, AUDIT_KEY))
         savepoint.rollback()
 
     world.database.write_now(tamper)

@@ -4,8 +4,9 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from clearance.journal import audit
-from clearance.journal.audit import Head, Verification
+from clearance.journal.audit import Head
 from clearance.journal.signing import Keys
+from clearance.journal.verification import Verification, verify
 from tests.support.command import run
 from tests.support.scripted_model import calls
 from tests.support.tampering import disarm
@@ -30,7 +31,7 @@ def environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _since(world: World, head: Head, keys: Keys = Keys(AUDIT_KEY)) -> Verification:  # noqa: B008  never changed
-    found: Verification = world.read(lambda c: audit.verify(c, keys, actions=world.gate.judge.actions, since=head))
+    found: Verification = world.read(lambda c: verify(c, keys, actions=world.gate.judge.actions, since=head))
     return found
 
 
@@ -77,7 +78,7 @@ async def test_what_is_bent_after_a_noted_head_is_named(world: World, bent: str)
     found = _since(world, head)
     assert not found.is_whole
     assert said.format(seq=head.seq) in str(found.reason)
-    whole = world.read(lambda c: audit.verify(c, AUDIT_KEY, actions=world.gate.judge.actions))
+    whole = world.read(lambda c: verify(c, AUDIT_KEY, actions=world.gate.judge.actions))
     assert not whole.is_whole
 
 

@@ -14,7 +14,8 @@ from clearance.db.engine import Database
 from clearance.db.tables import audit as log_rows
 from clearance.db.tables import audit_head
 from clearance.journal import audit
-from clearance.journal.audit import Head, Verification
+from clearance.journal.audit import Head
+from clearance.journal.verification import Verification, verify
 from tests.support.tampering import disarm
 
 KEY = b"a key for tests, not a secret at all"
@@ -175,7 +176,7 @@ def _verify(database: Database, rows: list[Row], head: Row | None = None, noted:
             connection.execute(sa.insert(log_rows).values(**row))
         if head:
             connection.execute(sa.update(audit_head).values(**head))
-        found.append(audit.verify(connection, KEY, noted))
+        found.append(verify(connection, KEY, noted))
         savepoint.rollback()
 
     database.write_now(work)

@@ -19,6 +19,7 @@ from clearance.desk.desk import Desk
 from clearance.journal import audit
 from clearance.journal.exported import check
 from clearance.journal.signing import Keys
+from clearance.journal.verification import Verification, verify
 from clearance.principal import Principal
 from tests.conftest import DIALECTS, copied
 from tests.support.command import run
@@ -54,9 +55,9 @@ async def old(database: Database) -> AsyncIterator[World]:
         yield world
 
 
-def _verify(world: World) -> audit.Verification:
+def _verify(world: World) -> Verification:
     actions, now = world.gate.judge.actions, world.clock()
-    return world.database.read_now(lambda c: audit.verify(c, AUDIT_KEY, actions=actions, now=now))
+    return world.database.read_now(lambda c: verify(c, AUDIT_KEY, actions=actions, now=now))
 
 
 async def test_its_log_verifies_before_this_program_wrote_a_row(old: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +135,7 @@ def test_a_new_log_binds_from_its_first_row(database: Database) -> None:
             log.append("unfrozen", "ops")
 
     database.write_now(work)
-    found = database.read_now(lambda c: audit.verify(c, AUDIT_KEY))
+    found = database.read_now(lambda c: verify(c, AUDIT_KEY))
     assert (found.is_whole, found.bound_from) == (True, 1)
     database.write_now(lambda c: c.execute(sa.text("UPDATE audit_head SET bound_from = NULL")))
-    assert database.read_now(lambda c: audit.verify(c, AUDIT_KEY)).bound_from is None
+    assert database.read_now(lambda c: verify(c, AUDIT_KEY)).bound_from is None

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage
 
 from agent.actions import ACTIONS, SendPayment
 from agent.settings import agent_settings
-from clearance.journal import audit
+from clearance.journal.verification import verify
 from tests.integration.test_external import until, woken
 from tests.integration.test_testimony import person, settled
 from tests.support.payments import Provider
@@ -161,7 +161,7 @@ async def test_a_booking_that_is_changed_behind_the_log_is_found(bank: World, pr
     def verified() -> Any:
         from clearance.actions.action import Actions
 
-        return bank.read(lambda c: audit.verify(c, AUDIT_KEY, actions=Actions(ACTIONS)))
+        return bank.read(lambda c: verify(c, AUDIT_KEY, actions=Actions(ACTIONS)))
 
     before = verified()
     bank.execute("DROP TRIGGER payments_no_update")

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from clearance.db.tables import refusal_totals, refusals
-from clearance.journal import audit
 from clearance.journal.refusals import FLOOD, ROWS_A_MINUTE, Floods, chain_totals, note_refused
+from clearance.journal.verification import verify
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, OLGA, World, question
 
@@ -112,5 +112,5 @@ async def test_a_row_taken_away_shows_against_what_the_log_binds(world: World) -
     (total,) = world.audit()
 
     assert total["details"]["causes"] == {"goto": 3}
-    found = world.read(lambda c: audit.verify(c, b"a key for tests, not a secret at all"))
+    found = world.read(lambda c: verify(c, b"a key for tests, not a secret at all"))
     assert str(found.reason).startswith("refusals of olga at ")

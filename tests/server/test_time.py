@@ -17,6 +17,7 @@ from clearance.db.tables import notifications, requests
 from clearance.gate.freeze import freeze_effects
 from clearance.gate.gate import Gate
 from clearance.journal import audit
+from clearance.journal.verification import verify
 from tests.support.command import run
 from tests.support.conversation import Conversation, connected, converse
 from tests.support.receiver import SECRET, Receiver
@@ -96,7 +97,7 @@ async def test_a_deadline_closes_by_itself_and_the_requester_is_told(
         rows = read(
             server, lambda c: [(row["event"], row["actor"]) for row in audit.rows(c) if row["event"] not in FRAME]
         )
-        whole = read(server, lambda c: audit.verify(c, server.environment()["AUDIT_KEY"].encode()))
+        whole = read(server, lambda c: verify(c, server.environment()["AUDIT_KEY"].encode()))
         stopped = stop_by_a_clock(server)
         for name in ("DATABASE_URL", "AUDIT_KEY"):
             monkeypatch.setenv(name, server.environment()[name])

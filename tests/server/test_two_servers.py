@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from clearance.db.tables import leases
-from clearance.journal import audit
+from clearance.journal.verification import verify
 from tests.attacks.targets import Attacker, Case, Held, Reply, Target
 from tests.conftest import copied
 from tests.support.server import Server
@@ -124,5 +124,5 @@ async def test_one_server_at_a_time_recovers_and_the_next_one_when_its_lease_has
     assert before == 404
     assert (await two.other.ana.get(f"/threads/{held.thread_id}")).status == 200
     assert await two.one.goes_on(held)
-    verified = two.one.target.read(lambda c: audit.verify(c, AUDIT_KEY))
+    verified = two.one.target.read(lambda c: verify(c, AUDIT_KEY))
     assert verified.is_whole, verified.reason

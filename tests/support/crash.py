@@ -29,9 +29,9 @@ from agent.bank.tables import transfers
 from clearance.db.engine import Database
 from clearance.db.migrate import migrate
 from clearance.db.tables import receipts, requests, turns
-from clearance.journal import audit
 from clearance.journal.requests import open_requests_of_turn
 from clearance.journal.turns import Turn, open_turns
+from clearance.journal.verification import verify
 from tests.support.conversation import Conversation, connected
 from tests.support.created import CreatedServer
 from tests.support.server import Server
@@ -151,7 +151,7 @@ async def campaign(server: Server, kills: int, seed: int, *, say: Any = None) ->
             _judge(database, talk, wish, counts)
     counts.ledger = database.read_now(check_ledger)
     key = server.environment()["AUDIT_KEY"].encode()
-    verification = database.read_now(lambda c: audit.verify(c, key))
+    verification = database.read_now(lambda c: verify(c, key))
     counts.audit_is_whole, counts.audit_rows = verification.is_whole, verification.rows
     counts.seconds = time.monotonic() - began
     database.close()

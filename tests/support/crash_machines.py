@@ -30,10 +30,10 @@ from agent.bank.ledger import check_ledger
 from agent.bank.tables import transfers
 from clearance.db.engine import Database
 from clearance.db.tables import receipts, requests, turns
-from clearance.journal import audit
 from clearance.journal.receipts import ended_of_turn
 from clearance.journal.requests import Request
 from clearance.journal.turns import Turn, turns_of
+from clearance.journal.verification import verify
 from tests.support.conversation import GRAPH, Conversation, connected
 from tests.support.crash import Intent, with_policy
 from tests.support.machines import Machine, Redis, machines, next_version
@@ -316,7 +316,7 @@ class Campaign:
                 self._database.read_now(partial(_judge_wish, talk, wish, self.seen))
         self.seen.ledger = self._database.read_now(check_ledger)
         key = self.servers[0].environment()["AUDIT_KEY"].encode()
-        verification = self._database.read_now(lambda connection: audit.verify(connection, key))
+        verification = self._database.read_now(lambda connection: verify(connection, key))
         self.seen.audit_is_whole, self.seen.audit_rows = verification.is_whole, verification.rows
         self._database.read_now(partial(_judge_leases, self.seen))
 

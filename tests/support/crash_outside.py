@@ -25,10 +25,10 @@ from langgraph_sdk.errors import NotFoundError
 
 from clearance.db.engine import Database
 from clearance.db.tables import requests as request_rows
-from clearance.journal import audit
 from clearance.journal.attempts import all_in_flight
 from clearance.journal.receipts import read_receipt
 from clearance.journal.requests import Request
+from clearance.journal.verification import verify
 from tests.support.conversation import GRAPH, Conversation, connected
 from tests.support.paying import PayingServer, environment
 from tests.support.payments import Provider
@@ -123,9 +123,7 @@ async def campaign(server: PayingServer, provider: Provider, kills: int, seed: i
         if times > 1:
             seen.by_way[payment.way].counts["doubled"] += 1
             seen.by_way[payment.way].wrong.append(f"{payment.account} was paid {times} times")
-    seen.audit_is_whole = database.read_now(
-        lambda c: audit.verify(c, server.environment()["AUDIT_KEY"].encode())
-    ).is_whole
+    seen.audit_is_whole = database.read_now(lambda c: verify(c, server.environment()["AUDIT_KEY"].encode())).is_whole
     seen.seconds = time.monotonic() - began
     database.close()
     return seen

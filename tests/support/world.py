@@ -46,6 +46,7 @@ from clearance.graph.own_graph import add_loop
 from clearance.journal import audit
 from clearance.journal.receipts import read_receipt
 from clearance.journal.requests import Request
+from clearance.journal.verification import Verification, verify
 from clearance.parts import Parts
 from clearance.principal import Principal
 from clearance.settings import Settings
@@ -368,7 +369,7 @@ class World:
 
     def audit_is_whole(self) -> bool:
         """Verify the audit log."""
-        verification: audit.Verification = self.read(lambda c: audit.verify(c, AUDIT_KEY))
+        verification: Verification = self.read(lambda c: verify(c, AUDIT_KEY))
         return verification.is_whole
 
     def receipts(self) -> dict[str, str]:

@@ -48,6 +48,7 @@ def verify(
     holds rows that the log tells nothing of, only the whole check tells.
     """
     from clearance.journal import audit
+    from clearance.journal.verification import verify
     from clearance.key_files import left_by_change
 
     settings = current_settings()
@@ -55,9 +56,7 @@ def verify(
     known = _read_head(since, "--since") if since is not None else None
     with existing_database(settings) as database:
         keys, actions = audit_keys(settings), current_clearance().actions
-        found = database.read_now(
-            lambda connection: audit.verify(connection, keys, noted, actions=actions, since=known)
-        )
+        found = database.read_now(lambda connection: verify(connection, keys, noted, actions=actions, since=known))
         left = "" if found.is_whole else left_by_change(settings, database.read_now(audit.read_key_id))
     text = _head_text(found.head)
     after = f" after row {found.since:,}" if found.since else ""

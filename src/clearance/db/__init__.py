@@ -6,6 +6,7 @@ compiled       statements compiled once, and run by the driver
 postgres       a connection to PostgreSQL whose statements share round trips
 driver_errors  what an error of a driver means: lost, busy, too late, no use
 fair_lock      a lock that is given to whoever has waited for it longest
+among          rows by many ids at once
 types          columns that behave the same on both
 opening        the database of the settings
 streaming      large tables in constant memory

@@ -31,8 +31,12 @@ def stream(connection: Connection, query: sa.Select[Any], **values: Any) -> Iter
     try:
         if connection.dialect.name == "postgresql":
             with opened.cursor(f"stream_{next(_numbers)}") as cursor:
-                cursor.itersize = _BATCH
-                yield from cursor.execute(sql, given)
+                cursor.execute(sql, given)
+                # psycopg takes as long to go on by itself from row to row as to read them.
+                while rows := cursor.fetchmany(_BATCH):
+                    yield from rows
+                    if len(rows) < _BATCH:
+                        break
         else:
             with closing(opened.execute(sql, given)) as cursor:
                 yield from cursor

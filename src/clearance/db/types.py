@@ -7,9 +7,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-# Microseconds are always written, so that text order is time order in SQLite.
-_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
-
 
 def to_text(moment: datetime) -> str:
     """Write an aware moment as UTC, ISO 8601, microseconds, with `Z`.
@@ -19,7 +16,8 @@ def to_text(moment: datetime) -> str:
     """
     if moment.tzinfo is None:
         raise ValueError(f"{moment!r} has no time zone; times are aware UTC")
-    return moment.astimezone(UTC).strftime(_FORMAT)
+    # Microseconds are always written, so that text order is time order in SQLite.
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def from_text(text: str) -> datetime:

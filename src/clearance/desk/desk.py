@@ -30,6 +30,7 @@ from clearance.journal.requests import Request, count_open, read_request, reques
 from clearance.journal.switch import Switch, read_switch
 from clearance.journal.tools import SeenTool, all_tools
 from clearance.journal.turns import Turn, open_turns_of, read_turn
+from clearance.journal.verification import Verification
 from clearance.loglines import logger_of
 from clearance.principal import Principal
 
@@ -346,7 +347,7 @@ class Desk:
         """Read where the audit log ends."""
         return await self._gate.database.read(audit.read_head)
 
-    async def verify(self) -> audit.Verification:
+    async def verify(self) -> Verification:
         """Check the whole audit log."""
         return await self._gate.verify()
 

@@ -47,6 +47,7 @@ from clearance.journal.receipts import Receipt, read_receipt
 from clearance.journal.requests import Request, open_requests_of_turn, prefetch_unfinished
 from clearance.journal.signing import Keys
 from clearance.journal.turns import Turn, prefetch_turn, read_turn
+from clearance.journal.verification import Verification, verify
 from clearance.loglines import logger_of
 from clearance.principal import Principal
 
@@ -437,11 +438,9 @@ class Gate:
         if ahead:
             logger.error("THE CLOCK JUMPED: %s", audit.ahead_in_words(ahead))
 
-    async def verify(self) -> audit.Verification:
+    async def verify(self) -> Verification:
         """Check the whole audit log under this gate's key."""
-        return await self.database.read(
-            lambda c: audit.verify(c, self.keys, actions=self.judge.actions, now=self._clock())
-        )
+        return await self.database.read(lambda c: verify(c, self.keys, actions=self.judge.actions, now=self._clock()))
 
     async def take_lease(self, name: str, holder: str, time: timedelta) -> bool:
         """Take or renew a lease for `time`; False while somebody else has it."""

@@ -9,23 +9,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from clearance.actions.action import Actions
 from clearance.canonical import canonical
 from clearance.db.compiled import ask, insert_all, rows_of, wait_for_all
-from clearance.db.streaming import UnreadableRow, stream
 from clearance.db.tables import audit, audit_head, refusal_totals
 from clearance.db.types import from_text, to_text
 from clearance.errors import AuditKeyError
 from clearance.journal import binding
 from clearance.journal.bound_rows import told_unbound
-from clearance.journal.signing import Chain, Keys, checker, fingerprint, is_changed_to, seal, signer
-from clearance.journal.verification import Counterparts
+from clearance.journal.signing import checker, fingerprint, is_changed_to, seal, signer
 from clearance.text.rendering import span
 
 _CHUNK = 5_000
@@ -389,143 +386,3 @@ def some_rows(
         query = query.order_by(audit.c.seq.desc())
         query = query if before is None else query.where(audit.c.seq < before)
     return [dict(row) for row in connection.execute(query).mappings()]
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Whether the log is whole, and the journal beside it says the same."""
-
-    #: Good rows before the first bad one.
-    rows: int
-    head: Head
-    #: Number of the first bad row; None when all rows are good.
-    broken_at: int | None
-    #: What is wrong, naming the row; None when nothing is.
-    reason: str | None
-    #: Row from which on the log binds the rows of the journal; None when it does not yet, or is empty.
-    bound_from: int | None = None
-    #: How far the log is ahead of the clock, which stops effects; None while it is not.
-    ahead: timedelta | None = None
-    #: Row after which it was checked; 0 when all was.
-    since: int = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Tell whether nothing was changed, removed, inserted or reordered."""
-        return self.reason is None
-
-
-def verify(
-    connection: Connection,
-    key: bytes | Keys,
-    noted: Head | None = None,
-    *,
-    actions: Actions | None = None,
-    now: datetime | None = None,
-    since: Head | None = None,
-) -> Verification:
-    """Check every row, the head, `noted` (a head that was written down before), and the journal against the log.
-
-    Reads each row once, in constant memory. With `actions` what they left behind is compared, too.
-
-    `since` is a head up to which all was checked before. Then only what follows it is, with what that tells of: its
-    time is that of the rows that came since, and it does not tell whether what stood before is still as it was, nor
-    whether the journal holds rows that the log tells nothing of.
-    """
-    heads = connection.execute(_PLAIN_HEAD.limit(2)).all()
-    if len(heads) != 1 or heads[0].id != 1:
-        wrong = "is not one row, with the id 1" if heads else "is not there"
-        return Verification(0, Head(0, ""), None, f"the head of the log (audit_head) {wrong}")
-    given = heads[0]
-    head, journal = Head(given.seq, given.mac), Counterparts(connection, actions)
-    keys, since = key if isinstance(key, Keys) else Keys(key), since if since and since.seq else None
-    chain = Chain(keys)
-    if since and (changed := _begin_after(connection, keys, since, chain, journal)):
-        return Verification(0, head, since.seq, changed, since=since.seq)
-    seq, broken_at, reason = _check_rows(connection, chain, head, noted, journal, since or Head(0, ""))
-    if broken_at is None and reason is None:
-        reason = journal.disagreement()
-    try:
-        ahead = ahead_of(from_text(given.at), now or datetime.now(UTC))
-    except (TypeError, ValueError):  # nobody wrote that, and it was told above
-        ahead = None
-    return Verification(seq, head, broken_at, reason, journal.bound_from, ahead, since.seq if since else 0)
-
-
-def _begin_after(connection: Connection, keys: Keys, since: Head, chain: Chain, journal: Counterparts) -> str | None:
-    """Take up the chain and the freeze switch after a head noted before; say what is wrong with it."""
-    try:
-        found, switched = (list(stream(connection, query, seq=since.seq)) for query in (_NOTED, _SWITCHED))
-    except UnreadableRow:
-        return f"row {since.seq} or the last switch before it is not what was written (not even text)"
-    if not found or found[0][8] != since.mac:
-        return f"row {since.seq} {'differs from the head noted before' if found else 'is missing'}"
-    wrong = None
-    for *row, before in (*switched, *found):
-        # Each under the key of its time.
-        key = next((one for one in (keys.now, *keys.before) if checker(one)(tuple(row), before)), None)
-        if key is None:
-            return f"row {row[0]} is not what was written (event {row[2]!r}), or its key is not given (AUDIT_OLD_KEYS)"
-        journal.begin_after(tuple(row), key)
-        wrong = chain.begin_after(tuple(row), before, key)
-    return wrong
-
-
-def _check_rows(
-    connection: Connection, chain: Chain, head: Head, noted: Head | None, journal: Counterparts, since: Head
-) -> tuple[int, int | None, str | None]:
-    """Check the chain and let the journal hear it: the last good row, the first bad one, what is wrong."""
-    seq, mac, keys = since.seq, since.mac, chain.keys
-    key, heard = chain.key, list[tuple[Any, ...]]()
-    if noted and noted.seq == seq and seq and noted.mac != mac:
-        return seq, seq, f"row {seq} differs from the head noted before"
-    try:
-        for row in stream(connection, _ROWS, after=seq or _BEFORE_ALL):
-            number = row[0]
-            if number != seq + 1:
-                if number <= seq:
-                    return seq, number, f"row {number} was put in before the first"
-                return seq, seq + 1, f"row {seq + 1} is missing"
-            wrong = chain.check(row, mac)
-            if wrong:
-                return seq, number, wrong
-            seq, mac = number, row[8]
-            if noted and noted.seq == seq and noted.mac != mac:
-                return seq, seq, f"row {seq} differs from the head noted before"
-            if len(heard) >= _HEARD or chain.key is not key:
-                journal.hear(heard, key)
-                key, heard = chain.key, []
-            heard.append(row)
-    except UnreadableRow:
-        return seq, seq + 1, f"row {seq + 1} is not what was written (not even text)"
-    finally:
-        journal.hear(heard, key)
-    if seq < head.seq:
-        return seq, seq + 1, f"the log ends at row {seq}, its head says {head.seq}"
-    if noted and noted.seq > seq:
-        return seq, seq + 1, f"the log ends at row {seq}; row {noted.seq} was noted before"
-    if seq > head.seq:
-        return seq, None, f"the log ends at row {seq}, its head says {head.seq}"
-    if mac != head.mac:
-        return seq, None, f"the head is not that of row {seq}"
-    if seq and chain.key != keys.now:
-        return seq, None, f"the log ends under the key {fingerprint(chain.key)}, not under {fingerprint(keys.now)}"
-    return seq, None, None
-
-
-#: Rows that the journal hears at a time.
-_HEARD = 1_000
-#: By a number that none has: what was put in before the first is to be seen.
-_BEFORE_ALL = -(2**63)
-_ROWS = sa.select(audit).where(audit.c.seq > sa.bindparam("after")).order_by(audit.c.seq)
-_BEFORE = audit.alias("before")
-_WITH_BEFORE = sa.select(audit, sa.func.coalesce(_BEFORE.c.mac, "")).outerjoin(
-    _BEFORE, _BEFORE.c.seq == audit.c.seq - 1
-)
-_NOTED = _WITH_BEFORE.where(audit.c.seq == sa.bindparam("seq"))
-_SWITCHED = (
-    _WITH_BEFORE.where(audit.c.event.in_(("frozen", "unfrozen")), audit.c.seq <= sa.bindparam("seq"))
-    .order_by(audit.c.seq.desc())
-    .limit(1)
-)
-_PLAIN_HEAD = sa.select(audit_head.c.id, audit_head.c.seq, audit_head.c.mac, audit_head.c.at)

@@ -18,6 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 
+from clearance.canonical import dense
+from clearance.db.among import among
 from clearance.db.compiled import Answer
 from clearance.db.tables import (
     attempts,
@@ -83,8 +85,7 @@ class Bound:
         plain = tuple(_plain(self.table.c[name]) for name in self.columns)
         object.__setattr__(self, "shown", (*before, *plain))
         lean = (self.id, self.table.c.version, _NONE, _NONE, _NONE, self.salt, *plain)
-        among = self.found_by.in_(sa.bindparam("ids", expanding=True))
-        object.__setattr__(self, "by_id", sa.select(*lean).where(among))
+        object.__setattr__(self, "by_id", sa.select(*lean).where(among(self.found_by)))
 
     @property
     def name(self) -> str:
@@ -357,8 +358,9 @@ def digest(table: str, row: Row, many: int) -> str:
 
 def digest_of(table: str, row_id: str, version: int | None, salt: str | None, values: Iterable[Any]) -> str:
     """Digest columns of a row, salted."""
-    text = _dense([table, row_id, version, *values])
-    return hashlib.sha256(f"{salt or ''}{text}".encode()).hexdigest()
+    # Bytes stand where SQLite holds what is no text: nobody wrote that.
+    text = dense([table, row_id, version, *values], is_lenient=True)
+    return hashlib.sha256((salt or "").encode() + text).hexdigest()
 
 
 class Told(NamedTuple):
@@ -417,4 +419,3 @@ def _text(value: Any) -> str:
 
 # Bytes stand where SQLite holds what is no text: nobody wrote that.
 _written = json.JSONEncoder(default=repr).encode
-_dense = json.JSONEncoder(separators=(",", ":"), default=repr).encode

@@ -1,4 +1,4 @@
-"""The rows that the log binds, compared with it: what `verification` hears, table by table, in constant memory."""
+"""The rows that the log binds, compared with it: what `counterparts` hears, table by table, in constant memory."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from clearance.actions.action import Actions
 from clearance.canonical import canonical
+from clearance.db.among import among
 from clearance.db.streaming import UnreadableRow, stream
 from clearance.db.tables import audit, questions, refusal_totals, refusals, requests
 from clearance.db.types import from_text, to_text
@@ -55,9 +56,10 @@ class BoundRows:
 
     def hear(self, seq: int, mentions: dict[str, str]) -> str | None:
         """Take what a row of the log says of some; say what disagrees in the chunk that it completes."""
+        chunk = self._chunk
         for row_id, mention in mentions.items():
-            self._chunk.append((seq, row_id, mention))
-        return self.compare() if len(self._chunk) >= _CHUNK else None
+            chunk.append((seq, row_id, mention))
+        return self.compare() if len(chunk) >= _CHUNK else None
 
     def compare(self) -> str | None:
         """Compare the chunk and drop it; say the first thing that disagrees."""
@@ -242,9 +244,7 @@ def read_refused(connection: Connection, minute: str, upto: int, person: str) ->
     return Row(row_id, totals[0].version, None, None, None, totals[0].salt, (counted, json.dumps(rows)))
 
 
-_ACTIONS = sa.select(requests.c.request_id, requests.c.action).where(
-    requests.c.request_id.in_(sa.bindparam("ids", expanding=True))
-)
+_ACTIONS = sa.select(requests.c.request_id, requests.c.action).where(among(requests.c.request_id))
 
 
 class Traces:

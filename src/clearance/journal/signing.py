@@ -1,11 +1,14 @@
 """How rows of the audit log are signed, and under which key."""
 
+import hashlib
 import hmac
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from json.encoder import encode_basestring_ascii as _text
+from functools import lru_cache
 from typing import Any
+
+from clearance.canonical import dense
 
 
 @dataclass(frozen=True)
@@ -30,22 +33,25 @@ def seal(key: bytes, text: str) -> str:
     return hmac.new(key, b"sealed:" + text.encode(), "sha256").hexdigest()
 
 
+@lru_cache(maxsize=8)
 def signer(key: bytes) -> Callable[[tuple[Any, ...], str], str]:
     """Make the function that signs a row, given its columns in the table's order and the mac of the row before."""
+    # HMAC-SHA256 (RFC 2104), whose two keyed blocks are hashed once: OpenSSL's takes twice as long for a row.
+    padded = (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")
+    inside, outside = (hashlib.sha256(padded.translate(_XORED[with_])) for with_ in (0x36, 0x5C))
 
     def sign(row: tuple[Any, ...], before: str) -> str:
-        # The bytes of json.dumps([*columns, before], separators=(",", ":")), in less than half of its time.
-        seq, at, event, actor, thread_id, turn_id, request_id, details = row
-        text = (
-            f"[{seq},{_text(at)},{_text(event)},{_text(actor)},"
-            f"{'null' if thread_id is None else _text(thread_id)},"
-            f"{'null' if turn_id is None else _text(turn_id)},"
-            f"{'null' if request_id is None else _text(request_id)},"
-            f"{_text(details)},{_text(before)}]"
-        )
-        return hmac.digest(key, text.encode(), "sha256").hex()
+        inner, outer = inside.copy(), outside.copy()
+        inner.update(dense((*row, before)))
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
     return sign
+
+
+#: Bytes of a block of SHA-256.
+_BLOCK = 64
+_XORED = {with_: bytes(byte ^ with_ for byte in range(256)) for with_ in (0x36, 0x5C)}
 
 
 def checker(key: bytes) -> Callable[[tuple[Any, ...], str], bool]:

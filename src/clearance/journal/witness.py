@@ -1,7 +1,7 @@
 """Whether turns stand as the log tells, cheaply: by the rows about them, each with its own signature.
 
-Less than `audit.verify`: each row was signed under the key after the row beside it, but whether a later one was taken
-away, or the log is whole, only the whole chain tells.
+Less than `verification.verify`: each row was signed under the key after the row beside it, but whether a later one was
+taken away, or the log is whole, only the whole chain tells.
 """
 
 import json
