@@ -6,9 +6,7 @@ from typing import ClassVar
 
 import sqlalchemy as sa
 
-from tests.support.server import ROOT, Server
-
-_EXECUTABLE = ROOT / ".venv-aegra" / "bin" / "aegra"
+from tests.support.server import AEGRA, ROOT, Server
 
 
 @dataclass
@@ -24,10 +22,10 @@ class Aegra(Server):
         Raises:
             RuntimeError: `.venv-aegra` is not there; says how to make it.
         """
-        if not _EXECUTABLE.exists():
-            raise RuntimeError(f"there is no {_EXECUTABLE.relative_to(ROOT)}: `make aegra` makes it")
+        if not AEGRA.exists():
+            raise RuntimeError(f"there is no {AEGRA.relative_to(ROOT)}: `make aegra` makes it")
         where = ["--host", "127.0.0.1", "--port", str(self.port)]
-        return [str(_EXECUTABLE), "serve", *where, "--config", str(config)]
+        return [str(AEGRA), "serve", *where, "--config", str(config)]
 
     def environment(self) -> dict[str, str]:
         """Give what the server runs with. Its database driver wants a host and a port beside the socket's folder."""

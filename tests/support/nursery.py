@@ -1,11 +1,10 @@
-"""What the tests ask of `quick/libraries.py`: a process that is `langgraph dev` sooner."""
+"""What the tests ask of `quick/libraries.py`: a process that is `langgraph dev`, or Aegra, sooner."""
 
 import atexit
 import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from functools import cache
@@ -15,14 +14,15 @@ _HERE = Path(__file__).parent / "quick"
 
 
 class Nursery:
-    """The process that has the libraries, and the line to it."""
+    """The process that has the libraries of a server, by its command, and the line to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Path) -> None:
         ours, its = socket.socketpair()
-        command = [sys.executable, str(_HERE / "libraries.py"), str(its.fileno())]
+        python = str(command.with_name("python"))
+        begun = [python, str(_HERE / "libraries.py"), command.name, str(its.fileno())]
         env = {**os.environ, "PYTHONPATH": str(_HERE), "PYTHONUNBUFFERED": "1", "LANGSMITH_TRACING": "false"}
         with its:
-            self._process = subprocess.Popen(command, env=env, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(begun, env=env, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL)
         self._lines = ours.makefile("rwb")
         ours.close()
         self._alone = threading.Lock()
@@ -49,15 +49,15 @@ class Nursery:
 
 
 @cache
-def _nursery() -> Nursery:
-    made = Nursery()
+def _nursery(command: Path) -> Nursery:
+    made = Nursery(command)
     atexit.register(made.close)
     return made
 
 
 def begin(argv: list[str], cwd: Path, env: dict[str, str], log: Path) -> "Born":
-    """Begin a script of this Python, in a group of its own, which writes to the end of its log."""
-    nursery = _nursery()
+    """Begin a server by its command line, in a group of its own, which writes to the end of its log."""
+    nursery = _nursery(Path(argv[0]))
     pid = nursery.ask(argv=argv, cwd=str(cwd), env=env, log=str(log))["pid"]
     assert pid is not None
     return Born(nursery, pid)

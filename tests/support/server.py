@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 GATE_POLICY = ROOT / "tests" / "support" / "policy.toml"
 _READY_S = 60
 _LANGGRAPH = str(Path(sys.executable).with_name("langgraph"))
+AEGRA = ROOT / ".venv-aegra" / "bin" / "aegra"
 AUTH_SECRET = "a secret for tests, not a secret at all"
 
 
@@ -126,9 +127,9 @@ class Server:
     def _begin(
         self, command: list[str], environment: dict[str, str], log: Path
     ) -> subprocess.Popen[bytes] | nursery.Born:
-        # As a process of its own from the first import on: those of examples, wheels and Aegra, which have a Python of
-        # their own; and all where a fork is not what it is on Linux.
-        if self.is_forked and command[0] == _LANGGRAPH and sys.platform == "linux":
+        # As a process of its own from the first import on: those of examples and wheels, which have a Python of their
+        # own; and all where a fork is not what it is on Linux.
+        if self.is_forked and command[0] in (_LANGGRAPH, str(AEGRA)) and sys.platform == "linux":
             return nursery.begin(command, self.folder, environment, log)
         with log.open("ab") as out:
             return subprocess.Popen(

@@ -1,8 +1,8 @@
-"""A process that has imported the libraries of others once, and becomes `langgraph dev` as often as it is asked to.
+"""A process that has imported the libraries of others once, and becomes a server as often as it is asked to.
 
 Most of what a server's start costs are these imports, and the tests start some hundred. Nothing of ours is among them,
 and nothing of the server itself: each imports that anew, under its own environment. This file runs by itself, outside
-the tests' package: what it imports, a server finds imported.
+the tests' package, in the Python of `langgraph dev` or of Aegra: what it imports, a server finds imported.
 """
 
 import gc
@@ -11,26 +11,46 @@ import json
 import os
 import runpy
 import socket
+import subprocess
 import sys
 import time
 from typing import Any
 
-#: Each brings others with it. None starts a thread: a fork would be without it.
-LIBRARIES = (
-    "aiosqlite", "alembic.command", "alembic.context", "anyio._backends._asyncio", "cel_expr_python", "click",
-    "croniter", "cryptography.hazmat.primitives.asymmetric.rsa", "dotenv", "fastapi.openapi.utils", "fastapi.responses",
-    "fastapi.staticfiles", "h11", "httpcore", "httpx", "httpx2", "jinja2", "jsonpatch", "jsonschema_rs", "jwt",
-    "langchain_core.callbacks.manager", "langchain_core.language_models.chat_models", "langchain_core.load.load",
-    "langchain_core.messages.utils", "langchain_core.prompts", "langchain_core.tools",
-    "langchain_core.tracers.event_stream", "langgraph.checkpoint.sqlite.aio", "langgraph.graph", "langgraph.prebuilt",
-    "langgraph.pregel.remote", "langgraph_sdk.auth", "langgraph_sdk.client", "langgraph_sdk.runtime",
-    "langsmith.client", "langsmith.run_trees", "opentelemetry.exporter.otlp.proto.http.metric_exporter",
-    "opentelemetry.sdk.metrics", "orjson", "ormsgpack", "pathspec", "prometheus_client", "pydantic.v1",
-    "pydantic_settings", "pygments.lexers", "requests", "rfc8785", "rich.console", "rich.progress", "rich.table",
-    "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite", "sse_starlette", "starlette.middleware.cors",
-    "structlog", "tenacity", "uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl", "uvloop", "websockets",
-    "xxhash", "yaml",
-)  # fmt: skip
+#: By the server's command. Each brings others with it. None starts a thread: a fork would be without it.
+LIBRARIES = {
+    "langgraph": (
+        "aiosqlite", "alembic.command", "alembic.context", "anyio._backends._asyncio", "cel_expr_python", "click",
+        "croniter", "cryptography.hazmat.primitives.asymmetric.rsa", "dotenv", "fastapi.openapi.utils",
+        "fastapi.responses", "fastapi.staticfiles", "h11", "httpcore", "httpx", "httpx2", "jinja2", "jsonpatch",
+        "jsonschema_rs", "jwt", "langchain_core.callbacks.manager", "langchain_core.language_models.chat_models",
+        "langchain_core.load.load", "langchain_core.messages.utils", "langchain_core.prompts", "langchain_core.tools",
+        "langchain_core.tracers.event_stream", "langgraph.checkpoint.sqlite.aio", "langgraph.graph",
+        "langgraph.prebuilt", "langgraph.pregel.remote", "langgraph_sdk.auth", "langgraph_sdk.client",
+        "langgraph_sdk.runtime", "langsmith.client", "langsmith.run_trees",
+        "opentelemetry.exporter.otlp.proto.http.metric_exporter", "opentelemetry.sdk.metrics", "orjson", "ormsgpack",
+        "pathspec", "prometheus_client", "pydantic.v1", "pydantic_settings", "pygments.lexers", "requests", "rfc8785",
+        "rich.console", "rich.progress", "rich.table", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite",
+        "sse_starlette", "starlette.middleware.cors", "structlog", "tenacity", "uvicorn.lifespan.on",
+        "uvicorn.protocols.http.httptools_impl", "uvloop", "websockets", "xxhash", "yaml",
+    ),
+    "aegra": (
+        "alembic.command", "alembic.config", "alembic.context", "asgi_correlation_id", "asyncpg", "cel_expr_python",
+        "click", "croniter", "cryptography.hazmat.primitives.asymmetric.rsa", "dotenv", "fastapi.openapi.utils",
+        "fastapi.responses", "fastapi.staticfiles", "httpx", "jinja2", "jwt", "langchain_core.callbacks.manager",
+        "langchain_core.language_models.chat_models", "langchain_core.load.load",
+        "langchain_core.output_parsers.openai_tools", "langchain_core.prompts", "langchain_core.tools",
+        "langchain_core.tracers.event_stream", "langgraph.checkpoint.postgres.aio", "langgraph.graph",
+        "langgraph.prebuilt", "langgraph.store.postgres.aio", "langgraph_sdk", "langgraph_sdk.auth",
+        "langgraph_sdk.client", "langgraph_sdk.runtime", "langsmith.client", "langsmith.run_trees",
+        "openinference.instrumentation.langchain", "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+        "opentelemetry.sdk.trace.export", "prometheus_client", "prometheus_fastapi_instrumentator", "psycopg",
+        "psycopg_pool", "pydantic.v1", "pydantic_settings", "redis.asyncio", "requests", "rfc8785", "rich.console",
+        "rich.panel", "rich.progress", "rich.table", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite",
+        "sqlalchemy.ext.asyncio", "sse_starlette", "starlette.middleware.cors", "structlog", "tenacity",
+        "uvicorn.lifespan.on", "uvicorn.main", "uvicorn.protocols.http.h11_impl",
+        "uvicorn.protocols.websockets.websockets_sansio_impl", "xxhash", "yaml",
+    ),
+}  # fmt: skip
 
 
 def serve(asked: socket.socket) -> dict[str, Any] | None:
@@ -79,15 +99,35 @@ def become(argv: list[str], cwd: str, env: dict[str, str], log: str) -> None:
     runpy.run_path(argv[0], run_name="__main__")
 
 
+def fork_modules() -> None:
+    """Let `python -m …`, which `aegra serve` runs as a process of its own, be a fork, too."""
+    run = subprocess.run
+
+    def forking(command: list[str], **how: Any) -> Any:
+        if command[:2] != [sys.executable, "-m"]:
+            return run(command, **how)
+        pid = os.fork()
+        if not pid:
+            sys.argv = command[2:]
+            sys.path[0] = os.getcwd()
+            runpy.run_module(command[2], run_name="__main__", alter_sys=True)
+            sys.exit()
+        return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    subprocess.run = forking  # type: ignore[assignment]  # as much of it as is asked for
+
+
 def main() -> None:
-    """Import all of it, and serve whoever holds the other end."""
-    for name in LIBRARIES:
-        importlib.import_module(name)
+    """Import all of a server's, and serve whoever holds the other end."""
+    name, number = sys.argv[1:]
+    for library in LIBRARIES[name]:
+        importlib.import_module(library)
+    fork_modules()
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError("one of the libraries started a thread")
     gc.collect()
     gc.freeze()
-    order = serve(socket.socket(fileno=int(sys.argv[1])))
+    order = serve(socket.socket(fileno=int(number)))
     if order is not None:
         become(**order)
 
