@@ -233,9 +233,10 @@ async def _settle(client: LangGraphClient, database: Database, wanted: list[Talk
     counts.lost += [f"{thread_id} never ended" for thread_id in still_open]
 
 
-def _asks(database: Database, turn: Turn) -> bool:
+def _asks(database: Database, turn: Turn) -> set[str]:
+    """Give the requests of a turn that nobody has answered yet."""
     waiting = database.read_now(partial(open_requests_of_turn, turn_id=turn.turn_id))
-    return any(request.state == "asked" for request in waiting)
+    return {request.request_id for request in waiting if request.state == "asked"}
 
 
 def _is_heard(database: Database, talk: Talk) -> bool:
@@ -257,11 +258,15 @@ async def _will_be_heard(client: LangGraphClient, database: Database, talk: Talk
 
 
 async def _question(conversation: Conversation, database: Database, turn: Turn, until: float) -> dict[str, Any] | None:
-    """Wait until the thread is listed as interrupted and shows its question; None when it never does."""
-    while time.monotonic() < until and _asks(database, turn):
+    """Wait until the thread is listed as interrupted and shows its question; None when it never does.
+
+    One that was answered just before the kill is shown until the thread is carried on.
+    """
+    while time.monotonic() < until and (asked := _asks(database, turn)):
         try:
-            if await conversation.status() == "interrupted" and (question := await conversation.question()):
-                return question
+            shown = await conversation.status() == "interrupted" and await conversation.question()
+            if shown and shown["id"] in asked:
+                return shown
         except httpx.HTTPStatusError:
             pass  # not made again yet
         await asyncio.sleep(0.1)
