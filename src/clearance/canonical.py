@@ -71,13 +71,22 @@ def digest(action: str, arguments: dict[str, Any]) -> str:
 _sorted = json.JSONEncoder(sort_keys=True).encode
 
 
+def words_of(message: dict[str, Any]) -> str:
+    """Write out what an AI message, as JSON, says and calls: where two are the same, so are their digests."""
+    return repr(_said(message))
+
+
+def _said(message: dict[str, Any]) -> list[Any]:
+    calls = [[call["id"], call["name"], call["args"]] for call in message.get("tool_calls") or []]
+    return [message.get("content", ""), calls]
+
+
 def said_digest(message: dict[str, Any]) -> str:
     """Digest what an AI message, as JSON, says and calls."""
-    calls = [[call["id"], call["name"], call["args"]] for call in message.get("tool_calls") or []]
     # Not the canonical form, which refuses numbers that a model may well write.
-    said = _sorted([message.get("content", ""), calls])
+    said = _sorted(_said(message))
     if "\\u0000" in said or "\\ud" in said:  # it may have what a database refuses
-        said = _sorted(clean([message.get("content", ""), calls]))
+        said = _sorted(clean(_said(message)))
     return hashlib.sha256(said.encode()).hexdigest()
 
 

@@ -7,7 +7,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearance.canonical import canonical, clean, digest, is_too_much, key
+from clearance.canonical import canonical, clean, digest, is_too_much, key, said_digest, words_of
 
 TEXT = st.text(st.characters(codec="utf-8"))
 JSON = st.recursive(
@@ -90,3 +90,18 @@ def _typed(value: Any) -> Any:
             return {name: _typed(item) for name, item in value.items()}
         case _:
             return value
+
+
+#: What a model may write, and pairs of it that Python calls equal.
+WRITTEN = JSON | st.floats() | st.sampled_from([0, 0.0, -0.0, False, 1, 1.0, True, "1"])
+
+
+@given(WRITTEN, WRITTEN)
+def test_where_words_are_the_same_so_is_their_digest(one: Any, other: Any) -> None:
+    messages = [
+        {"content": "", "tool_calls": [{"id": "a", "name": "pay", "args": {"amount": value}}]} for value in (one, other)
+    ]
+
+    if words_of(messages[0]) == words_of(messages[1]):
+        assert said_digest(messages[0]) == said_digest(messages[1])
+    assert words_of({"content": one, "tool_calls": []}) == words_of({"content": one})

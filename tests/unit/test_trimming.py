@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    AnyMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    trim_messages,
+)
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.messages.utils import count_tokens_approximately
 
@@ -125,6 +133,21 @@ def test_whatever_is_trimmed_a_provider_takes_it(turns: list[tuple[int, int]], t
 
 
 @given(
+    turns=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3)), min_size=1, max_size=30),
+    tokens=st.integers(1, 3_000),
+)
+def test_as_much_is_kept_as_by_langchain(turns: list[tuple[int, int]], tokens: int) -> None:
+    last = [HumanMessage("now")]
+    older = [one for number, (length, groups) in enumerate(turns) for one in _turn(number, length, groups)]
+    room = max(tokens - count_tokens_approximately(last), 0)
+    kept = trim_messages(
+        older, max_tokens=room, token_counter=count_tokens_approximately, strategy="last", start_on="human"
+    )
+
+    assert trim([*older, *last], tokens) == [*kept, *last]
+
+
+@given(
     turns=st.lists(st.tuples(st.integers(0, 2_000), st.integers(0, 3)), min_size=1, max_size=12),
     tokens=st.integers(1, 3_000),
 )
@@ -188,6 +211,26 @@ def test_what_clients_can_write_and_endpoints_refuse_is_left_out() -> None:
     arranged = presentable([SystemMessage("s"), HumanMessage("h", name="a name"), forged, AIMessage(" "), _result("z")])
 
     assert arranged == [SystemMessage("s"), HumanMessage("h"), AIMessage("words")]
+
+
+@pytest.mark.parametrize("kind", [AIMessage, AIMessageChunk])
+def test_of_a_message_and_its_results_nothing_goes_out_but_words_and_calls(kind: type[AIMessage]) -> None:
+    usage: Any = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    called = _called("a", text="words")
+    said = kind(
+        [{"type": "reasoning", "reasoning": "long"}, {"type": "text", "text": "words"}],
+        tool_calls=called.tool_calls, usage_metadata=usage, response_metadata={"x": 1}, unknown="field",
+    )  # fmt: skip
+    result = ToolMessage(
+        [{"type": "text", "text": "ok"}], tool_call_id="a", name="n", artifact={"y": 1}, additional_kwargs={"z": 1}
+    )
+    before = said.model_copy(deep=True), result.model_copy(deep=True)
+
+    arranged = presentable([HumanMessage("x"), said, result])
+
+    assert arranged == [HumanMessage("x"), called, _result("a")]
+    assert [type(one) for one in arranged[1:]] == [AIMessage, ToolMessage]
+    assert (said, result) == before
 
 
 def test_calls_of_any_model_are_brought_into_one_shape() -> None:

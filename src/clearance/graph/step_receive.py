@@ -99,7 +99,7 @@ async def receive(parts: Parts, state: State, config: RunnableConfig) -> Command
     present = {message.id for message in stored}
     messages = [*(message for message in heard.true if message.id not in present), *stored]
     # Again, now that what was open is withdrawn: every call has a result before the model reads.
-    true = true_transcript(messages, truth)
+    true = true_transcript(messages, truth, wrong=())
     at = len(true) - len(stored)
     if truth.is_any_inside:
         told = await parts.gate.tell_outcomes_inside(thread_id, place, truth.requests.keys())

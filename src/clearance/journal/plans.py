@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from clearance.canonical import words_of
 from clearance.db.tables import plans, turns
 from clearance.journal.binding import read_since_written
 from clearance.journal.statements import among, insert, param, prefetch, read_all, read_once, read_one, run, write
@@ -30,6 +31,14 @@ class Plan:
     opened: bool
     stored_at: datetime
     version: int | None = 1
+
+    @cached_property
+    def words(self) -> str:
+        """What it says and calls, see `words_of`; empty when it is erased, or nobody can read it."""
+        try:
+            return words_of(self.message or {})
+        except (KeyError, TypeError):
+            return ""
 
 
 _PLANS_OF_TURN = sa.select(plans).where(plans.c.turn_id == param("turn_id")).order_by(plans.c.position)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessage, ToolCall
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langchain_core.messages.tool import tool_call
 
 from clearance.canonical import clean
@@ -112,7 +112,7 @@ def with_provider_fields(message: AIMessage, of: str) -> AIMessage:
     """
     fields = message.additional_kwargs.get(PROVIDER)
     if not isinstance(fields, dict) or not of or fields.get("of") != of:
-        return AIMessage(message.text, id=message.id, tool_calls=message.tool_calls)
+        return bare(message) or AIMessage(message.text, id=message.id, tool_calls=message.tool_calls)
     by_id = {call["id"]: call for call in message.tool_calls}
     kept = {call_id: one for call_id, one in fields.get("calls", {}).items() if call_id in by_id}
     content: Any = message.text
@@ -127,6 +127,26 @@ def with_provider_fields(message: AIMessage, of: str) -> AIMessage:
             key: value for key, value in message.response_metadata.items() if key in ("model_name", "model_provider")
         },
     )
+
+
+_Message = TypeVar("_Message", AIMessage, ToolMessage)
+
+
+def bare(message: _Message) -> _Message | None:
+    """Give a message with its text and what calls and results need, without what else anybody put there.
+
+    None where it has to be made anew: a copy keeps its type, and what its type does not know. That takes four times as
+    long, and a thread has many.
+    """
+    kind = type(message)
+    if kind not in (AIMessage, ToolMessage) or message.model_extra:
+        return None
+    content = message.content if isinstance(message.content, str) else str(message.text)
+    update: dict[str, Any] = {"content": content, "name": None, "additional_kwargs": {}, "response_metadata": {}}
+    of_kind: dict[str, Any] = (
+        {"usage_metadata": None, "invalid_tool_calls": []} if kind is AIMessage else {"artifact": None}
+    )
+    return message.model_copy(update=update | of_kind)
 
 
 def _blocks(blocks: list[Any], text: str, calls: dict[str | None, ToolCall]) -> Iterator[Any]:

@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
-from clearance.models.answer import with_provider_fields
+from clearance.models.answer import bare, with_provider_fields
 
 #: Stands between a result and the person's next message, where the model had no word: some endpoints want one.
 NO_WORD = "[The person wrote again before I said more.]"
@@ -127,14 +127,18 @@ def trim(messages: Sequence[AnyMessage], tokens: int) -> list[AnyMessage]:
     """
     start = _start(messages)
     current = _trim_turn(list(messages[start:]), tokens)
-    older: list[Any] = trim_messages(
-        list(messages[:start]),
-        max_tokens=max(tokens - _count(current), 0),
-        token_counter=_count,
-        strategy="last",
-        start_on="human",
-    )
-    return [*older, *current]
+    older = messages[_fitting(messages[:start], tokens - _count(current)) : start]
+    first = next((at for at, message in enumerate(older) if _is_persons(message)), len(older))
+    return [*older[first:], *current]
+
+
+def _fitting(messages: Sequence[AnyMessage], tokens: int) -> int:
+    """Tell from which on the last messages fit. Each is counted once or twice, and `_count` of many is their sum."""
+    first = len(messages)
+    for many in (64, 8, 1):
+        while first and (cost := _count(messages[max(first - many, 0) : first])) <= tokens:
+            first, tokens = max(first - many, 0), tokens - cost
+    return first
 
 
 def _count(messages: Sequence[Any]) -> int:
@@ -194,7 +198,7 @@ def _results(messages: Sequence[AnyMessage]) -> dict[tuple[int, str], ToolMessag
             # Ids repeat in later turns: a result belongs to the last message before it that has its id.
             asked_at |= {call["id"] or "": at for call in message.tool_calls}
         elif isinstance(message, ToolMessage) and (call_id := message.tool_call_id) in asked_at:
-            results[asked_at[call_id], call_id] = ToolMessage(
+            results[asked_at[call_id], call_id] = bare(message) or ToolMessage(
                 message.text, tool_call_id=call_id, id=message.id, status=message.status
             )
     return results
