@@ -8,11 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn, TypeAlias, cast
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
-
-from clearance.db import postgres
 
 #: Statements that stand in a module. Those that are made for one call would be compiled for each.
 Statement: TypeAlias = "sa.Select[Any] | sa.Insert | sa.Update | sa.Delete"
@@ -133,6 +130,11 @@ class Answer:
         return self._rows
 
 
+def shares_trips(driver: Any) -> bool:
+    """Tell whether a connection is one of `postgres`; without its driver, which SQLite does without."""
+    return getattr(driver, "shares_trips", False)
+
+
 def ask(connection: Connection, statement: Statement, given: Mapping[str, Any]) -> Answer:
     """Give a statement to the open transaction. On PostgreSQL it goes with the next whose rows are asked for, or with
     COMMIT: in the order in which they were given, in one round trip. SQLite does it at once.
@@ -150,7 +152,7 @@ def ask(connection: Connection, statement: Statement, given: Mapping[str, Any]) 
     form = compiled.form(given)
     values = form.values(given)
     driver: Any = connection.connection.dbapi_connection
-    if not isinstance(driver, postgres.Connection):
+    if not shares_trips(driver):
         found, description = _run(connection, form.sql, values)
         return Answer(compiled.read(found, description) if found else found)
     held = driver.hold(form.sql, values, only_reads=compiled.only_reads)
@@ -176,7 +178,7 @@ def rows_of(connection: Connection, statement: Statement, given: Mapping[str, An
         DBAPIError: as SQLAlchemy raises it.
     """
     driver: Any = connection.connection.dbapi_connection
-    if isinstance(driver, postgres.Connection) and driver.prefetched:
+    if shares_trips(driver) and driver.prefetched:
         prefetched: Answer | None = driver.prefetched.pop(_key(statement, given), None)
         if prefetched is not None:
             return prefetched.rows()
@@ -189,7 +191,7 @@ def prefetch(connection: Connection, query: sa.Select[Any], given: Mapping[str, 
     They are as they are now: what this transaction writes before they are read makes it ask anew. SQLite is asked then.
     """
     driver: Any = connection.connection.dbapi_connection
-    if isinstance(driver, postgres.Connection) and not connection.dispatch.before_cursor_execute:
+    if shares_trips(driver) and not connection.dispatch.before_cursor_execute:
         driver.prefetched[_key(query, given)] = ask(connection, query, given)
 
 
@@ -204,10 +206,12 @@ def wait_for_all(connection: Connection) -> None:
         DBAPIError: as SQLAlchemy raises it; also where one failed before, and whoever ran it hid that.
     """
     driver: Any = connection.connection.dbapi_connection
-    if isinstance(driver, postgres.Connection):
+    if shares_trips(driver):
         try:
             driver.send_held()
             if driver.has_failed:
+                import psycopg
+
                 raise psycopg.errors.InFailedSqlTransaction("a statement failed before, and that was hidden")
         except BaseException as exc:  # noqa: BLE001  raised by the next line
             _raise(connection, exc, "", None, None)

@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from clearance.db import postgres
+from clearance.db.compiled import shares_trips
 from clearance.db.driver_errors import is_busy, is_lost, is_refusing, is_timeout
 from clearance.db.fair_lock import FairLock
 from clearance.db.files import make_database_private
@@ -352,10 +352,12 @@ def _drop_after_failed_commit(context: sa.engine.ExceptionContext) -> None:
 def _is_before_commit(context: sa.engine.ExceptionContext) -> bool:
     """Tell whether a statement that was on its way with COMMIT failed, which leaves COMMIT out."""
     driver: Any = context.connection.connection.dbapi_connection if context.connection is not None else None
-    return isinstance(driver, postgres.Connection) and driver.has_failed
+    return shares_trips(driver) and bool(driver.has_failed)
 
 
 def _postgres_engine(url: str, *, read_only: bool) -> Engine:
+    from clearance.db import postgres  # with its driver, which takes as long to load as all of this
+
     engine = sa.create_engine(url, pool_size=_READERS if read_only else _WRITERS, max_overflow=2, pool_timeout=_WAIT_S)
 
     def prepare(connection: Any, _record: Any) -> None:

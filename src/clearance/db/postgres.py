@@ -127,6 +127,9 @@ _OF_TRANSACTIONS = ("BEGIN", "COMMIT", *_OF_SAVEPOINTS)
 class Connection(psycopg.Connection[Any]):
     """Sends statements together, see this module. It begins no transaction by itself: `begin` does."""
 
+    #: Told from other drivers' connections by this, see `compiled.shares_trips`.
+    shares_trips = True
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.cursor_factory = Cursor
