@@ -121,3 +121,22 @@ async def test_a_change_of_key_is_passed_wherever_the_head_was_noted(world: Worl
     assert not _since(world, head, Keys(AUDIT_KEY)).is_whole
     if noted == "before the change":
         assert not _since(world, head, Keys(OTHER)).is_whole
+
+
+async def test_a_process_goes_on_from_where_it_found_the_log_whole(world: World) -> None:
+    await _pay(world)
+    assert (await world.gate.verify()).is_whole
+    checked = world.gate.checked
+    assert checked is not None
+    await _pay(world)
+
+    found = await world.gate.verify_on(checked)
+
+    assert (found.is_whole, found.since, found.rows) == (True, checked.head.seq, len(world.whole_log()))
+    assert world.gate.checked is not None
+    assert (world.gate.checked.head.seq, world.gate.checked.at) == (found.rows, checked.at)
+    disarm(world.database)
+    world.execute("UPDATE audit SET actor = 'x' WHERE seq = 2")
+    assert (await world.gate.verify_on(world.gate.checked)).is_whole, "only all of it tells"
+    assert (await world.gate.verify()).broken_at == 2
+    assert world.gate.checked is None, "what was found broken is not gone on from"

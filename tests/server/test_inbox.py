@@ -477,6 +477,24 @@ def bend(inbox: Server, statement: str, *values: str) -> None:
         assert file.execute(statement, values).rowcount == 1
 
 
+def test_the_log_is_checked_on_from_where_it_was_and_says_so(inbox: Server, visit: Visit) -> None:
+    heading = re.compile(r'<h2 id="ver-h">(.*?)</h2>')
+
+    (whole,) = heading.findall(visit(ANA).get("/inbox/audit?check=1").text)
+    (nothing,) = heading.findall(visit(ANA).get("/inbox/audit").text)
+    ask(inbox, "transfer 1,610 from A-2001 to A-2003")
+    page = visit(ANA).get("/inbox/audit").text
+    (since,) = heading.findall(page)
+    (again,) = heading.findall(visit(ANA).get("/inbox/audit?check=1").text)
+
+    rows = int(re.sub(r"\D", "", whole))
+    assert whole == f"Whole: {rows:,} events, none changed, removed or inserted"
+    assert nothing == f"Whole: nothing since event {rows:,}"
+    assert since.startswith(f"Whole from event {rows + 1:,} to ")
+    assert f"Events 1 to {rows:,} were looked at before, all of them together at" in page
+    assert again.startswith("Whole: ")
+
+
 # The log as a file
 
 

@@ -30,7 +30,7 @@ from clearance.journal.requests import Request, count_open, read_request, reques
 from clearance.journal.switch import Switch, read_switch
 from clearance.journal.tools import SeenTool, all_tools
 from clearance.journal.turns import Turn, open_turns_of, read_turn
-from clearance.journal.verification import Verification
+from clearance.journal.verification import FoundWhole, Verification
 from clearance.loglines import logger_of
 from clearance.principal import Principal
 
@@ -289,9 +289,13 @@ class Desk:
 
     # The switch
 
-    async def switch(self) -> tuple[Switch, dict[str, int]]:
-        """Read what stops effects, and how many requests are open by state."""
-        return await self._gate.database.read(lambda c: (read_switch(c), count_open(c)))
+    async def switch(self) -> Switch:
+        """Read what stops effects."""
+        return await self._gate.database.read(read_switch)
+
+    async def open_counts(self) -> dict[str, int]:
+        """Count what is open by state: all of it is looked at."""
+        return await self._gate.database.read(count_open)
 
     async def freeze(self, by: str, reason: str, **details: Any) -> bool:
         """Stop every effect; when this returns no local one is in flight, and none starts. Tell whether it was frozen.
@@ -350,6 +354,15 @@ class Desk:
     async def verify(self) -> Verification:
         """Check the whole audit log."""
         return await self._gate.verify()
+
+    @property
+    def checked(self) -> FoundWhole | None:
+        """Where the log ended when this process last found it whole; None when it did not."""
+        return self._gate.checked
+
+    async def verify_on(self, checked: FoundWhole) -> Verification:
+        """Check the audit log from there on."""
+        return await self._gate.verify_on(checked)
 
     def _found(self, connection: Connection, viewer: Principal, request_id: str) -> Request:
         request = read_request(connection, request_id)

@@ -47,7 +47,7 @@ from clearance.journal.receipts import Receipt, read_receipt
 from clearance.journal.requests import Request, open_requests_of_turn, prefetch_unfinished
 from clearance.journal.signing import Keys
 from clearance.journal.turns import Turn, prefetch_turn, read_turn
-from clearance.journal.verification import Verification, verify
+from clearance.journal.verification import FoundWhole, Verification, verify
 from clearance.loglines import logger_of
 from clearance.principal import Principal
 
@@ -97,6 +97,8 @@ class Gate:
         self.flights = Flights(database, judge, self.elsewhere, self.write)
         self.records = Records(database, judge, clock)
         self.keys = audit_key if isinstance(audit_key, Keys) else Keys(audit_key)
+        #: Where the log ended when it was last found whole here; None when it was not.
+        self.checked: FoundWhole | None = None
         self._clock = clock
         self._began = clock()
         #: Further reasons by which an answer of the model is finished: see `finished`.
@@ -440,7 +442,20 @@ class Gate:
 
     async def verify(self) -> Verification:
         """Check the whole audit log under this gate's key."""
-        return await self.database.read(lambda c: verify(c, self.keys, actions=self.judge.actions, now=self._clock()))
+        found = await self._verified(None)
+        self.checked = FoundWhole(found.head, self._clock()) if found.is_whole else None
+        return found
+
+    async def verify_on(self, checked: FoundWhole) -> Verification:
+        """Check the log and what it tells of from where it was checked before."""
+        found = await self._verified(checked.head)
+        if found.is_whole:
+            self.checked = FoundWhole(found.head, checked.at)
+        return found
+
+    async def _verified(self, since: audit.Head | None) -> Verification:
+        actions, keys = self.judge.actions, self.keys
+        return await self.database.read(lambda c: verify(c, keys, actions=actions, now=self._clock(), since=since))
 
     async def take_lease(self, name: str, holder: str, time: timedelta) -> bool:
         """Take or renew a lease for `time`; False while somebody else has it."""

@@ -40,6 +40,14 @@ class Verification:
         return self.reason is None
 
 
+@dataclass(frozen=True)
+class FoundWhole:
+    """Where a whole log ended when it was last looked at, and when all of it was."""
+
+    head: Head
+    at: datetime
+
+
 def verify(
     connection: Connection,
     key: bytes | Keys,

@@ -158,7 +158,7 @@ async def close(person: Decider, desk: OfDesk, request_id: str) -> contract.Stan
 @router.get("/freeze")
 async def show_freeze(person: Person, desk: OfDesk) -> contract.Switch:
     """Tell whether effects may run, and what was started elsewhere and has no outcome."""
-    return shapes.switch(*await desk.switch(), await desk.in_flight(person), datetime.now(UTC))
+    return shapes.switch(await desk.switch(), await desk.open_counts(), await desk.in_flight(person), datetime.now(UTC))
 
 
 @router.post("/freeze")

@@ -18,7 +18,7 @@ from clearance.text.rendering import span
 async def frame(session: Session, desk: OfDesk, *, here: str) -> dict[str, Any]:
     """Give what every signed-in page shows; `here` is its place in the menu."""
     now = datetime.now(UTC)
-    switch, counts = await desk.switch()
+    switch = await desk.switch()
     return {
         "session": session,
         "here": here,
@@ -28,7 +28,6 @@ async def frame(session: Session, desk: OfDesk, *, here: str) -> dict[str, Any]:
         "ahead": stopped_by_clock(ahead) if (ahead := switch.ahead(now)) else "",
         "frozen_for": span(now - switch.frozen_at) if switch.frozen_at else "",
         "frozen_since": clock(switch.frozen_at, now) if switch.frozen_at else "",
-        "open_counts": counts,
         "mine": capped(await desk.count(session.person, Wanted("mine"))),
     }
 

@@ -117,7 +117,7 @@ async def show_live(
         new = await desk.count(session.person, replace(filters.wanted, opened_after=since))
     now = datetime.now(UTC)
     gone = await _rows(desk, session, changed if tab != "decided" else [], now, gone=True)
-    switch, _ = await desk.switch()
+    switch = await desk.switch()
     return page(
         "live.html",
         new=new,

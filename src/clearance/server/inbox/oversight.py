@@ -22,6 +22,7 @@ from clearance.server.inbox.frame import deciders_only, frame, page
 from clearance.server.inbox.list_rows import Row
 from clearance.server.inbox.route import pages_router
 from clearance.server.inbox.session import Form, InSession, Session
+from clearance.server.inbox.wording import clock
 from clearance.text.rendering import span
 
 router = pages_router()
@@ -30,7 +31,7 @@ _ON_A_PAGE = 50
 #: Rows of a download that are read and sent at a time.
 _AT_ONCE = 1_000
 _LAST_SEQ = 2**63 - 1
-#: A longer log is verified when somebody asks for it.
+#: More of a log than this is verified when somebody asks for it.
 _MOST_VERIFIED = 20_000
 
 
@@ -74,7 +75,8 @@ async def _freeze_page(
 ) -> Response:
     around = await frame(session, desk, here="freeze")
     flying = await _in_flight(session, desk, around["now"])
-    return page("freeze.html", status, **around, flying=flying, error=error, typed=typed)
+    counts = await desk.open_counts()
+    return page("freeze.html", status, **around, flying=flying, open_counts=counts, error=error, typed=typed)
 
 
 async def _in_flight(session: Session, desk: Desk, now: datetime) -> list[Row]:
@@ -121,10 +123,11 @@ async def show_audit(
     around = await frame(session, desk, here="audit")
     rows = await desk.events(before=before, limit=_ON_A_PAGE, only=filters.only)
     head = await desk.head()
+    before_this = None if check else desk.checked
     found, took = None, 0.0
-    if check or head.seq <= _MOST_VERIFIED:
+    if check or head.seq - (before_this.head.seq if before_this else 0) <= _MOST_VERIFIED:
         began = asyncio.get_running_loop().time()
-        found = await desk.verify()
+        found = await (desk.verify_on(before_this) if before_this else desk.verify())
         took = asyncio.get_running_loop().time() - began
     about = await desk.some(session.person, sorted({row["request_id"] for row in rows if row["request_id"]}))
     actions = (await wall()).parts.gate.judge.actions
@@ -132,10 +135,12 @@ async def show_audit(
         "audit.html",
         **around,
         flying=await _in_flight(session, desk, around["now"]),
+        open_counts=await desk.open_counts(),
         rows=[_row(row, around["now"]) for row in rows],
         words={one.request_id: as_asked(actions, one).review for one in about},
         head=head,
         found=found,
+        checked_at=clock(before_this.at, around["now"], seconds=True) if before_this else "",
         took=f"{took:.2f} s",
         kinds=labels.EVENTS,
         filters=filters,
