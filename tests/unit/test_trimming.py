@@ -213,13 +213,17 @@ def test_what_clients_can_write_and_endpoints_refuse_is_left_out() -> None:
     assert arranged == [SystemMessage("s"), HumanMessage("h"), AIMessage("words")]
 
 
-@pytest.mark.parametrize("kind", [AIMessage, AIMessageChunk])
-def test_of_a_message_and_its_results_nothing_goes_out_but_words_and_calls(kind: type[AIMessage]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "unknown"), [(AIMessage, {}), (AIMessage, {"unknown": "field"}), (AIMessageChunk, {})]
+)
+def test_of_a_message_and_its_results_nothing_goes_out_but_words_and_calls(
+    kind: type[AIMessage], unknown: dict[str, Any]
+) -> None:
     usage: Any = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
     called = _called("a", text="words")
     said = kind(
         [{"type": "reasoning", "reasoning": "long"}, {"type": "text", "text": "words"}],
-        tool_calls=called.tool_calls, usage_metadata=usage, response_metadata={"x": 1}, unknown="field",
+        tool_calls=called.tool_calls, usage_metadata=usage, response_metadata={"x": 1}, **unknown,
     )  # fmt: skip
     result = ToolMessage(
         [{"type": "text", "text": "ok"}], tool_call_id="a", name="n", artifact={"y": 1}, additional_kwargs={"z": 1}
