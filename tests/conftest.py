@@ -22,6 +22,8 @@ from agent.bank.seed import seed
 from clearance.db.engine import Database, normalise_url
 from clearance.db.migrate import migrate
 from clearance.settings import settings
+from tests.support.outside import URL
+from tests.support.payments import Provider
 from tests.support.postgres import postgres
 from tests.support.scheduling import ByServer, rank
 from tests.support.server import Server
@@ -50,6 +52,14 @@ hypothesis.settings.register_profile("in any time", _IN_ANY_TIME)
 hypothesis.settings.load_profile("in any time")
 # Until all tests are collected: what is imported for them stays to the end.
 gc.disable()
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    """A payment provider of its own, over HTTP, which the actions of `tests.support.outside` pay by."""
+    with Provider() as made:
+        monkeypatch.setenv(URL, made.url)
+        yield made
 
 
 @pytest.fixture(autouse=True)

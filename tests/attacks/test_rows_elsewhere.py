@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -50,13 +50,6 @@ class PayTelling(ExternalAction[Facts]):
         if self.is_refused:
             raise NotDone(self.says)
         return Done(self.says)
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    with Provider() as made:
-        monkeypatch.setenv(URL, made.url)
-        yield made
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from agent.actions import ACTIONS
 from clearance.actions import Looking
 from clearance.journal.tries import MOST_TRIES
-from tests.support.outside import OUTSIDE, POLICY, URL, PayeeFacts, PayOut
+from tests.support.outside import OUTSIDE, POLICY, PayeeFacts, PayOut
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, World, question, results
@@ -19,13 +19,6 @@ from tests.support.world import POLICY as BANK_POLICY
 
 PAY = ("pay_out", {"account": "X-1", "amount": 5000})
 PAID = "Paid 5000 to X-1 (P-1)."
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    with Provider() as made:
-        monkeypatch.setenv(URL, made.url)
-        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ It is never performed twice and never lost; its receipt comes, and is told.
 """
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -15,7 +14,7 @@ from clearance.db.engine import DatabaseUnavailable
 from clearance.journal.attempts import attempts_on
 from tests.integration.test_external import PAID, PAY, until, woken
 from tests.support.faults import cut_at, end_all
-from tests.support.outside import OUTSIDE, POLICY, URL
+from tests.support.outside import OUTSIDE, POLICY
 from tests.support.paying import ROLES
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
@@ -23,13 +22,6 @@ from tests.support.world import World, results
 
 # The gate's own loop does it, whatever graph stands before.
 pytestmark = pytest.mark.own_graph
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    with Provider() as made:
-        monkeypatch.setenv(URL, made.url)
-        yield made
 
 
 @pytest.fixture

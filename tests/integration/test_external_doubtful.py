@@ -20,7 +20,7 @@ from clearance.journal.attempts import attempts_on
 from clearance.principal import LOCAL
 from clearance.server.upkeep.outcomes import Outcomes
 from tests.integration.test_external import PAID, PAY, until, woken
-from tests.support.outside import OUTSIDE, POLICY, URL
+from tests.support.outside import OUTSIDE, POLICY
 from tests.support.paying import ROLES
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
@@ -63,13 +63,6 @@ class PayBlocking(ExternalAction[Facts]):
         self.there.set()
         self.go.wait(60)
         return Done("Paid.")
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    with Provider() as made:
-        monkeypatch.setenv(URL, made.url)
-        yield made
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """External actions of agents inside other graphs: done once, and told where the agent or the graph around it runs."""
 
-from collections.abc import Iterator
-
 import pytest
 from langchain_core.messages import AIMessage
 from langgraph.types import Command
@@ -9,7 +7,7 @@ from langgraph.types import Command
 from agent.actions import ACTIONS
 from tests.integration.test_external import PAID, PAY, until
 from tests.support.nested import agent, calling, outermost, parent, questions, subagent, use
-from tests.support.outside import OUTSIDE, POLICY, URL
+from tests.support.outside import OUTSIDE, POLICY
 from tests.support.payments import Provider
 from tests.support.scripted_model import ScriptedModel, calls
 from tests.support.world import ANA, World
@@ -17,13 +15,6 @@ from tests.support.world import POLICY as BANK_POLICY
 
 KNOWN = "It is known now what became of pay_out, which was started before: it was done."
 pytestmark = pytest.mark.parametrize("world", ["sqlite", "middleware"], indirect=True)
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    with Provider() as made:
-        monkeypatch.setenv(URL, made.url)
-        yield made
 
 
 @pytest.fixture

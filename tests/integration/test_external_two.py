@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 from clearance.db.engine import Database
 from clearance.journal.attempts import attempts_on
 from tests.integration.test_external import until
-from tests.support.outside import OUTSIDE, POLICY, URL
+from tests.support.outside import OUTSIDE, POLICY
 from tests.support.paying import ROLES
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
@@ -18,13 +18,6 @@ from tests.support.world import ANA, World
 
 pytestmark = pytest.mark.parametrize("world", ["postgres"], indirect=True)
 ROUNDS = 8
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    with Provider() as made:
-        monkeypatch.setenv(URL, made.url)
-        yield made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -22,20 +21,13 @@ from clearance.journal.exported import check
 from clearance.principal import SYSTEM, Principal
 from tests.integration.test_audit_document import OF_STARTS, _documented
 from tests.integration.test_external import PAID, PAY, until, woken
-from tests.support.outside import OUTSIDE, POLICY, URL, PayOutBlindly
+from tests.support.outside import OUTSIDE, POLICY, PayOutBlindly
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, TESS, Person, World, question, results
 from tests.support.world import POLICY as BANK_POLICY
 
 BLIND = ("pay_out_blindly", PAY[1])
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    with Provider() as made:
-        monkeypatch.setenv(URL, made.url)
-        yield made
 
 
 @pytest.fixture
