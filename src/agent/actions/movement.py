@@ -1,17 +1,21 @@
 """What all actions that move money share: their facts, and how reviewers read them."""
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Annotated, Any
 
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from agent.bank.ledger import HOUSE, Account, find_account, find_transfer
+from agent.bank.ledger import HOUSE, Account, find_account, find_transfer, sent_by_account, sent_by_requester
 from agent.bank.money import Minor, usd
 from agent.bank.wording import named
 from clearance import ActionError, Facts, Material, Reading, Volatile
 from clearance.actions import Change, Concern, Name, Words
 from clearance.actions import Id as ShownId
+
+#: For which what was sent is summed up.
+DAY = timedelta(hours=24)
 
 
 class MovementFacts(Facts):
@@ -31,6 +35,20 @@ class MovementFacts(Facts):
     moving: Volatile[Minor] = Field(
         default=0, title="Moved by its message", description="what the message moves in all, in whatever way"
     )
+
+
+IsNewPayee = Annotated[
+    Material[bool],
+    Field(title="New payee", description="nothing was ever paid this way, nor is asked or cleared before this"),
+]
+AccountSent = Annotated[
+    Volatile[Minor],
+    Field(title="Account sent in 24 h", description="what left the account, and what is asked or cleared before this"),
+]
+RequesterSent = Annotated[
+    Volatile[Minor],
+    Field(title="Requester sent in 24 h", description="the same for whoever asked, over all accounts"),
+]
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,15 @@ def leaving(reading: Reading) -> list[Leaving]:
             moved = TransferFunds.model_validate(one.arguments)
             found.append(Leaving(moved.from_account, moved.to_account, None, moved.amount, one.requested_by))
     return found
+
+
+def sent_lately(reading: Reading, earlier: list[Leaving], account_id: str) -> dict[str, Any]:
+    """Give the facts that sum up what an account and a requester sent, with what of that has not left yet."""
+    waiting = sum(one.amount for one in earlier if one.from_account == account_id)
+    waiting_requester = sum(one.amount for one in earlier if one.requested_by == reading.requested_by)
+    sent = sent_by_account(reading.connection, account_id, until=reading.now, span=DAY)
+    asked = sent_by_requester(reading.connection, reading.requested_by, until=reading.now, span=DAY)
+    return {"sent_24h": sent + waiting, "requester_sent_24h": asked + waiting_requester}
 
 
 def on_its_way(found: list[Leaving], account_id: str) -> int:

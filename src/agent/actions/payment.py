@@ -13,14 +13,24 @@ from sqlalchemy.engine import Connection
 
 from agent import provider
 from agent.actions.arguments import Iban, Id, Note
-from agent.actions.movement import change, check_funds, leaving, misleading, moved_beside, on_its_way, split, usable
-from agent.actions.transfer import DAY
+from agent.actions.movement import (
+    AccountSent,
+    IsNewPayee,
+    RequesterSent,
+    change,
+    check_funds,
+    leaving,
+    misleading,
+    moved_beside,
+    on_its_way,
+    sent_lately,
+    split,
+    usable,
+)
 from agent.bank.ledger import (
     find_account,
     has_paid_out,
     make_payment,
-    sent_by_account,
-    sent_by_requester,
     traces_of,
 )
 from agent.bank.money import Amount, Minor, to_decimal_text, usd
@@ -48,15 +58,9 @@ class PaymentSums(Facts):
     on_its_way: Volatile[Minor] = Field(
         title="On its way", description="cleared before this for other banks, and not booked yet"
     )
-    is_new_payee: Material[bool] = Field(
-        title="New payee", description="nothing was ever paid this way, nor is asked or cleared before this"
-    )
-    sent_24h: Volatile[Minor] = Field(
-        title="Account sent in 24 h", description="what left the account, and what is asked or cleared before this"
-    )
-    requester_sent_24h: Volatile[Minor] = Field(
-        title="Requester sent in 24 h", description="the same for whoever asked, over all accounts"
-    )
+    is_new_payee: IsNewPayee
+    sent_24h: AccountSent
+    requester_sent_24h: RequesterSent
     moving: Volatile[Minor] = Field(title="Moved by its message", description="what the message moves in all")
 
 
@@ -96,10 +100,6 @@ class SendPayment(ExternalAction[PayeeFacts]):
         held = on_its_way(earlier, self.from_account)
         check_funds(payer, self.amount, held)
         this_way = (self.from_account, self.to_iban)
-        waiting = sum(one.amount for one in earlier if one.from_account == self.from_account)
-        waiting_requester = sum(one.amount for one in earlier if one.requested_by == reading.requested_by)
-        sent = sent_by_account(reading.connection, self.from_account, until=reading.now, span=DAY)
-        asked = sent_by_requester(reading.connection, reading.requested_by, until=reading.now, span=DAY)
         return PaymentSums(
             from_owner=named(payer.owner.name),
             from_customer=payer.owner.customer_id,
@@ -109,8 +109,7 @@ class SendPayment(ExternalAction[PayeeFacts]):
             on_its_way=held,
             is_new_payee=not any((one.from_account, one.to_iban) == this_way for one in earlier)
             and not has_paid_out(reading.connection, *this_way),
-            sent_24h=sent + waiting,
-            requester_sent_24h=asked + waiting_requester,
+            **sent_lately(reading, earlier, self.from_account),
             moving=self.amount + moved_beside(reading),
         )
 

@@ -8,6 +8,7 @@ from sqlalchemy.engine import Connection
 
 from agent.actions.arguments import Id, Note
 from agent.actions.movement import (
+    DAY,
     SAID,
     MovementFacts,
     balances,
@@ -21,7 +22,6 @@ from agent.actions.movement import (
     split,
     subjects_of,
 )
-from agent.actions.transfer import DAY
 from agent.bank.ledger import Account, Transfer, find_reversal, find_transfer, make_transfer, sent_by_account, traces_of
 from agent.bank.money import Minor, usd
 from agent.bank.wording import quoted

@@ -10,7 +10,10 @@ from sqlalchemy.engine import Connection
 from agent.actions.arguments import Id, Note
 from agent.actions.movement import (
     SAID,
+    AccountSent,
+    IsNewPayee,
     MovementFacts,
+    RequesterSent,
     balances,
     change,
     leaving,
@@ -19,6 +22,7 @@ from agent.actions.movement import (
     movement,
     on_its_way,
     parties,
+    sent_lately,
     split,
     subjects_of,
 )
@@ -26,32 +30,23 @@ from agent.bank.ledger import (
     Account,
     has_paid,
     make_transfer,
-    sent_by_account,
     sent_by_day,
-    sent_by_requester,
     traces_of,
 )
 from agent.bank.money import Amount, Minor, usd
-from clearance import Action, Effect, Material, Reading, Volatile
+from clearance import Action, Effect, Reading, Volatile
 from clearance.actions import Activity, Concern, Name, Review
 from clearance.actions import Id as ShownId
 
-DAY = timedelta(hours=24)
 _SHOWN_DAYS = timedelta(days=60)
 
 
 class TransferFacts(MovementFacts):
     """Facts of `transfer_funds`."""
 
-    is_new_payee: Material[bool] = Field(
-        title="New payee", description="nothing was ever paid this way, nor is asked or cleared before this"
-    )
-    sent_24h: Volatile[Minor] = Field(
-        title="Account sent in 24 h", description="what left the account, and what is asked or cleared before this"
-    )
-    requester_sent_24h: Volatile[Minor] = Field(
-        title="Requester sent in 24 h", description="the same for whoever asked, over all accounts"
-    )
+    is_new_payee: IsNewPayee
+    sent_24h: AccountSent
+    requester_sent_24h: RequesterSent
     waiting: Volatile[Minor] = Field(
         title="Waiting before this", description="the part of what the account sent that is not carried out yet"
     )
@@ -74,18 +69,14 @@ class TransferFunds(Action[TransferFacts]):
         earlier = leaving(reading)
         payer, receiver = self._parties(reading.connection, held=on_its_way(earlier, self.from_account))
         waiting = sum(one.amount for one in earlier if one.from_account == self.from_account)
-        waiting_requester = sum(one.amount for one in earlier if one.requested_by == reading.requested_by)
         # Payees that an earlier call will have paid are not new: so the answer is the same before and after it runs.
         this_way = (self.from_account, self.to_account)
         about_to_be_paid = any((one.from_account, one.to_account) == this_way for one in earlier)
-        sent = sent_by_account(reading.connection, self.from_account, until=reading.now, span=DAY)
-        asked = sent_by_requester(reading.connection, reading.requested_by, until=reading.now, span=DAY)
         return TransferFacts(
             **movement(payer, receiver, self.amount),
             moving=self.amount + moved_beside(reading),
             is_new_payee=not about_to_be_paid and not has_paid(reading.connection, self.from_account, self.to_account),
-            sent_24h=sent + waiting,
-            requester_sent_24h=asked + waiting_requester,
+            **sent_lately(reading, earlier, self.from_account),
             waiting=waiting,
         )
 
