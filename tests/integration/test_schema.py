@@ -1,5 +1,8 @@
 """The schema holds what Python promises."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -46,3 +49,18 @@ def test_a_read_transaction_refuses_writes(database: Database) -> None:
 
     database.write_now(lambda c: c.execute(sa.update(audit_head).values(seq=8)))
     assert database.read_now(lambda c: c.scalar(sa.select(audit_head.c.seq))) == 8
+
+
+def test_a_database_that_is_current_is_left_to_no_alembic(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from agent.bank import MIGRATIONS
+from clearance.db.engine import Database
+from clearance.db.migrate import migrate
+migrate(Database("sqlite:///{tmp_path / "some.db"}"), MIGRATIONS)
+print("alembic" in sys.modules)
+"""
+
+    ran = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout for _ in range(2)]
+
+    assert ran == ["True\n", "False\n"]

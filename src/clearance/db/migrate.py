@@ -1,5 +1,6 @@
 """Bring a database to the schema of this version: the journal's, and after it the project's own."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,9 @@ def migrate(database: Database, own: Sequence[Migrations] = (), until: str = "he
 
 
 def _run(connection: Connection, chain: Migrations, until: str) -> None:
-    # Heavy: who only names a project's migrations runs none.
+    if until == "head" and _is_current(connection, chain):
+        return
+    # Heavy: who only names a project's migrations runs none, and most starts have none to run.
     from alembic import command
     from alembic.config import Config
     from alembic.migration import MigrationContext
@@ -101,3 +104,23 @@ def _run(connection: Connection, chain: Migrations, until: str) -> None:
         if revision not in known:
             raise NewerSchemaError(chain.version_table, revision)
     command.upgrade(config, until)
+
+
+def _is_current(connection: Connection, chain: Migrations) -> bool:
+    """Tell whether a chain has run to its end. False where that takes Alembic to tell."""
+    if not sa.inspect(connection).has_table(chain.version_table):
+        return False
+    names = sa.table(chain.version_table, sa.column("version_num"))
+    found = set(connection.scalars(sa.select(names.c.version_num)))
+    own, before = set[str](), set[str]()
+    for file in (chain.folder / "versions").glob("*.py"):
+        told = dict(_TOLD.findall(file.read_text(encoding="utf-8")))
+        if file.name != "__init__.py" and told.keys() != {"revision", "down_revision"}:
+            return False
+        own |= {told["revision"]} if told else set()
+        before |= set(_NAMES.findall(told.get("down_revision", "")))
+    return found == {_NAMES.findall(one)[0] for one in own if _NAMES.findall(one)} - before
+
+
+_TOLD = re.compile(r"^(revision|down_revision)\b[^=\n]*=[ \t]*(.*)$", re.MULTILINE)
+_NAMES = re.compile(r"""["']([^"']+)["']""")
