@@ -283,7 +283,7 @@ class Filling:
                 "message_id": _uuid("message", turn_id),
                 "messages": json.dumps([{"id": _uuid("message", turn_id), "content": "Pay what is due, please."}]),
                 "is_durable": 1, "state": "open", "opened_at": self._at(), "closed_at": None,
-                "salt": key("salt", turn_id), "place": "", "checkpoint_id": None, "graph_id": "agent"}  # fmt: skip
+                "salt": key("salt", turn_id), "place": "", "checkpoint_id": None, "graph_id": "clearance"}  # fmt: skip
         self.log.append("turn_opened", person, thread_id=thread_id, turn_id=turn_id, number=number)
         self.log.write(turns, turn, salt=turn["salt"])
         self.log.flush()

@@ -9,15 +9,7 @@ from clearance import Clearance
 from clearance.actions import mcp_tools
 
 if TYPE_CHECKING:
-    import typer
-
     from clearance.actions.mcp import McpTools
-
-
-def _commands() -> "typer.Typer":
-    from agent.commands import app  # only the command line needs it
-
-    return app
 
 
 def _check_model() -> None:
@@ -40,7 +32,6 @@ clearance = Clearance(
     actions=ACTIONS,
     functions={"usd": lambda dollars: dollars * 100},
     migrations=MIGRATIONS,
-    commands=_commands,
     # A model that cannot be made stops the server, and not the first conversation.
     at_start=_check_model,
     mcp=_tickets(),

@@ -1,11 +1,9 @@
-"""`clearance seed`: a bank to work with."""
+"""`clearance seed`: a bank to work with. `clearance --help` loads this and nothing else of the agent."""
 
 from enum import StrEnum
 from typing import Annotated
 
 import typer
-
-from agent.app import clearance
 
 app = typer.Typer()
 
@@ -23,6 +21,7 @@ def seed(
     if_empty: Annotated[bool, typer.Option("--if-empty", help="leave a bank that has customers as it is")] = False,
 ) -> None:
     """Fill an empty bank with made-up business, always the same. Migrates first; refuses a bank that has customers."""
+    from agent.app import clearance
     from agent.bank.seed import SIZES, BankNotEmpty
     from agent.bank.seed import seed as fill
 

@@ -11,7 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 Tab = Literal["mine", "open", "in_flight", "decided"]
 
 
-class Me(BaseModel):
+class _Shape(BaseModel):
+    #: Built when something is read by it: a command that only asks needs few of them.
+    model_config = ConfigDict(defer_build=True)
+
+
+class Me(_Shape):
     """Whose token this is."""
 
     id: str
@@ -21,14 +26,14 @@ class Me(BaseModel):
     graphs: list[str] = Field(default=[], description="the gated graphs of this server, whose requests these are")
 
 
-class Concern(BaseModel):
+class Concern(_Shape):
     """Something out of the ordinary, found by our own code."""
 
     text: str
     is_bad: bool = Field(description="whether it looks made to mislead, or would not run as it is")
 
 
-class Entry(BaseModel):
+class Entry(_Shape):
     """A request in a list."""
 
     id: str
@@ -58,7 +63,7 @@ class Entry(BaseModel):
     )
 
 
-class Flight(BaseModel):
+class Flight(_Shape):
     """What is known of an effect that was started elsewhere and has no outcome yet."""
 
     started_at: datetime
@@ -67,14 +72,14 @@ class Flight(BaseModel):
     waits_for_person: bool = Field(description="whether nothing but the word of a person will tell")
 
 
-class Page(BaseModel):
+class Page(_Shape):
     """A page of a list."""
 
     requests: list[Entry]
     next: str | None = Field(description="`after` of the next page; null on the last")
 
 
-class Counts(BaseModel):
+class Counts(_Shape):
     """How many requests a list holds; 1000 means that many or more."""
 
     mine: int
@@ -83,7 +88,7 @@ class Counts(BaseModel):
     decided: int
 
 
-class Event(BaseModel):
+class Event(_Shape):
     """A row of the audit log."""
 
     seq: int
@@ -96,7 +101,7 @@ class Event(BaseModel):
     details: dict[str, Any]
 
 
-class Receipt(BaseModel):
+class Receipt(_Shape):
     """How a request ended."""
 
     outcome: str
@@ -108,7 +113,7 @@ class Receipt(BaseModel):
     )
 
 
-class Attempt(BaseModel):
+class Attempt(_Shape):
     """One start of an effect elsewhere."""
 
     number: int = Field(description="1 for the first start")
@@ -125,7 +130,7 @@ class Attempt(BaseModel):
     reason: str | None = Field(description="how they know; null where nobody said, and when it was erased")
 
 
-class Change(BaseModel):
+class Change(_Shape):
     """One thing that will not be what it was."""
 
     label: str
@@ -136,7 +141,7 @@ class Change(BaseModel):
     was: str | None = Field(description="`before` when it was asked for, where that is another by now")
 
 
-class Fact(BaseModel):
+class Fact(_Shape):
     """One thing that does not change by the action."""
 
     label: str
@@ -144,7 +149,7 @@ class Fact(BaseModel):
     was: str | None = Field(description="what it was when it was asked for, where that is another by now")
 
 
-class Argument(BaseModel):
+class Argument(_Shape):
     """One argument of the call, whole: exactly this runs."""
 
     name: str
@@ -152,7 +157,7 @@ class Argument(BaseModel):
     text: str = Field(description="as people read it, nothing cut; line breaks stay")
 
 
-class Review(BaseModel):
+class Review(_Shape):
     """An action in the words of whoever decides on it."""
 
     verb: str = Field(description="what a button says before `what`: Refund")
@@ -167,7 +172,7 @@ class Review(BaseModel):
     confirm_is: str = Field(description="what that is: the amount")
 
 
-class Day(BaseModel):
+class Day(_Shape):
     """One day of what went on before."""
 
     day: date
@@ -175,7 +180,7 @@ class Day(BaseModel):
     text: str
 
 
-class Activity(BaseModel):
+class Activity(_Shape):
     """What went on before, day by day, nothing left out. From the program's own tables: no log covers it."""
 
     title: str
@@ -185,7 +190,7 @@ class Activity(BaseModel):
     summary: str
 
 
-class Said(BaseModel):
+class Said(_Shape):
     """What stands in a conversation."""
 
     kind: Literal["person", "lookup", "action", "model"]
@@ -194,7 +199,7 @@ class Said(BaseModel):
     at: datetime | None = Field(description="null where it is not known")
 
 
-class Answers(BaseModel):
+class Answers(_Shape):
     """What the caller may answer now. The gate decides; this spares a vain attempt."""
 
     may_approve: bool
@@ -211,7 +216,7 @@ class Answers(BaseModel):
     )
 
 
-class Detail(BaseModel):
+class Detail(_Shape):
     """One request."""
 
     request: Entry
@@ -234,7 +239,7 @@ class Detail(BaseModel):
     thread: Literal["there", "gone", "unknown"]
 
 
-class Decision(BaseModel):
+class Decision(_Shape):
     """A decision on exactly what was shown."""
 
     model_config = ConfigDict(
@@ -255,7 +260,7 @@ class Decision(BaseModel):
     arguments: dict[str, Any] | None = Field(None, description="for an edit: the arguments that change")
 
 
-class Settlement(BaseModel):
+class Settlement(_Shape):
     """What a person says became of a request of which nobody knows."""
 
     model_config = ConfigDict(
@@ -272,7 +277,7 @@ class Settlement(BaseModel):
     reason: str = Field(description="how they know; it stands in the receipt, which the requester and the model read")
 
 
-class Standing(BaseModel):
+class Standing(_Shape):
     """How a request stands after a decision."""
 
     request: Entry
@@ -282,7 +287,7 @@ class Standing(BaseModel):
     sentence: str = Field(description="the same in words")
 
 
-class Edit(BaseModel):
+class Edit(_Shape):
     """An edit to be checked."""
 
     model_config = ConfigDict(extra="forbid")
@@ -292,7 +297,7 @@ class Edit(BaseModel):
     revision: int
 
 
-class Checked(BaseModel):
+class Checked(_Shape):
     """What an edit would come to."""
 
     sentence: str
@@ -305,7 +310,7 @@ class Checked(BaseModel):
     is_enough: bool = Field(description="whether the edit would count as the editor's own approval")
 
 
-class Switch(BaseModel):
+class Switch(_Shape):
     """The switch that stops every effect."""
 
     frozen: bool
@@ -322,7 +327,7 @@ class Switch(BaseModel):
     )
 
 
-class Reason(BaseModel):
+class Reason(_Shape):
     """Why effects are stopped."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "two payouts look doubled"}]})
@@ -330,7 +335,7 @@ class Reason(BaseModel):
     reason: str
 
 
-class Tool(BaseModel):
+class Tool(_Shape):
     """A definition of an MCP server's tool, as it was seen there."""
 
     server: str = Field(description="as the project calls it")
@@ -347,7 +352,7 @@ class Tool(BaseModel):
     decided_by: str | None
 
 
-class Verification(BaseModel):
+class Verification(_Shape):
     """Whether the audit log is whole."""
 
     is_whole: bool
@@ -361,7 +366,7 @@ class Verification(BaseModel):
     )
 
 
-class Reviewer(BaseModel):
+class Reviewer(_Shape):
     """One person's decisions."""
 
     person: str
@@ -373,7 +378,7 @@ class Reviewer(BaseModel):
     hasty: int = Field(description="approvals within `hasty_s` seconds of the question")
 
 
-class Statistics(BaseModel):
+class Statistics(_Shape):
     """How awake reviewers are, and how much policy asks."""
 
     since: datetime

@@ -54,6 +54,8 @@ class Settings(BaseSettings):
 
     #: Where the project's `Clearance` is made: `module:variable`.
     clearance: str = ""
+    #: The project's own commands, a typer app: `module:variable`. Empty: its `Clearance` is loaded, and asked for them.
+    commands: str = ""
 
     #: The journal, and what the actions keep: `sqlite:///path` or `postgresql://…`.
     database_url: str = "sqlite:///.clearance/clearance.db"

@@ -13,6 +13,8 @@ from clearance.cli.commands import app
 from clearance.cli.terminal import line, plain
 from tests.support.command import run
 
+ROOT = Path(__file__).parents[2]
+
 
 def _commands(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, command in group.commands.items():
@@ -79,6 +81,34 @@ def test_help_is_there_at_once_without_what_the_commands_need() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert loaded.strip() == "[]"
+
+
+def test_help_lists_the_commands_that_the_settings_name_without_loading_the_project() -> None:
+    code = """
+import sys
+from clearance.cli import main
+try:
+    main(["--help"])
+finally:
+    print("loaded:", sorted({"sqlalchemy", "clearance.application", "agent.app"} & set(sys.modules)))
+"""
+
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert "seed" in ran.stdout
+    assert "loaded: []" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [("nowhere.at_all:app", "there is no module 'nowhere.at_all'"), ("agent.commands:clearance", "is no typer app")],
+)
+def test_commands_that_are_not_there_are_named(named: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMANDS", named)
+
+    ran = run("seed")
+
+    assert (ran.code, said in ran.err) == (1, True)
 
 
 @pytest.mark.parametrize("command", [("status",), ("audit", "head"), ("pending",), ("--help",)], ids=" ".join)

@@ -1,6 +1,6 @@
-"""The commands, in the order of `clearance --help`; the project's own, `Clearance(commands=…)`, stand behind them."""
+"""The commands, in the order of `clearance --help`; the project's own stand behind them."""
 
-from importlib.metadata import version
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -27,28 +27,49 @@ class WithProject(TyperGroup):
 
 
 def _own(group: TyperGroup) -> dict[str, Any]:
-    """Give the project's commands by name; none where the setting CLEARANCE names no project.
+    """Give the project's commands by name; none where the settings name neither them nor a project.
 
     Raises:
-        Failed: one of them is called like one of ours.
+        Failed: one of them is called like one of ours, or there are none where COMMANDS says.
     """
-    from clearance.application import the_clearance
     from clearance.settings import SettingsError
 
     find_project()
     try:
         settings = current_settings()
-        made = the_clearance(settings.clearance).commands if settings.clearance else None
-    except (Failed, SettingsError):
+    except Failed:
         return {}  # whoever needs it says so; `clearance --help` and what talks to a server does not
-    if made is None:
+    try:
+        app = _named(settings.commands) if settings.commands else _of_project(settings.clearance)
+    except SettingsError:
         return {}
-    app = made()
+    if app is None:
+        return {}
     app.callback()(lambda: None)  # else an app of one command is that command
     own: dict[str, Any] = dict(getattr(typer.main.get_command(app), "commands", {}))
     if taken := sorted(own.keys() & group.commands.keys()):
         raise Failed(f"The project's command {taken[0]!r} is called like one of Clearance's own; give it another name.")
     return own
+
+
+def _named(name: str) -> typer.Typer:
+    module, _, variable = name.partition(":")
+    try:
+        found = getattr(import_module(module), variable, None)
+    except ModuleNotFoundError as exc:
+        if exc.name and (module == exc.name or module.startswith(f"{exc.name}.")):
+            raise Failed(f"COMMANDS: there is no module {module!r}.") from exc
+        raise
+    if not isinstance(found, typer.Typer):
+        raise Failed(f"COMMANDS: {name!r} is no typer app; write where it is made as module:variable.")
+    return found
+
+
+def _of_project(name: str) -> typer.Typer | None:
+    from clearance.application import the_clearance
+
+    made = the_clearance(name).commands if name else None
+    return made() if made is not None else None
 
 
 app = typer.Typer(
@@ -64,6 +85,8 @@ app = typer.Typer(
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
+        from importlib.metadata import version
+
         typer.echo(f"clearance {version('clearance')}")
         raise typer.Exit
 
