@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -q --collect-only tests >/dev/null; $(BIN)/pyt
 # environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test aegra check dev provider tickets lint attacks crash crash-machines explore bench bench-elsewhere bench-deciding bench-threads bench-scale bench-start bench-many bench-machines screenshots terminal lock clean help
+.PHONY: install demo test aegra check dev provider tickets lint attacks crash crash-machines explore bench bench-elsewhere bench-deciding bench-threads bench-scale bench-start bench-analysis bench-many bench-machines screenshots terminal lock clean help
 
 install: .venv/installed
 
@@ -90,6 +90,9 @@ bench-scale: install   ## lists, pages, scans and `audit verify` over 1,100,000 
 
 bench-start: install   ## commands, the server beside an empty graph, a start over 10,000 open requests
 	$(BIN)/python -m bench.start
+
+bench-analysis: install ## the long job over 50 thousand to 5 million transfers, beside a plain scan
+	$(BIN)/python -m bench.analysis
 
 bench-many: install    ## one process under 1 to 64 clients, on both databases; 20 reviewers and 200 look-ups on the real server
 	$(BIN)/python -m bench.many

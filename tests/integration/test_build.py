@@ -4,20 +4,25 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
 from clearance import Clearance, OfflineModel
 from clearance.graph.guard import guarded
 from clearance.settings import settings
+from tests.support.scripted_model import ScriptedModel, calls
 from tests.support.world import OLGA, Person, question, results
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +65,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
 class Talk:
     """A thread of the page's project, and people in it."""
 
-    def __init__(self, project: ModuleType) -> None:
+    def __init__(self, project: ModuleType | SimpleNamespace) -> None:
         self.graph = guarded(project.graph.builder.compile(InMemorySaver()))
 
     async def run(self, given: Any, by: Person) -> dict[str, Any]:
@@ -117,6 +122,53 @@ async def test_what_cannot_be_done_is_said_and_asked_of_nobody(talk: Talk) -> No
     done = await talk.say("write off: item_id I-9, pieces 3")
 
     assert results(done) == ["Not done: There is no item I-9."]
+
+
+def _go_on(messages: Sequence[BaseMessage]) -> AIMessage:
+    """Call the next batch as the last answer says; say so when there is none."""
+    last = str(messages[-1].content)
+    found = re.search(r"Go on with after '(.*)'", last)
+    return calls(("clear_shelf", {"after": found[1]})) if found else AIMessage(f"Over: {last}")
+
+
+async def test_a_long_job_asks_for_each_batch_and_stops_between_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'stock.db'}")
+    (tmp_path / "policy.toml").write_text(block("toml", "[roles]").partition("[[rule]]")[0])
+    monkeypatch.chdir(tmp_path)
+    settings.cache_clear()
+    (tmp_path / "stocktake.py").write_text(block("python", "# src/stocktake/app.py"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = import_module("stocktake")
+    clearance, items, model = app.clearance, app.items, ScriptedModel()
+    model.will_say(calls(("clear_shelf", {})), _go_on, _go_on, _go_on)
+    builder = StateGraph(MessagesState)
+    builder.add_edge(START, clearance.add_to(builder, model=model))
+    parts = await clearance.parts()
+    parts.database.write_now(items.metadata.create_all)
+    rows = [{"item_id": f"I-{number:03}", "pieces": 2} for number in range(250)]
+    parts.database.write_now(lambda connection: connection.execute(items.insert(), rows))
+    talk = Talk(SimpleNamespace(graph=SimpleNamespace(builder=builder)))
+
+    def left() -> int:
+        there = sa.select(sa.func.count()).where(items.c.pieces > 0)
+        return int(parts.database.read_now(lambda connection: connection.scalar(there)))
+
+    first = question(await talk.say("clear the shelf"))
+    before = left()
+    second = question(await talk.run(Command(resume={"approved": True}), APPROVER))
+    between = left()
+    third = question(await talk.run(Command(resume={"approved": True}), APPROVER))
+    done = await talk.run(Command(resume={"approved": False}), APPROVER)
+
+    asked = [(one["facts"]["count"], one["facts"]["last"]) for one in (first, second, third)]
+    assert asked == [(100, "I-099"), (100, "I-199"), (50, "I-249")]
+    assert (before, between, left()) == (250, 150, 50)
+    assert [text.partition(".")[0] for text in results(done)[:2]] == ["Wrote off 100 items", "Wrote off 100 items"]
+    assert "ana rejected it" in results(done)[2]
+    parts.database.close()
+    del sys.modules["stocktake"]
 
 
 def test_what_the_page_says_of_files_can_be_read() -> None:

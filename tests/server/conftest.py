@@ -70,7 +70,8 @@ def server(
     Each uses threads of its own, and accounts it knows nobody else to empty.
     """
     with making(seeded_sqlite, tmp_path_factory) as make:
-        yield make(PAYMENT_PROVIDER_URL=payment_provider.url).start()
+        # So small a chunk that an analysis of the small bank has some steps.
+        yield make(PAYMENT_PROVIDER_URL=payment_provider.url, ANALYSIS_CHUNK="10").start()
 
 
 @pytest.fixture

@@ -62,6 +62,35 @@ async def test_tokens_updates_and_progress_stream_through_the_server(client: Lan
     assert [next(iter(update)) for update in seen["updates"]][:2] == ["receive", "model"]
 
 
+async def test_a_page_that_was_closed_joins_the_progress_of_a_long_job_again(client: LangGraphClient) -> None:
+    talk = await converse(client)
+    words: Any = {"messages": [{"role": "user", "content": "analyze transactions"}]}
+    run: dict[str, str] = {}
+    before: list[Any] = []
+    last = ""
+    async for part in client.runs.stream(
+        talk.thread_id, GRAPH, input=words, stream_mode="custom", stream_resumable=True,
+        on_run_created=lambda made: run.update(run_id=made["run_id"]),
+    ):  # fmt: skip
+        if part.event == "custom":
+            before, last = [part.data], part.id or ""
+            break  # the page is closed
+
+    after = [
+        part.data
+        async for part in client.runs.join_stream(
+            talk.thread_id, run["run_id"], stream_mode="custom", last_event_id=last
+        )
+        if part.event == "custom"
+    ]
+
+    running, total = [*before, *after[:-1]], before[0]["total"]
+    assert [step["done"] for step in running] == [*range(0, total, 10), total]
+    assert {step["status"] for step in running} == {"running"}
+    assert after[-1]["status"] == "done"
+    assert f"Read {total} transfers" in (await talk.messages())[-2]["content"]
+
+
 async def test_a_stateless_run_can_neither_move_money_nor_leave_a_question(client: LangGraphClient) -> None:
     words: Any = {"messages": [{"role": "user", "content": "transfer 10 from A-2001 to A-2003"}]}
 
