@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from agent.actions import TransferFunds
 from clearance.actions.action import Effect, Reading
 from clearance.db import engine, postgres
-from clearance.db.compiled import ask, prefetch, rows_of, wait_for_all
+from clearance.db.compiled import Answer, ask, prefetch, rows_of, wait_for_all
 from clearance.db.engine import Database
 from clearance.db.tables import notices
 from clearance.journal.statements import param
@@ -48,7 +48,7 @@ def test_what_is_asked_for_sees_what_was_written_before_it(database: Database) -
     assert database.read_now(_texts) == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("way", ["ours", "by SQLAlchemy", "by the driver"])
+@pytest.mark.parametrize("way", ["ours", "by SQLAlchemy", "many", "by the driver"])
 def test_what_was_asked_for_ahead_is_not_taken_for_what_is_there_after_a_write(database: Database, way: str) -> None:
     def work(connection: Connection) -> list[list[str]]:
         prefetch(connection, _TEXTS, {"thread_id": "t"})
@@ -58,11 +58,13 @@ def test_what_was_asked_for_ahead_is_not_taken_for_what_is_there_after_a_write(d
             _keep(connection, "a")
         elif way == "by SQLAlchemy":
             connection.execute(_KEEP, _row("a"))
+        elif way == "many":
+            connection.execute(_KEEP, [_row("a"), _row("b")])
         else:
             connection.exec_driver_sql("INSERT INTO notices VALUES ('t', 'a', 'a', '2026-01-01T00:00:00Z')")
         return [before, _texts(connection)]
 
-    assert database.write_now(work) == [[], ["a"]]
+    assert database.write_now(work) == [[], ["a", "b"] if way == "many" else ["a"]]
 
 
 def test_what_was_asked_for_ahead_does_not_outlive_its_transaction(database: Database) -> None:
@@ -110,6 +112,35 @@ def test_a_statement_that_fails_on_its_way_with_commit_is_told_as_that_and_nothi
 
     # Not as a COMMIT of which nobody knows, and is tried again for.
     assert (tries, noted.may_be) == ([1], False)
+    assert database.read_now(_texts) == []
+    database.write_now(lambda c: _keep(c, "b"))
+    assert database.read_now(_texts) == ["b"]
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("way", ["ours", "by SQLAlchemy"])
+def test_a_transaction_in_which_a_failed_statement_was_hidden_is_not_told_as_committed(
+    database: Database, way: str
+) -> None:
+    """PostgreSQL answers its COMMIT with ROLLBACK, which is no error to the driver."""
+    left_out: list[Answer] = []
+
+    def work(connection: Connection) -> str:
+        _keep(connection, "a")
+        with suppress(sa.exc.DBAPIError):
+            if way == "ours":
+                again = ask(connection, _KEEP, _row("a"))
+                left_out.append(ask(connection, _TEXTS, {"thread_id": "t"}))
+                again.rows()
+            connection.execute(_KEEP, _row("a"))
+        return "kept"
+
+    with pytest.raises(sa.exc.DBAPIError):
+        database.write_now(work)
+
+    for one in left_out:  # no rows would be an answer
+        with pytest.raises(sa.exc.DBAPIError):
+            one.rows()
     assert database.read_now(_texts) == []
     database.write_now(lambda c: _keep(c, "b"))
     assert database.read_now(_texts) == ["b"]

@@ -42,6 +42,8 @@ class Held:
             self._connection.send_held()
         if self._cursor is None:
             raise psycopg.InterfaceError("a statement was held in a transaction that is over")
+        if self._cursor.pgresult is None:  # without rows, as one that gives none
+            raise psycopg.errors.InFailedSqlTransaction("a statement before this one failed, so it was left out")
         return self._cursor
 
 
@@ -100,6 +102,7 @@ class FarCursor(psycopg.ServerCursor[Any]):
 def _send_held(cursor: psycopg.Cursor[Any] | psycopg.ServerCursor[Any]) -> None:
     connection = cursor.connection
     if isinstance(connection, Connection) and not connection.is_under_way:
+        connection.prefetched.clear()  # what follows may write
         connection.send_held()
 
 
@@ -208,6 +211,8 @@ class Connection(psycopg.Connection[Any]):
             psycopg.Error: where the transaction is `INERROR` after it a statement failed, and COMMIT was left out;
                 else it is COMMIT that failed, or its answer was lost.
         """
+        if self.has_failed:  # PostgreSQL would roll back, and call that done
+            raise psycopg.errors.InFailedSqlTransaction("a statement failed before, and that was hidden")
         if not self._held:
             super().commit()
         elif [one.sql for one in self._held] == ["BEGIN"]:
