@@ -7,7 +7,10 @@ from uuid import UUID, uuid4
 
 import aiosqlite
 import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Overwrite
 
 from clearance.graph.messages import MessagesChannel, keep_changes
 from clearance.server.checkpointer import SqliteCheckpointer
@@ -46,6 +49,10 @@ async def say(graph: Any, thread_id: str, run_id: UUID) -> None:
     """Run once, with the run's id in the metadata as the server writes it."""
     config = {"configurable": {"thread_id": thread_id}, "metadata": {"run_id": str(run_id)}}
     await graph.ainvoke({"messages": [("user", "hello")]}, config)
+
+
+def thread(thread_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id}}
 
 
 async def words(graph: Any, thread_id: str) -> list[str]:
@@ -139,6 +146,27 @@ async def test_a_thread_goes_on_that_was_begun_by_a_program_that_kept_all_messag
     said = [word for number in range(1, 10, 2) for word in ("hello", f"heard {number}")]
     assert await words(after, "thread") == said
     assert await words(before, "thread") == said
+
+
+@pytest.mark.parametrize("odd", [5, [5], [{"content": "x"}], {"x": 1}], ids=str)
+async def test_what_is_no_message_takes_the_place_of_none(saver: SqliteCheckpointer, odd: Any) -> None:
+    """It was kept as it came, and every run of the thread after that failed as it read it."""
+    builder = StateGraph(MessagesState).add_node("answer", answer).add_edge(START, "answer")
+    keep_changes(builder)
+    graph: Any = builder.compile(checkpointer=saver)
+    config = thread("thread")
+    await say(graph, "thread", uuid4())
+
+    with pytest.raises((NotImplementedError, ValueError)):
+        await graph.ainvoke({"messages": Overwrite(odd)}, config)
+    with pytest.raises((NotImplementedError, ValueError)):
+        await graph.aupdate_state(config, {"messages": Overwrite(odd)})
+    await say(graph, "thread", uuid4())
+    whole = await words(graph, "thread")
+    await graph.ainvoke({"messages": Overwrite(HumanMessage("alone"))}, config)
+
+    assert whole == ["hello", "heard 1", "hello", "heard 3"]
+    assert await words(graph, "thread") == ["alone", "heard 1"]
 
 
 async def test_pruning_all_deletes_the_thread(graph: Any, saver: SqliteCheckpointer) -> None:

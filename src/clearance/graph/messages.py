@@ -4,7 +4,6 @@ It does with them what `add_messages` does, so a thread goes on that was begun w
 """
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Any, Self, cast
 from uuid import uuid4
 
@@ -75,7 +74,7 @@ class MessagesChannel(DeltaChannel):  # type: ignore[type-arg]  # langgraph has 
         for at, value in enumerate(values):
             is_new, whole = _get_overwrite(value)
             if is_new:
-                self.value, values = copy(whole) if whole is not None else [], values[at + 1 :]
+                self.value, values = _read(_listed(whole)), values[at + 1 :]
                 return self.replay_writes([("", "", one) for one in values])
         if values:
             self.value = merge(self.value, values, is_replay=True)
@@ -83,9 +82,11 @@ class MessagesChannel(DeltaChannel):  # type: ignore[type-arg]  # langgraph has 
 
     def update(self, values: Sequence[Any]) -> bool:
         """Apply the updates of one step."""
-        if not values or any(_get_overwrite(value)[0] for value in values):
-            return super().update(values)
-        self.value = merge([] if self.value is MISSING else self.value, values)
+        wholes = [whole for is_new, whole in map(_get_overwrite, values) if is_new]
+        if not values or len(wholes) > 1:
+            return super().update(values)  # which says what is wrong
+        # What is no message fails here and is not kept: kept, it would be read by every run of the thread, and end it.
+        self.value = _read(_listed(wholes[0])) if wholes else merge([] if self.value is MISSING else self.value, values)
         return True
 
 
@@ -101,13 +102,18 @@ def is_plain(channel: object) -> bool:
     return isinstance(channel, BinaryOperatorAggregate) and channel.operator is add_messages
 
 
+def is_overwrite(value: Any) -> bool:
+    """Tell whether langgraph puts a value in the place of all that stood there, in whichever form that is asked for."""
+    return bool(_get_overwrite(value)[0])
+
+
 def merge(messages: Sequence[Any], updates: Sequence[Any], *, is_replay: bool = False) -> list[AnyMessage]:
     """Give messages after some updates, each as `add_messages` takes it, in order.
 
     Raises:
         ValueError: an update takes out a message that is not there; unless it `is_replay`: then nothing came of it.
     """
-    merged = _read(messages)
+    merged = _read(_listed(messages))
     at = _places(merged)
     for update in updates:
         new = _read(update if isinstance(update, list) else [update])
@@ -142,6 +148,11 @@ def _places(messages: Sequence[AnyMessage]) -> dict[str | None, int]:
 
 def _removes(message: AnyMessage) -> bool:
     return isinstance(message, RemoveMessage)
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    """Give what stands in place of all messages as several: one alone is one, nothing is none."""
+    return given if isinstance(given, list | tuple) else [] if given is None else [given]
 
 
 def _read(given: Sequence[Any]) -> list[AnyMessage]:

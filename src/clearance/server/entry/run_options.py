@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from clearance.graph.identity import CALLER
+from clearance.graph.messages import is_overwrite
 from clearance.server.entry.sizes import MEDIA
 
 
@@ -188,10 +189,13 @@ def _order(thread_id: Any, run_id: Any, given: Any, command: Any, configurable: 
         given = None
     if given is not None and not isinstance(given, dict):
         _forbid("input", 'The input of a run is {"messages": [...]}.')
+    words = (given or {}).get("messages")
+    if is_overwrite(words):
+        _forbid("overwrite", "A run adds messages to its thread; none takes the place of all that stand there.")
     answers = _answers(command)
     _check_addresses(given, [answer for _, answer in answers])
     # Whatever else stands there langgraph makes a message of, an empty text too.
-    has_words = (given or {}).get("messages") not in (None, [])
+    has_words = words not in (None, [])
     return Order(
         thread_id=str(thread_id),
         run_id=str(run_id) if run_id is not None else None,
