@@ -104,6 +104,24 @@ async def test_only_what_came_since_is_read_and_the_end_is_the_same(world: World
     assert (ran.code, "differs from the head noted before" in ran.out) == (6, True)
 
 
+async def test_a_head_that_was_noted_before_the_one_to_begin_after_is_compared_too(world: World) -> None:
+    await world.freeze()
+    noted = world.read(audit.read_head)
+    await world.unfreeze()
+    await world.freeze()
+    since = world.read(audit.read_head)
+
+    def check(head: Head) -> str | None:
+        found: Verification = world.read(lambda c: verify(c, AUDIT_KEY, head, since=since))
+        return found.reason
+
+    assert check(noted) is None
+    assert check(Head(noted.seq, "0" * 64)) == f"row {noted.seq} differs from the head noted before"
+    disarm(world.database)
+    world.execute(f"DELETE FROM audit WHERE seq = {noted.seq}")
+    assert check(noted) == f"row {noted.seq} is missing"
+
+
 @pytest.mark.parametrize("noted", ["before the change", "at the change", "after the change"])
 async def test_a_change_of_key_is_passed_wherever_the_head_was_noted(world: World, noted: str) -> None:
     await world.freeze()

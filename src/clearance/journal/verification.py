@@ -1,5 +1,6 @@
 """Whether the log is whole, and the journal beside it says the same: `clearance audit verify`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -75,6 +76,8 @@ def verify(
     chain = Chain(keys)
     if since and (changed := _begin_after(connection, keys, since, chain, journal)):
         return Verification(0, head, since.seq, changed, since=since.seq)
+    if since and noted and 0 < noted.seq < since.seq and (changed := _is_unlike(connection, noted)):
+        return Verification(0, head, noted.seq, changed, since=since.seq)
     seq, broken_at, reason = _check_rows(connection, chain, head, noted, journal, since or Head(0, ""))
     if broken_at is None and reason is None:
         reason = journal.disagreement()
@@ -91,9 +94,8 @@ def _begin_after(connection: Connection, keys: Keys, since: Head, chain: Chain, 
         found, switched = (list(stream(connection, query, seq=since.seq)) for query in (_NOTED, _SWITCHED))
     except UnreadableRow:
         return f"row {since.seq} or the last switch before it is not what was written (not even text)"
-    if not found or found[0][8] != since.mac:
-        return f"row {since.seq} {'differs from the head noted before' if found else 'is missing'}"
-    wrong = None
+    if wrong := _unlike(since, found):
+        return wrong
     for *row, before in (*switched, *found):
         # Each under the key of its time.
         key = next((one for one in (keys.now, *keys.before) if checker(one)(tuple(row), before)), None)
@@ -102,6 +104,20 @@ def _begin_after(connection: Connection, keys: Keys, since: Head, chain: Chain, 
         journal.begin_after(tuple(row), key)
         wrong = chain.begin_after(tuple(row), before, key)
     return wrong
+
+
+def _is_unlike(connection: Connection, noted: Head) -> str | None:
+    """Say what is wrong with the row of a head that was noted."""
+    try:
+        return _unlike(noted, list(stream(connection, _NOTED, seq=noted.seq)))
+    except UnreadableRow:
+        return f"row {noted.seq} is not what was written (not even text)"
+
+
+def _unlike(noted: Head, found: Sequence[Sequence[Any]]) -> str | None:
+    if found and found[0][8] == noted.mac:
+        return None
+    return f"row {noted.seq} {'differs from the head noted before' if found else 'is missing'}"
 
 
 def _check_rows(

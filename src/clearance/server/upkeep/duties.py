@@ -163,7 +163,7 @@ def do_later(work: Callable[[], Awaitable[object]], what: str) -> None:
                 return
         logger.error("%s: not done, the database did not answer for %d s", what, _LATER_S)
 
-    # HeldLease, since a task that nothing refers to may be collected before it ran.
+    # Held, since a task that nothing refers to may be collected before it ran.
     task = asyncio.get_running_loop().create_task(try_on())
     _later.add(task)
     task.add_done_callback(_later.discard)
