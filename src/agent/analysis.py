@@ -151,7 +151,8 @@ class _Job:
         begun = self.span
         try:
             since = noted["since"] and from_text(noted["since"])
-            self.span = _Span(int(noted["first"]), int(noted["last"]), since)
+            # To where the ledger ends now: somebody who asks anew is not told what was so up to a day ago.
+            self.span = _Span(int(noted["first"]), max(int(noted["last"]), begun.last), since)
             self.found = self._detectors()
             for detector, state in zip(self.found, noted["detectors"], strict=True):
                 detector.restore(state)
@@ -186,6 +187,7 @@ class _Job:
         if self._notes is not None:
             with suppress(DatabaseUnavailable):  # it is too old in a day
                 self._notes.drop()
+            self._notes = None  # nor is it noted again by a cancel that comes only now
 
 
 def _notes(write: Write | None, account: str, days: int) -> Notes | None:

@@ -296,6 +296,26 @@ async def test_an_analysis_that_broke_off_goes_on_from_its_last_chunk_and_finds_
     assert anew.progress[0]["done"] == 0
 
 
+async def test_an_analysis_that_goes_on_reads_what_was_paid_since_it_broke_off(bank: Database) -> None:
+    for n in range(20):
+        pay(bank, "A-1", "A-3", 1_00 + n)
+    broken = Analysis(bank, chunk=1, thread="t")
+    run = asyncio.create_task(broken.run())
+    while not any(event["done"] >= 5 for event in broken.progress):  # noqa: ASYNC110  it tells so nowhere else
+        await asyncio.sleep(0.001)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+    pay(bank, "A-1", "A-3", 900_00)
+    again = Analysis(bank, chunk=5, thread="t")
+    message = await again.run()
+
+    assert again.progress[0]["message"] == "Going on where it stopped"
+    assert str(message.content).startswith("Read 23 transfers and found 1 oddity: ")
+    assert "A-1 made 21 transfers" in str(message.content)
+
+
 async def test_a_note_that_cannot_be_read_or_is_old_begins_the_analysis_anew(database: Database) -> None:
     await database.write(lambda c: seed(c, "small"))
     whole = await Analysis(database, chunk=100).run()
