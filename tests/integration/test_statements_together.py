@@ -177,6 +177,25 @@ def test_what_fails_in_a_savepoint_is_undone_with_it(database: Database) -> None
     assert database.read_now(_texts) == ["a", "c"]
 
 
+def test_a_savepoint_that_is_given_up_undoes_what_would_have_failed_in_it(database: Database) -> None:
+    def give_up(connection: Connection) -> None:
+        with connection.begin_nested():
+            for _ in range(2):
+                with suppress(sa.exc.IntegrityError):  # SQLite says so at once
+                    _keep(connection, "b")
+            raise LookupError
+
+    def work(connection: Connection) -> list[str]:
+        _keep(connection, "a")
+        with pytest.raises(LookupError):
+            give_up(connection)
+        _keep(connection, "c")
+        return _texts(connection)
+
+    assert database.write_now(work) == ["a", "c"]
+    assert database.read_now(_texts) == ["a", "c"]
+
+
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 @pytest.mark.parametrize(
     "read",

@@ -7,7 +7,7 @@ PostgreSQL leaves out what follows a failed one, COMMIT included.
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import psycopg
@@ -65,6 +65,10 @@ class Cursor(psycopg.Cursor[Any]):
             return self
         if is_of_savepoint:
             options["prepare"] = False
+        if text.startswith("ROLLBACK TO SAVEPOINT "):
+            # What fails of what this undoes would have it left out. Of what came before, it fails by itself.
+            with suppress(psycopg.Error):
+                connection.send_held()
         if not connection.is_holding:
             return super().execute(query, params, **options)
         if not params and ";" in text:  # several: PostgreSQL takes them together only when nothing goes with them
