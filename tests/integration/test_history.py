@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 
-from clearance.db.tables import receipts, turns
+from clearance.db.tables import plans, receipts, turns
 from clearance.gate.ending import withdraw_thread
 from clearance.gate.records import Truth, read_truth
+from clearance.graph.transcript import for_model, true_transcript
 from clearance.journal.audit import Log
 from clearance.journal.erasure import ERASED
 from clearance.journal.plans import plans_of_turn
@@ -75,6 +76,38 @@ async def test_what_a_transaction_read_that_was_rolled_back_is_not_told(world: W
     assert len(told) == 1
     assert "mallory" not in told[0]
     assert "olga" in told[0]
+
+
+async def test_who_writes_to_a_message_of_an_earlier_turn_changes_nothing_of_what_is_known(world: World) -> None:
+    """Middleware and clients of models write to what they are given; it was the process's own, for every run."""
+    words: Any = [
+        {"type": "text", "text": "pay"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}},
+    ]
+    world.model.will_say(calls(TRANSFER), AIMessage("no"))
+    await world.say(words)
+    await world.answer(False)
+    (turn_id,) = world.read(lambda c: c.scalars(sa.select(turns.c.turn_id)).all())
+    stored, *_ = world.read(lambda c: plans_of_turn(c, turn_id))
+    kept: Any = {"provider_fields": {"kwargs": {"a": [1]}}}
+    said = {**(stored.message or {}), "additional_kwargs": kept, "content": [{"type": "text", "text": "", "a": [1]}]}
+    world.execute(sa.update(plans).where(plans.c.plan_id == stored.plan_id).values(message=said))
+    truth = await _truth(world)
+    before = repr(truth)
+    changed = [HumanMessage("x", id=message_id) for message_id in (*truth.heard, stored.message_id)]
+
+    told = for_model(true_transcript(changed, truth), truth)
+    for message in told:
+        for block in message.content if isinstance(message.content, list) else []:
+            assert isinstance(block, dict)
+            for part in block.values():
+                if isinstance(part, dict | list):
+                    part.clear()
+        if isinstance(message, AIMessage):
+            message.additional_kwargs["provider_fields"].clear()
+
+    assert len(told) == 3
+    assert repr(await _truth(world)) == before
 
 
 async def _truth(world: World) -> Truth:

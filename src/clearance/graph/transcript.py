@@ -6,6 +6,7 @@ out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, cast
 
@@ -60,7 +61,9 @@ def to_json(message: AIMessage) -> dict[str, Any]:
 
 def from_json(stored: dict[str, Any]) -> AIMessage:
     """Read an AI message from the journal, without what only its provider reads: see `for_model`."""
-    return AIMessage(**{name: value for name, value in stored.items() if name not in ("type", "additional_kwargs")})
+    # A copy: a process keeps what is stored for all its runs, and who gets the message may write to it.
+    said = {name: value for name, value in stored.items() if name not in ("type", "additional_kwargs")}
+    return AIMessage(**deepcopy(said))
 
 
 def result_id(plan: Plan, tool_call_id: str) -> str:
@@ -135,7 +138,7 @@ def true_transcript(
         elif message.id in truth.heard:
             content = truth.heard[message.id]
             is_same = isinstance(message, HumanMessage) and clean(message.content) == content
-            true.append(message if is_same else HumanMessage(content, id=message.id))
+            true.append(message if is_same else _persons(message.id, truth))
         elif message.id in truth.notices:
             true.append(notice(message.id, truth.notices[message.id]))
     return true
@@ -159,7 +162,7 @@ def for_model(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
             stored = (plan.message if plan else None) or {}
             own = {name: stored.get(name, {}) for name in ("additional_kwargs", "response_metadata")}
             if any(getattr(message, name) != value for name, value in own.items()):
-                message = message.model_copy(update=own)
+                message = message.model_copy(update=deepcopy(own))  # as in `from_json`
         read.append(message)
     return read
 
@@ -167,6 +170,10 @@ def for_model(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
 def notice(message_id: str, text: str) -> AIMessage:
     """Make the message by which the gate itself tells something in a thread."""
     return AIMessage(text, id=message_id)
+
+
+def _persons(message_id: str | None, truth: Truth) -> HumanMessage:
+    return HumanMessage(deepcopy(truth.heard[message_id or ""]), id=message_id)  # as in `from_json`
 
 
 def unheard(messages: Sequence[AnyMessage], truth: Truth) -> list[HumanMessage]:
@@ -266,7 +273,7 @@ def _true(message_id: str, truth: Truth, results: Results) -> AnyMessage | None:
     if (plan := truth.plans.get(message_id)) is not None:
         return from_json(plan.message) if plan.message is not None else None
     if message_id in truth.heard:
-        return HumanMessage(truth.heard[message_id], id=message_id)
+        return _persons(message_id, truth)
     if message_id in truth.notices:
         return notice(message_id, truth.notices[message_id])
     if (found := results.get(message_id)) is not None:
