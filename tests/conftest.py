@@ -22,6 +22,7 @@ from agent.bank.seed import seed
 from clearance.db.engine import Database, normalise_url
 from clearance.db.migrate import migrate
 from clearance.settings import settings
+from tests.support import nursery
 from tests.support.outside import URL
 from tests.support.payments import Provider
 from tests.support.postgres import postgres
@@ -42,6 +43,7 @@ _QUICK = str(Path(__file__).parent / "support" / "quick")
 if _QUICK not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), _QUICK]))
 Server.is_forked = True
+nursery.share()
 # A terminal that is drawn ten times a second, and moves at once, shows the same for half the work.
 os.environ.setdefault("TEXTUAL_FPS", "10")
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")

@@ -1,30 +1,38 @@
 """What the tests ask of `quick/libraries.py`: a process that is `langgraph dev`, or Aegra, sooner."""
 
 import atexit
+import fcntl
 import json
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from functools import cache
 from pathlib import Path
 
 _HERE = Path(__file__).parent / "quick"
+_SHARED = "TESTS_NURSERY"
 
 
 class Nursery:
-    """The process that has the libraries of a server, by its command, and the line to it."""
+    """The process that has the libraries of a server, by its command, and a line to it."""
 
     def __init__(self, command: Path) -> None:
-        ours, its = socket.socketpair()
-        python = str(command.with_name("python"))
-        begun = [python, str(_HERE / "libraries.py"), command.name, str(its.fileno())]
-        env = {**os.environ, "PYTHONPATH": str(_HERE), "PYTHONUNBUFFERED": "1", "LANGSMITH_TRACING": "false"}
-        with its:
-            self._process = subprocess.Popen(begun, env=env, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL)
-        self._lines = ours.makefile("rwb")
-        ours.close()
+        place = share() / command.name
+        line = socket.socket(socket.AF_UNIX)
+        with open(f"{place}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                line.connect(str(place))
+            except (FileNotFoundError, ConnectionRefusedError):
+                _start(command, place)
+                line.connect(str(place))
+        self._lines = line.makefile("rwb")
+        line.close()
+        atexit.register(self._lines.close)
         self._alone = threading.Lock()
 
     def ask(self, **order: object) -> dict[str, int | None]:
@@ -38,21 +46,31 @@ class Nursery:
             self._lines.flush()
             line = self._lines.readline()
         if not line:
-            raise RuntimeError(f"what the servers are forked from ended with {self._process.wait()}")
+            raise RuntimeError("what the servers are forked from is gone")
         answer: dict[str, int | None] = json.loads(line)
         return answer
 
-    def close(self) -> None:
-        """Let it end; what was begun runs on."""
-        self._lines.close()
-        self._process.wait(30)
+
+def _start(command: Path, place: Path) -> None:
+    """Start one. It ends when all who asked it for something have, and what was begun runs on."""
+    place.unlink(missing_ok=True)
+    env = {**os.environ, "PYTHONPATH": str(_HERE), "PYTHONUNBUFFERED": "1", "LANGSMITH_TRACING": "false"}
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(place))
+        door.listen()
+        begun = [str(command.with_name("python")), str(_HERE / "libraries.py"), command.name, str(door.fileno())]
+        subprocess.run(begun, env=env, pass_fds=[door.fileno()], stdin=subprocess.DEVNULL, check=True)
 
 
-@cache
-def _nursery(command: Path) -> Nursery:
-    made = Nursery(command)
-    atexit.register(made.close)
-    return made
+def share() -> Path:
+    """Give the folder in which the processes of `-n` find what one of them started, as the first of them makes it."""
+    if _SHARED not in os.environ:
+        os.environ[_SHARED] = made = tempfile.mkdtemp(prefix="clearance-nursery-")
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(os.environ[_SHARED])
+
+
+_nursery = cache(Nursery)
 
 
 def begin(argv: list[str], cwd: Path, env: dict[str, str], log: Path) -> "Born":

@@ -5,11 +5,14 @@ and nothing of the server itself: each imports that anew, under its own environm
 the tests' package, in the Python of `langgraph dev` or of Aegra: what it imports, a server finds imported.
 """
 
+import fcntl
 import gc
 import importlib
 import json
 import os
 import runpy
+import select
+import selectors
 import socket
 import subprocess
 import sys
@@ -28,10 +31,10 @@ LIBRARIES = {
         "langgraph.prebuilt", "langgraph.pregel.remote", "langgraph_sdk.auth", "langgraph_sdk.client",
         "langgraph_sdk.runtime", "langsmith.client", "langsmith.run_trees",
         "opentelemetry.exporter.otlp.proto.http.metric_exporter", "opentelemetry.sdk.metrics", "orjson", "ormsgpack",
-        "pathspec", "prometheus_client", "pydantic.v1", "pydantic_settings", "pygments.lexers", "requests", "rfc8785",
-        "rich.console", "rich.progress", "rich.table", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite",
-        "sse_starlette", "starlette.middleware.cors", "structlog", "tenacity", "uvicorn.lifespan.on",
-        "uvicorn.protocols.http.httptools_impl", "uvloop", "websockets", "xxhash", "yaml",
+        "pathspec", "prometheus_client", "psycopg", "pydantic.v1", "pydantic_settings", "pygments.lexers", "requests",
+        "rfc8785", "rich.console", "rich.progress", "rich.table", "sqlalchemy.dialects.postgresql",
+        "sqlalchemy.dialects.sqlite", "sse_starlette", "starlette.middleware.cors", "structlog", "tenacity",
+        "uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl", "uvloop", "websockets", "xxhash", "yaml",
     ),
     "aegra": (
         "alembic.command", "alembic.config", "alembic.context", "asgi_correlation_id", "asyncpg", "cel_expr_python",
@@ -53,14 +56,27 @@ LIBRARIES = {
 }  # fmt: skip
 
 
-def serve(asked: socket.socket) -> dict[str, Any] | None:
-    """Do what is asked, line by line, until nobody is there to ask.
+def serve(door: socket.socket) -> dict[str, Any] | None:
+    """Do what is asked, line by line, by whoever comes through the door, until all who came have gone.
 
     Asked to begin one (`argv`, `cwd`, `env`, `log`), answer its `pid`; asked how a `pid` is, answer its `code`, None
     while it runs. In what was begun, give what was asked for.
     """
-    with asked, asked.makefile("rwb") as lines:
-        for line in lines:
+    place = door.getsockname()
+    waiting = selectors.DefaultSelector()
+    waiting.register(door, selectors.EVENT_READ)
+    while True:
+        for key, _ in waiting.select():
+            if key.data is None:
+                came, _ = door.accept()
+                waiting.register(came, selectors.EVENT_READ, came.makefile("rwb"))
+                continue
+            line = key.data.readline()
+            if not line:
+                waiting.unregister(key.fileobj)
+                key.data.close()
+                key.fileobj.close()  # type: ignore[union-attr]  # a socket
+                continue
             order = json.loads(line)
             if "pid" in order:
                 pid, status = os.waitpid(order["pid"], os.WNOHANG)
@@ -72,14 +88,31 @@ def serve(asked: socket.socket) -> dict[str, Any] | None:
                     os.setsid()
                     os.close(ready)
                     os.close(is_ready)  # that it leads its group is what the answer says: it can be killed as one
+                    for one in list(waiting.get_map().values()):
+                        for held in filter(None, (one.data, one.fileobj)):
+                            held.close()
+                    waiting.close()
                     return dict(order)
                 os.close(is_ready)
                 os.read(ready, 1)
                 os.close(ready)
                 told = {"pid": pid}
-            lines.write(json.dumps(told).encode() + b"\n")
-            lines.flush()
-    return None
+            key.data.write(json.dumps(told).encode() + b"\n")
+            key.data.flush()
+        if len(waiting.get_map()) == 1 and is_left(door, place):
+            return None
+
+
+def is_left(door: socket.socket, place: str) -> bool:
+    """Close the door, unless somebody stands before it: who comes from now on begins another."""
+    if not os.path.exists(place):
+        return True  # the tests are over, and their folder is gone
+    with open(f"{place}.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if select.select([door], [], [], 0)[0]:
+            return False
+        os.unlink(place)
+        return True
 
 
 def become(argv: list[str], cwd: str, env: dict[str, str], log: str) -> None:
@@ -118,7 +151,9 @@ def fork_modules() -> None:
 
 
 def main() -> None:
-    """Import all of a server's, and serve whoever holds the other end."""
+    """Import all of a server's, and serve whoever comes."""
+    if os.fork():
+        return  # what begins this may end before it
     name, number = sys.argv[1:]
     for library in LIBRARIES[name]:
         importlib.import_module(library)
