@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -41,9 +42,8 @@ def _digest(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """Give a project that needs `server`, which needs `client` with an extra; a newer client has come out since."""
+def make_project(tmp_path: Path) -> Path:
+    """Make a project that needs `server`, which needs `client` with an extra; a newer client has come out since."""
     index = tmp_path / "index"
     index.mkdir()
     lock = [
@@ -57,6 +57,25 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "backend.py").write_text(BACKEND)
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     return tmp_path
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Give a project without an environment."""
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Install a project, and give what was said of it; it is copied, never changed."""
+    made = make_project(tmp_path_factory.mktemp("installed"))
+    return made, install(made)
+
+
+@pytest.fixture
+def copied(installed: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> Path:
+    """Give a copy of the project with its environment, which is used by its folder's Python alone."""
+    return Path(shutil.copytree(installed[0], tmp_path / "copied", symlinks=True))
 
 
 def install(project: Path, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
@@ -80,9 +99,11 @@ def held(project: Path) -> set[str]:
     return {path.name.removesuffix(".dist-info") for path in packages(project).glob("*.dist-info")}
 
 
-def test_the_lock_is_installed_as_it_stands_whatever_came_out_since(project: Path) -> None:
+def test_the_lock_is_installed_as_it_stands_whatever_came_out_since(
+    installed: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     """pip 23, which Python 3.11 brings, took the newest client for `client[more]` and stopped."""
-    ran = install(project)
+    project, ran = installed
 
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
@@ -92,16 +113,17 @@ def test_the_lock_is_installed_as_it_stands_whatever_came_out_since(project: Pat
     assert (project / ".venv" / "installed").exists()
 
 
-def test_what_was_stopped_half_way_is_made_anew(project: Path) -> None:
+def test_what_was_stopped_half_way_is_made_anew(copied: Path) -> None:
     """A package whose module is not there yet looked installed to pip for ever."""
-    subprocess.run([sys.executable, "-m", "venv", ".venv"], cwd=project, check=True)
-    with zipfile.ZipFile(project / "index" / "server-1-py3-none-any.whl") as archive:
-        archive.extractall(packages(project), [name for name in archive.namelist() if name != "server.py"])
+    (copied / ".venv" / "installed").unlink()
+    (packages(copied) / "server.py").unlink()
+    assert "server-1" in held(copied)
 
-    ran = install(project)
+    ran = install(copied)
 
     assert ran.returncode == 0, ran.stderr
-    assert (packages(project) / "server.py").exists()
+    assert (packages(copied) / "server.py").exists()
+    assert (copied / ".venv" / "installed").exists()
 
 
 def test_a_lock_that_lacks_something_is_not_taken_for_installed(project: Path) -> None:
@@ -118,18 +140,17 @@ def test_a_lock_that_lacks_something_is_not_taken_for_installed(project: Path) -
     assert not (project / ".venv" / "installed").exists()
 
 
-def test_what_an_earlier_lock_left_does_not_stay(project: Path) -> None:
-    assert install(project).returncode == 0
-    wheel(project, "old", 1, "client>1")
-    with zipfile.ZipFile(project / "old-1-py3-none-any.whl") as archive:
-        archive.extractall(packages(project))
+def test_what_an_earlier_lock_left_does_not_stay(copied: Path) -> None:
+    wheel(copied, "old", 1, "client>1")
+    with zipfile.ZipFile(copied / "old-1-py3-none-any.whl") as archive:
+        archive.extractall(packages(copied))
 
-    ran = install(project)
+    ran = install(copied)
 
     assert ran.returncode == 0, ran.stderr
     assert ".venv holds what an earlier lock left. It is made anew." in ran.stdout
-    assert held(project) >= {"client-1", "server-1", "ours-1"}
-    assert "old-1" not in held(project)
+    assert held(copied) >= {"client-1", "server-1", "ours-1"}
+    assert "old-1" not in held(copied)
 
 
 def test_a_python_that_is_too_old_or_not_there_is_named(project: Path) -> None:
