@@ -143,8 +143,8 @@ def _tell_failure(task: "asyncio.Task[None]") -> None:
 
 app = FastAPI(title="Clearance", lifespan=lifespan, openapi_url=None)
 app.add_exception_handler(DatabaseUnavailable, database_unavailable)
-app.include_router(routes.router)
-app.include_router(pages.router)
+# As they stand: `include_router` would make each of them anew at every start.
+app.router.routes.extend([*routes.router.routes, *pages.router.routes])
 app.add_middleware(NoteDeletedThreads)
 app.add_middleware(WithdrawCancelled)
 app.add_middleware(TellStale)

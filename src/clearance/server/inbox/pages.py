@@ -24,6 +24,6 @@ async def show_file(request: Request, name: str) -> Response:
 
 
 router = APIRouter()
-for _part in (list_page, request_page, decision_forms, oversight, signing_in):
-    router.include_router(_part.router)
-router.include_router(_files)
+for _routes in (list_page, request_page, decision_forms, oversight, signing_in):
+    router.routes.extend(_routes.router.routes)
+router.routes.extend(_files.routes)
