@@ -71,6 +71,23 @@ async def test_a_plan_is_carried_out_in_its_order_whoever_was_decided_last(world
     assert len(world.transfers()) == 2
 
 
+async def test_a_thread_is_to_be_woken_only_where_it_asks_something_else_than_what_is_next(world: World) -> None:
+    """What went wrong: each decision woke its thread, and in a crowd looking at threads was more work than deciding."""
+    await hold(world, PAY, LESS, ("transfer_funds", {**LESS[1], "amount": "3000"}))
+
+    behind = await decide(world, True, call="call-1")
+    asked = await decide(world, Edit({"amount": "9000"}, is_whole=False, about=Reference(None, None)))
+    await world.go_on()
+    anew = await decide(world, True, by=BEN)
+    last = await decide(world, True, call="call-2")
+
+    # The question that stood in the thread; its next revision; the one behind, which was not put there yet; and none.
+    assert [one.is_asking for one in (behind, asked, anew, last) if isinstance(one, Standing)] == [
+        True, False, False, False,
+    ]  # fmt: skip
+    assert len(world.transfers()) == 3
+
+
 async def test_the_second_of_two_approvals_carries_it_out(world: World) -> None:
     await hold(world, MUCH)
 

@@ -15,6 +15,7 @@ from clearance.actions.action import Effect
 from clearance.db import engine
 from clearance.db.engine import Database, DatabaseBusy, DatabaseUnavailable
 from clearance.desk.desk import Desk
+from clearance.journal.audit import Log
 from clearance.journal.requests import count_open
 from tests.support.faults import end_all
 from tests.support.scripted_model import calls
@@ -105,6 +106,43 @@ async def test_look_ups_of_others_go_on_beside_an_effect_that_hangs(
 
     go.set()
     assert results(await paying) == [PAID]
+
+
+async def test_a_decision_stands_behind_no_queue_of_what_runs_write(world: World) -> None:
+    """What went wrong: beside many runs it waited for one of their threads, behind all that they would write."""
+    started, go, order = threading.Event(), threading.Event(), list[str]()
+
+    def hold(_: Log) -> None:
+        started.set()
+        assert go.wait(60)
+
+    holding = asyncio.create_task(world.gate.write(hold))
+    assert await asyncio.to_thread(started.wait, 60)
+    runs = [asyncio.create_task(world.gate.write(lambda _: order.append("run"))) for _ in range(40)]
+    try:
+        await _until(lambda: _waiting(world.database) == engine._WRITERS - 1)
+        deciding = asyncio.create_task(world.gate.write(lambda _: order.append("decision"), is_urgent=True))
+        await _until(lambda: _waiting(world.database) == engine._WRITERS)
+    finally:
+        go.set()
+    await asyncio.gather(holding, deciding, *runs)
+
+    # SQLite's writers wait here, urgent ones apart. PostgreSQL gives a row to some other one of those that wait for it:
+    # at worst to all that have a thread meanwhile, but one that waits for a thread is behind the last of them.
+    assert order.index("decision") <= (0 if world.database.is_sqlite else 40 - engine._WRITERS - 1)
+
+
+def _waiting(database: Database) -> int:
+    """Count the writers that wait behind one that holds the lock."""
+    return database._writing.waiting if database._writing else len(database._doing) - 1
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it was not so in some seconds")
 
 
 async def test_a_freeze_from_another_process_answers_too(

@@ -36,6 +36,29 @@ def test_who_lets_go_and_wants_it_again_is_last() -> None:
     assert order == ["first", "second", "third", "again"]
 
 
+def test_what_is_urgent_comes_first_and_keeps_nobody_away() -> None:
+    lock, order = FairLock(), list[str]()
+
+    def take(name: str, is_urgent: bool) -> None:
+        assert lock.acquire(60, is_urgent=is_urgent)
+        order.append(name)
+        lock.release()
+
+    assert lock.acquire(1)
+    wanted = [("first", False), ("second", False), *((f"urgent {number}", True) for number in range(6))]
+    threads = []
+    for number, one in enumerate(wanted):
+        threads.append(threading.Thread(target=take, args=one))
+        threads[-1].start()
+        _until(lambda: lock.waiting == number + 1)  # noqa: B023  at once
+    lock.release()
+    for thread in threads:
+        thread.join()
+
+    urgent = [f"urgent {number}" for number in range(6)]
+    assert order == [*urgent[:4], "first", *urgent[4:], "second"]
+
+
 def test_who_gives_up_is_passed_over() -> None:
     lock, had = FairLock(), threading.Event()
 

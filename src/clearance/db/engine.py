@@ -47,6 +47,8 @@ _STATEMENT_S = 20
 _IDLE_S = 20
 #: Reads have threads of their own: writers that wait for the lock must not keep others from looking.
 _READERS, _WRITERS = 8, 8
+#: What a person waits for at a page, such as a decision, has threads of its own, too, and goes before the rest.
+_URGENT = 8
 _ATTEMPTS = 4
 _READERS_BUSY = "Nothing was read: the database is busy with what others read."
 #: Instructions of SQLite's machine between two looks at the clock; some milliseconds.
@@ -94,6 +96,8 @@ class Database:
         self._reading = _engine(self.url, read_only=True)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="clearance-read")
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="clearance-write")
+        self._lane = threading.local()
+        self._urgent = ThreadPoolExecutor(_URGENT, "clearance-urgent", setattr, (self._lane, "is_urgent", True))
         # SQLite lets one writer in at a time; waiting here is fair and free, its own busy loop sleeps and polls.
         self._writing = FairLock() if self.is_sqlite else None
         #: By thread.
@@ -122,7 +126,7 @@ class Database:
         until = time.monotonic() + (_LONG_WAIT_S if is_long else _WAIT_S)
         if self._writing is None:
             return self._run(work, writing=True, until=until, is_long=is_long)
-        if not self._writing.acquire(timeout=_WAIT_S):
+        if not self._writing.acquire(timeout=_WAIT_S, is_urgent=getattr(self._lane, "is_urgent", False)):
             raise self._busy()
         try:
             return self._run(work, writing=True, until=until, is_long=is_long)
@@ -143,13 +147,16 @@ class Database:
         """`read_now` in a worker thread."""
         return await self._in(self._readers, lambda: self.read_now(work))
 
-    async def write(self, work: Work[T]) -> T:
-        """`write_now` in a worker thread. It ends there even when the caller is cancelled meanwhile."""
-        return await self._in(self._writers, lambda: self.write_now(work))
+    async def write(self, work: Work[T], *, is_urgent: bool = False) -> T:
+        """`write_now` in a worker thread. It ends there even when the caller is cancelled meanwhile.
 
-    async def run(self, work: Callable[[], T]) -> T:
+        What is urgent does not stand behind what is not: neither for a thread nor, with SQLite, for the lock.
+        """
+        return await self.run(lambda: self.write_now(work), is_urgent=is_urgent)
+
+    async def run(self, work: Callable[[], T], *, is_urgent: bool = False) -> T:
         """Run `work`, which makes transactions of its own, in a worker thread. It ends there as `write` does."""
-        return await self._in(self._writers, work)
+        return await self._in(self._urgent if is_urgent else self._writers, work)
 
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         future = threads.submit(copy_context().run, work)
@@ -165,8 +172,8 @@ class Database:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if is_late and not (task and task.cancelling()):
-                raise (self._busy() if threads is self._writers else DatabaseBusy(_READERS_BUSY)) from None
-            if threads is self._writers:
+                raise (DatabaseBusy(_READERS_BUSY) if threads is self._readers else self._busy()) from None
+            if threads is not self._readers:
                 _note_written()  # abandoned here, and carried on in its thread
             raise
         finally:
@@ -190,6 +197,7 @@ class Database:
         self.is_closed = True
         self._readers.shutdown(wait=True)
         self._writers.shutdown(wait=True)
+        self._urgent.shutdown(wait=True)
         self._engine.dispose()
         self._reading.dispose()
 
@@ -358,7 +366,8 @@ def _is_before_commit(context: sa.engine.ExceptionContext) -> bool:
 def _postgres_engine(url: str, *, read_only: bool) -> Engine:
     from clearance.db import postgres  # with its driver, which takes as long to load as all of this
 
-    engine = sa.create_engine(url, pool_size=_READERS if read_only else _WRITERS, max_overflow=2, pool_timeout=_WAIT_S)
+    size = _READERS if read_only else _WRITERS + _URGENT
+    engine = sa.create_engine(url, pool_size=size, max_overflow=2, pool_timeout=_WAIT_S)
 
     def prepare(connection: Any, _record: Any) -> None:
         # For good: as settings of each transaction they would be a round trip in each.

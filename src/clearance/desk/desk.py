@@ -25,8 +25,15 @@ from clearance.gate.transitions import withdraw_turn
 from clearance.journal import audit
 from clearance.journal.attempts import Attempt, attempts_on
 from clearance.journal.decisions import decisions_on
+from clearance.journal.questions import last_question
 from clearance.journal.receipts import Receipt, read_receipt
-from clearance.journal.requests import Request, count_open, read_request, requests_of_plan
+from clearance.journal.requests import (
+    Request,
+    count_open,
+    open_requests_of_turn,
+    read_request,
+    requests_of_plan,
+)
 from clearance.journal.switch import Switch, read_switch
 from clearance.journal.tools import SeenTool, all_tools
 from clearance.journal.turns import Turn, open_turns_of, read_turn
@@ -68,6 +75,8 @@ class Standing:
     approved_by: list[str]
     #: Its last start elsewhere; None before one, and of a local action.
     attempt: Attempt | None = None
+    #: Whether its thread asks already what is to be decided next: to wake it would change nothing.
+    is_asking: bool = False
 
 
 Word = Literal["approve", "edit", "reject"]
@@ -239,7 +248,7 @@ class Desk:
                 logger.exception("request %s is decided, and carried out later", request_id)
                 return became
 
-        return await self._gate.database.run(work)
+        return await self._gate.database.run(work, is_urgent=True)
 
     async def settle(self, viewer: Principal, request_id: str, *, happened: bool, reason: str) -> Standing | Refusal:
         """Record what somebody says became of a request of which nobody knows; the rest of its plan goes on then.
@@ -253,7 +262,7 @@ class Desk:
             became = take_testimony(log, self._gate.judge, request, happened=happened, reason=reason, principal=viewer)
             return became if isinstance(became, Refusal) else _standing(log.connection, request_id)
 
-        became = await self._gate.write(work)
+        became = await self._gate.write(work, is_urgent=True)
         if isinstance(became, Standing):
             self._gate.flights.settled(became.request)
         return became
@@ -310,7 +319,7 @@ class Desk:
             freeze_effects(log, by=by, reason=said, **details)
             return log.frozen
 
-        return await self._gate.write(work)
+        return await self._gate.write(work, is_urgent=True)
 
     async def unfreeze(self, by: str, **details: Any) -> bool:
         """Let effects run again; nothing runs by itself. Tell whether they were frozen."""
@@ -319,7 +328,7 @@ class Desk:
             unfreeze_effects(log, by=by, **details)
             return log.frozen
 
-        return await self._gate.write(work)
+        return await self._gate.write(work, is_urgent=True)
 
     # What happened
 
@@ -389,4 +398,13 @@ def _standing(connection: Connection, request_id: str) -> Standing:
         max(request.approvals - len(given), 0) if request.state == "asked" else 0,
         given,
         attempts[-1] if attempts else None,
+        _is_asking(connection, request),
     )
+
+
+def _is_asking(connection: Connection, of: Request) -> bool:
+    undecided = (one for one in open_requests_of_turn(connection, of.turn_id) if one.state == "asked")
+    following, put = next(undecided, None), last_question(connection, of.turn_id)
+    if following is None or put is None:
+        return False
+    return (following.request_id, following.revision) == (put.request_id, put.revision)

@@ -243,22 +243,34 @@ class Gate:
     async def arrive(self, arriving: Sequence[Arriving], principal: Principal) -> Arrived:
         """Take the answers of one run before it starts, all or none, see `door.arrive`."""
         try:
-            return await self.write(lambda log: arrive_all(log, self.judge, arriving, principal))
+            return await self.write(lambda log: arrive_all(log, self.judge, arriving, principal), is_urgent=True)
         except NotAllTakenError as exc:
             arrived = exc.arrived
-        await self.write(lambda log: note_none_taken(log, arriving, principal, arrived))
+        await self.write(lambda log: note_none_taken(log, arriving, principal, arrived), is_urgent=True)
         return replace(arrived, sentence=f"None of these answers is recorded. {arrived.sentence}")
 
-    async def write(self, work: Callable[[Log], T], *, prefetch: Callable[[Connection], None] | None = None) -> T:
+    async def write(
+        self,
+        work: Callable[[Log], T],
+        *,
+        prefetch: Callable[[Connection], None] | None = None,
+        is_urgent: bool = False,
+    ) -> T:
         """Run `work` in one transaction that holds the lock of the audit head.
 
         Where it has to know what is true elsewhere it is undone, that is read, and it is run again. `prefetch` asks for
-        what it reads first, see `audit.locked`.
+        what it reads first, see `audit.locked`. With `is_urgent` it goes before what is not, see `Database.write`.
         """
-        return await self.elsewhere.seeing(lambda: self._write(work, prefetch))
+        return await self.elsewhere.seeing(lambda: self._write(work, prefetch, is_urgent=is_urgent))
 
-    async def _write(self, work: Callable[[Log], T], prefetch: Callable[[Connection], None] | None = None) -> T:
-        return await self.database.write(under_lock(work, self.keys.now, self._clock, prefetch))
+    async def _write(
+        self,
+        work: Callable[[Log], T],
+        prefetch: Callable[[Connection], None] | None = None,
+        *,
+        is_urgent: bool = False,
+    ) -> T:
+        return await self.database.write(under_lock(work, self.keys.now, self._clock, prefetch), is_urgent=is_urgent)
 
     def write_now(self, work: Callable[[Log], T]) -> T:
         """`write`, blocking: for the command line."""

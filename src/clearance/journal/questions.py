@@ -51,12 +51,24 @@ _ASKING = (
         requests.c.plan_id == _LAST_PLAN,
     )
 )
+_LAST_OF = (
+    sa.select(questions)
+    .join(requests, requests.c.request_id == questions.c.request_id)
+    .where(requests.c.turn_id == param("turn_id"))
+    .order_by(questions.c.asked_ms.desc(), questions.c.interrupt_id)
+    .limit(1)
+)
 _ADD_QUESTION = insert(questions)
 
 
 def questions_of(connection: Connection, thread_id: str) -> list[PutQuestion]:
     """Read the questions that were put in a thread, oldest first."""
     return read_all(connection, _QUESTIONS_OF, PutQuestion, thread_id=thread_id)
+
+
+def last_question(connection: Connection, turn_id: str) -> PutQuestion | None:
+    """Read the question of a turn that was put last; None before the first."""
+    return read_one(connection, _LAST_OF, PutQuestion, turn_id=turn_id)
 
 
 def asking_in(connection: Connection, thread_id: str) -> set[str]:

@@ -55,14 +55,12 @@ async def decide_and_wake(desk: Desk, person: Principal, request_id: str, answer
     """
     request, turn = await _found(desk.turn_of(person, request_id))
     parts = (await wall()).parts
-    if request.is_open and await is_thread_there(parts, turn) is False:
+    if request.is_open and not await withdraw_left(parts, turn):
         raise HTTPException(409, _NO_THREAD)
-    if request.is_open:
-        await withdraw_left(parts, turn)
 
     async def decide() -> Standing | Refusal:
         became = await desk.decide(person, request_id, answer, seen)
-        if not isinstance(became, Refusal):
+        if not isinstance(became, Refusal) and not became.is_asking:
             _keep(wake(parts, turn, for_s=_WAKE_S))
         return became
 

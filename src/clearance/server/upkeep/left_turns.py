@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import APIError
+from langgraph_sdk.errors import APIError, NotFoundError
 from langgraph_sdk.schema import Thread
 
 from clearance.gate.ending import withdraw_orphan
@@ -26,7 +26,7 @@ _NOBODY_WAITS = "the graph around it is not where it would go on with it"
 
 
 async def withdraw_left(parts: Parts, turn: Turn) -> bool:
-    """Withdraw an open turn where its thread went on without it; tell whether it is over.
+    """Withdraw an open turn where its thread went on without it; tell whether its thread is there, as far as known.
 
     A run of the graph around need not be over: where a nested turn runs, and what it asks, stands on what that graph
     had stored before.
@@ -34,11 +34,14 @@ async def withdraw_left(parts: Parts, turn: Turn) -> bool:
     client = server_client(turn.requested_by)
     try:
         if turn.place:
-            return await withdraw_nested(parts, client, turn, is_lost_one_left=False)
-        return await withdraw_passed(parts, client, turn, await client.threads.get(turn.thread_id))
+            await withdraw_nested(parts, client, turn, is_lost_one_left=False)
+        else:
+            await withdraw_passed(parts, client, turn, await client.threads.get(turn.thread_id))
+    except NotFoundError:
+        return False
     except (APIError, httpx.HTTPError, OSError) as exc:
         logger.warning("whether thread %s waits for turn %s cannot be told: %s", turn.thread_id, turn.turn_id, exc)
-        return False
+    return True
 
 
 async def withdraw_nested(parts: Parts, client: LangGraphClient, turn: Turn, *, is_lost_one_left: bool) -> bool:
@@ -104,11 +107,12 @@ async def is_busy(client: LangGraphClient, thread: Thread) -> bool:
         return thread["status"] == "busy"  # it would take a second run beside the first
     if thread["status"] != "busy":
         return False
-    running = await client.runs.list(thread["thread_id"], status="running", limit=1, select=["run_id"])
+    if await client.runs.list(thread["thread_id"], status="running", limit=1, select=["run_id"]):
+        return True
     pending = await client.runs.list(thread["thread_id"], status="pending", limit=_MOST_PENDING, select=["created_at"])
     now = datetime.now(UTC)
     # One that waits for a later time has that as its beginning.
-    return bool(running) or any(_moment(run["created_at"]) <= now for run in pending)
+    return any(_moment(run["created_at"]) <= now for run in pending)
 
 
 def _moment(told: datetime | str) -> datetime:

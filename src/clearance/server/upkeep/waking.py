@@ -1,6 +1,7 @@
 """Make a thread go on after something was recorded for it outside a run."""
 
 import asyncio
+from dataclasses import dataclass
 
 import httpx
 from langgraph_sdk.errors import NotFoundError
@@ -12,20 +13,49 @@ from clearance.server.upkeep.recovery import client_of, settle
 
 logger = logger_of(__name__)
 
-_BETWEEN_S = 0.25
+#: Seconds between two looks at a thread, growing: each look is some requests of this server to itself, which in a crowd
+#: are more work than the runs that are waited for.
+_BETWEEN_S, _LONGEST_S = 0.25, 2.0
 
 
-async def wake(parts: Parts, turn: Turn, *, for_s: float) -> bool:
-    """Start a run without input in the turn's thread, once no other run is on it; tell whether the turn is settled.
+@dataclass
+class _Waking:
+    """What wakes a thread for a turn now."""
 
-    Gives up after `for_s` seconds; the timekeeper goes on from there.
+    #: When it gives up, by the loop's clock.
+    until: float
+    #: Whether something was recorded since its last look began.
+    is_told: bool = False
+
+
+#: By turn: whoever comes second tells who is at it.
+_waking: dict[str, _Waking] = {}
+
+
+async def wake(parts: Parts, turn: Turn, *, for_s: float) -> None:
+    """Start a run without input in the turn's thread, once no other run is on it, until the turn is settled.
+
+    Gives up after `for_s` seconds; the timekeeper goes on from there. Where the turn is being woken already, that goes
+    on for as long, and this returns at once.
     """
-    until = asyncio.get_running_loop().time() + for_s
-    while not await settle(parts, turn, may_make=False):
-        if asyncio.get_running_loop().time() >= until:
-            return False
-        await asyncio.sleep(_BETWEEN_S)
-    return True
+    loop = asyncio.get_running_loop()
+    at_it = _waking.get(turn.turn_id)
+    if at_it is not None:
+        at_it.until, at_it.is_told = max(at_it.until, loop.time() + for_s), True
+        return
+    here = _waking[turn.turn_id] = _Waking(loop.time() + for_s)
+    try:
+        between_s = _BETWEEN_S
+        while not await settle(parts, turn, may_make=False) or here.is_told:
+            if here.is_told:
+                here.is_told, between_s = False, _BETWEEN_S
+                continue
+            if loop.time() >= here.until:
+                return
+            await asyncio.sleep(between_s)
+            between_s = min(2 * between_s, _LONGEST_S)
+    finally:
+        del _waking[turn.turn_id]
 
 
 async def is_thread_there(parts: Parts, turn: Turn) -> bool | None:
