@@ -9,6 +9,7 @@ was made once, that every look-up was answered and that every thread was told.
 
 import argparse
 import asyncio
+import os
 import random
 import signal
 import statistics
@@ -55,6 +56,10 @@ class Crowd:
     reviewers: int
     look_ups: int
     decisions: list[float] = field(default_factory=list)
+    #: Of those that were recorded, while others of their plan were open; and of those that completed a plan, and were
+    #: answered when all of it was carried out.
+    recorded: list[float] = field(default_factory=list)
+    completing: list[float] = field(default_factory=list)
     answers: Counter[int] = field(default_factory=Counter)
     looked: list[float] = field(default_factory=list)
     #: Messages whose run ended before they were heard.
@@ -76,10 +81,10 @@ class Crowd:
         took_s = time.perf_counter() - began
         print(f"{len(asked)} open requests of {self.people} people after {took_s:.0f} s, {self.said_again} said again")
 
-        began = time.perf_counter()
+        began, processor_s = time.perf_counter(), self._processor_s()
         looking = asyncio.create_task(_at_once(self._look(number) for number in range(self.look_ups)))
         await self._decide([*asked, *asked[::_TWICE]])
-        decided_s = time.perf_counter() - began
+        decided_s, processor_s = time.perf_counter() - began, self._processor_s() - processor_s
         await looking
         looked_s = time.perf_counter() - began
         # What a payment changed for others that were approved, such as a payee that is new no more, is asked again.
@@ -95,11 +100,20 @@ class Crowd:
             f"{self.reviewers} reviewers: {len(self.decisions)} decisions in {decided_s:.0f} s,"
             f" {len(self.decisions) / decided_s:.0f} a second; {_spread(self.decisions)}; answered"
             f" {dict(sorted(self.answers.items()))}\n"
+            f"  recorded, while others of the plan were open: {_spread(self.recorded)}\n"
+            f"  the last of a plan, with its {self.each} effects: {_spread(self.completing)}\n"
+            f"  the server had {processor_s:.0f} s of a processor meanwhile\n"
             f"{self.look_ups} look-ups beside them in {looked_s:.0f} s; {_spread(self.looked)}\n"
             f"all threads told {rest_s:.0f} s after the first decision"
         )
         self._check(database, len(asked))
         database.close()
+
+    def _processor_s(self) -> float:
+        """Give what the server has had of a processor so far: on a machine that others use, it waited for the rest."""
+        assert self.server.process is not None
+        told = Path(f"/proc/{self.server.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
     def _check(self, database: Database, asked: int) -> None:
         made = Counter(database.read_now(lambda c: c.scalars(sa.select(transfers.c.memo)).all()))
@@ -158,8 +172,11 @@ class Crowd:
                     body = {"decision": "approve", "digest": one.digest, "revision": one.revision}
                     began = time.perf_counter()
                     met = await http.post(f"/approvals/requests/{one.request_id}/decision", json=body)
-                    self.decisions.append((time.perf_counter() - began) * 1000)
+                    took = (time.perf_counter() - began) * 1000
+                    self.decisions.append(took)
                     self.answers[met.status_code] += 1
+                    if met.status_code == 200:
+                        (self.recorded if met.json()["receipt"] is None else self.completing).append(took)
 
         await asyncio.gather(*(reviewer(number) for number in range(self.reviewers)))
 
@@ -189,6 +206,8 @@ def _expect(what: str, found: int, wanted: int) -> None:
 
 
 def _spread(times: Sequence[float]) -> str:
+    if len(times) < 2:
+        return f"{len(times)} of them"
     of = statistics.quantiles(times, n=100)
     return f"p50 {of[49]:.0f} ms, p95 {of[94]:.0f} ms, p99 {of[98]:.0f} ms, longest {max(times):.0f} ms"
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -10,7 +11,7 @@ from sqlalchemy.engine import Connection
 from agent.bank.ledger import HOUSE, Account, find_account, find_transfer, sent_by_account, sent_by_requester
 from agent.bank.money import Minor, usd
 from agent.bank.wording import named
-from clearance import ActionError, Facts, Material, Reading, Volatile
+from clearance import Action, ActionError, Facts, Material, Reading, Volatile
 from clearance.actions import Change, Concern, Name, Words
 from clearance.actions import Id as ShownId
 
@@ -70,13 +71,21 @@ def leaving(reading: Reading) -> list[Leaving]:
 
     found = []
     for one in reading.earlier(TransferFunds, SendPayment):
+        payer, amount = one.arguments["from_account"], one.arguments["amount"]
         if one.action == SendPayment.tool_name():
-            paid = SendPayment.model_validate(one.arguments)
-            found.append(Leaving(paid.from_account, None, paid.to_iban, paid.amount, one.requested_by))
+            payer, iban, amount_minor = _read(SendPayment, payer, "to_iban", one.arguments["to_iban"], amount)
+            found.append(Leaving(payer, None, iban, amount_minor, one.requested_by))
         else:
-            moved = TransferFunds.model_validate(one.arguments)
-            found.append(Leaving(moved.from_account, moved.to_account, None, moved.amount, one.requested_by))
+            payer, payee, amount_minor = _read(TransferFunds, payer, "to_account", one.arguments["to_account"], amount)
+            found.append(Leaving(payer, payee, None, amount_minor, one.requested_by))
     return found
+
+
+# Once for calls that move the same: each effect reads all that people have cleared so far, under the log's lock.
+@lru_cache(maxsize=10_000)
+def _read(kind: type[Action[Any]], payer: str, to: str, payee: str, amount: str) -> tuple[str, str, int]:
+    read: Any = kind.model_validate({"from_account": payer, to: payee, "amount": amount})
+    return read.from_account, getattr(read, to), read.amount
 
 
 def sent_lately(reading: Reading, earlier: list[Leaving], account_id: str) -> dict[str, Any]:

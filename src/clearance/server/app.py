@@ -1,6 +1,7 @@
 """The HTTP app that the server runs beside the graph. Its start is where a bad setting or policy stops the server."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -111,6 +112,9 @@ async def _start() -> "list[asyncio.Task[None]]":
         await sender.begin()
         background.append(asyncio.create_task(sender.run(), name="notifications"))
     _greet(parts)
+    # What is there by now stays: to look through it for garbage again and again would stop everything, for longer than
+    # most decisions take, each time.
+    gc.freeze()
     return background
 
 
