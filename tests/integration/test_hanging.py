@@ -132,6 +132,18 @@ async def test_a_decision_stands_behind_no_queue_of_what_runs_write(world: World
     assert order.index("decision") <= (0 if world.database.is_sqlite else 40 - engine._WRITERS - 1)
 
 
+async def test_a_decision_waits_for_no_other_that_takes_long(world: World) -> None:
+    """What went wrong: who completed a plan kept a thread until all of it was done, and those who came last had 503."""
+    go = threading.Event()
+    others = [asyncio.create_task(world.database.run(lambda: go.wait(60), is_urgent=True)) for _ in range(20)]
+    await asyncio.sleep(0)  # they are first
+
+    await world.gate.write(lambda _: None, is_urgent=True)
+    go.set()
+
+    assert await asyncio.gather(*others) == [True] * 20
+
+
 def _waiting(database: Database) -> int:
     """Count the writers that wait behind one that holds the lock."""
     return database._writing.waiting if database._writing else len(database._doing) - 1

@@ -48,7 +48,7 @@ async def _written_past_a_run(world: World) -> None:
 async def _fail_in_receive(world: World, by: Person, options: dict[str, Any], run_id: Any = None) -> None:
     real = world.database.read, world.database.write
 
-    async def away(work: Any) -> Any:
+    async def away(work: Any, **_: Any) -> Any:
         raise DatabaseUnavailable("away")
 
     # The database goes away in the middle, and comes back.

@@ -47,8 +47,11 @@ _STATEMENT_S = 20
 _IDLE_S = 20
 #: Reads have threads of their own: writers that wait for the lock must not keep others from looking.
 _READERS, _WRITERS = 8, 8
-#: What a person waits for at a page, such as a decision, has threads of its own, too, and goes before the rest.
-_URGENT = 8
+#: What a person waits for at a page, such as a decision, has threads of its own, too, and goes before the rest. Who
+#: carries out a whole plan keeps one for as long, so there is one for each of a crowd.
+_URGENT = 32
+#: To PostgreSQL, for what writes; waited for anew by each transaction.
+_CONNECTIONS = 16
 _ATTEMPTS = 4
 _READERS_BUSY = "Nothing was read: the database is busy with what others read."
 #: Instructions of SQLite's machine between two looks at the clock; some milliseconds.
@@ -366,7 +369,7 @@ def _is_before_commit(context: sa.engine.ExceptionContext) -> bool:
 def _postgres_engine(url: str, *, read_only: bool) -> Engine:
     from clearance.db import postgres  # with its driver, which takes as long to load as all of this
 
-    size = _READERS if read_only else _WRITERS + _URGENT
+    size = _READERS if read_only else _CONNECTIONS
     engine = sa.create_engine(url, pool_size=size, max_overflow=2, pool_timeout=_WAIT_S)
 
     def prepare(connection: Any, _record: Any) -> None:
