@@ -287,7 +287,8 @@ class Filling:
         self.log.append("turn_opened", person, thread_id=thread_id, turn_id=turn_id, number=number)
         self.log.write(turns, turn, salt=turn["salt"])
         self.log.flush()
-        self._later(milliseconds=900)
+        # So short that all that is open fits into `_RECENT`: else the log is ahead of the clock, and stops effects.
+        self._later(milliseconds=300)
         return turn, self._said(turn, 0, "", calls)
 
     def _said(self, turn: Stored, position: int, text: str, calls: list[tuple[str, dict[str, Any]]]) -> Stored:
