@@ -385,13 +385,11 @@ class Gate:
                                      standing=frozenset(standing), by=caller.principal, own=own, place=place)
         )  # fmt: skip
 
-    async def tell_outcomes_inside(self, thread_id: str, place: str, seen: Collection[str]) -> list[tuple[str, str]]:
-        """Tell in a place what became of effects that agents inside it went on without, see `notices`."""
-        if not await self.database.read(lambda connection: untold_inside(connection, thread_id)):
+    async def tell_outcomes_inside(self, turn: Turn, seen: Collection[str]) -> list[tuple[str, str]]:
+        """Tell where a turn begins what became of effects that agents inside it went on without, see `notices`."""
+        if not await self.database.read(lambda c: untold_inside(c, turn.thread_id, turn.opened_at)):
             return []
-        return await self.write(
-            lambda log: tell_outcomes_inside(log, thread_id=thread_id, place=place, seen=frozenset(seen))
-        )
+        return await self.write(lambda log: tell_outcomes_inside(log, turn, frozenset(seen)))
 
     # Carry out
 

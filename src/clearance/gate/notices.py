@@ -171,14 +171,15 @@ def tell_outcome(log: Log, request_id: str, *, is_in_sight: bool = True) -> tupl
     return notice_id, _told_once(log, request.thread_id, notice_id, text)[0]
 
 
-def tell_outcomes_inside(log: Log, *, thread_id: str, place: str, seen: Collection[str]) -> list[tuple[str, str]]:
-    """Tell in a place what became of effects that agents in it, or inside it, started and went on without.
+def tell_outcomes_inside(log: Log, turn: Turn, seen: Collection[str]) -> list[tuple[str, str]]:
+    """Tell where a turn begins what became of effects that agents there, or inside it, started and went on without.
 
-    Gives (id, text) of each notice. `seen` are the requests whose results stand there, and say it themselves.
+    Gives (id, text) of each notice. `seen` are the requests whose results stand there, and say it themselves. Run again
+    for the same turn it tells the same.
     """
     told = []
-    for attempt_id, request_id, where in untold_inside(log.connection, thread_id):
-        if place and where != place and not where.startswith(f"{place}|"):
+    for attempt_id, request_id, where in untold_inside(log.connection, turn.thread_id, turn.opened_at):
+        if turn.place and where != turn.place and not where.startswith(f"{turn.place}|"):
             continue
         if request_id not in seen:
             told.append(tell_outcome(log, request_id, is_in_sight=False))

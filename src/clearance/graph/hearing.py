@@ -29,6 +29,8 @@ class Heard:
     strays: list[str]
     #: Ids of other messages that are not as the journal has them, and that this run did not bring.
     changed: list[str]
+    #: By which all this is told.
+    truth: Truth
 
 
 def hear(
@@ -77,7 +79,7 @@ def hear(
         for message in unheard(standing, truth)
         if (message.id or "") not in brought and (message.id or message.content not in nameless)
     ]
-    return Heard(true, said, strays, ids_of(wrong))
+    return Heard(true, said, strays, ids_of(wrong), truth)
 
 
 def _are_last(standing: Sequence[AnyMessage], ids: dict[int, str], truth: Truth) -> bool:

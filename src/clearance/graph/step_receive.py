@@ -81,29 +81,27 @@ async def receive(parts: Parts, state: State, config: RunnableConfig) -> Command
     if heard.changed:
         notices.append(await tell_changed(parts.gate, thread_id, heard.changed, caller))
     if not heard.said or not is_signed:
-        return await _go_on(parts, thread_id, place, state, [*heard.true, *notices])
+        return await _go_on(parts, thread_id, place, state, heard, notices)
     if not is_begun:
         opened = await _open_turn(parts, config, outset, _signed(heard.said, led), standing)
     if opened is None:
         # Another run at once found these words, and said that they are not heard. So they are not.
         told = await parts.gate.tell_unheard(thread_id, ids_of(heard.said), ids_of(standing), caller) or []
         notices += [notice(*one) for one in told]
-        return await _go_on(parts, thread_id, place, state, [*heard.true, *notices])
+        return await _go_on(parts, thread_id, place, state, heard, notices)
     turn, truth = opened
     # As they are stored: a run that is retried from nothing finds its words there under their first ids.
     stored = _stored(turn)
     if ids_of(stored) != ids_of(heard.said) and set(ids_of(stored)) <= set(ids_of(heard.true)):
         # After a crash the server ran this run again in a thread that had gone on: what it says is heard. Put at
         # the end it would be answered, and done, a second time.
-        return await _go_on(parts, thread_id, place, state, [*heard.true, *notices])
+        return await _go_on(parts, thread_id, place, state, heard, notices)
     present = {message.id for message in stored}
     messages = [*(message for message in heard.true if message.id not in present), *stored]
     # Again, now that what was open is withdrawn: every call has a result before the model reads.
     true = true_transcript(messages, truth, wrong=())
     at = len(true) - len(stored)
-    if truth.is_any_inside:
-        told = await parts.gate.tell_outcomes_inside(thread_id, place, truth.requests.keys())
-        notices += [notice(*one) for one in told]
+    notices += await _outcomes_inside(parts, turn, true, truth)
     return Command(
         update={"turn_id": turn.turn_id, **_rewrite([*true[:at], *notices, *true[at:]], found)}, goto="model"
     )
@@ -129,9 +127,26 @@ async def hear_instead(
     return Command(update={"turn_id": turn.turn_id, "messages": _stored(turn)}, goto="receive")
 
 
-async def _go_on(parts: Parts, thread_id: str, place: str, state: State, messages: list[AnyMessage]) -> Command[str]:
+async def _outcomes_inside(parts: Parts, turn: Turn, messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
+    """Tell what became of effects that agents inside here went on without, unless that stands there."""
+    if not truth.is_any_inside:
+        return []
+    standing = set(ids_of(messages))
+    told = await parts.gate.tell_outcomes_inside(turn, truth.requests.keys())
+    return [notice(*one) for one in told if one[0] not in standing]
+
+
+async def _go_on(
+    parts: Parts, thread_id: str, place: str, state: State, heard: Heard, notices: Sequence[AnyMessage]
+) -> Command[str]:
     """Answer nothing new: what is open in this place of the thread goes on where it was."""
     turn = await parts.gate.records.open_turn_of(thread_id, place)
+    messages = [*heard.true, *notices]
+    if turn and (told := await _outcomes_inside(parts, turn, messages, heard.truth)):
+        # The run that opened the turn ended before its thread kept them.
+        words = {one["id"] for one in turn.messages}
+        at = next((at for at, message in enumerate(messages) if message.id in words), len(messages))
+        messages = [*messages[:at], *told, *messages[at:]]
     return Command(
         update={
             "turn_id": turn.turn_id if turn else turn_id_of(state),

@@ -119,7 +119,7 @@ _UNTOLD_INSIDE = (
     .where(
         requests.c.thread_id == param("thread_id"),
         attempts.c.state.in_(("executed", "failed")),
-        attempts.c.told_at.is_(None),
+        attempts.c.told_at.is_(None) | (attempts.c.told_at > param("since")),
         attempts.c.cause.is_not(None),
         turns.c.place != "",
         turns.c.state != "open",
@@ -184,9 +184,12 @@ def untold(connection: Connection, most: int) -> list[tuple[str, str]]:
     return [(row.attempt_id, row.request_id) for row in connection.execute(_UNTOLD, {"most": most})]
 
 
-def untold_inside(connection: Connection, thread_id: str) -> list[tuple[str, str, str]]:
-    """Read the (attempt, request, place) of nested agents of a thread whose outcome came late, and was told nowhere."""
-    rows = connection.execute(_UNTOLD_INSIDE, {"thread_id": thread_id})
+def untold_inside(connection: Connection, thread_id: str, since: datetime) -> list[tuple[str, str, str]]:
+    """Read the (attempt, request, place) of nested agents of a thread whose outcome came late, and was told nowhere.
+
+    What was told after `since` may have been told to a run that ended before its thread kept it.
+    """
+    rows = connection.execute(_UNTOLD_INSIDE, {"thread_id": thread_id, "since": since})
     return [(row.attempt_id, row.request_id, row.place) for row in rows]
 
 
