@@ -2,6 +2,7 @@
 
 import io
 import unicodedata
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +11,12 @@ import sqlalchemy as sa
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from agent.actions import TransferFunds
 from agent.bank.tables import customers, transfers
+from clearance.actions.action import Reading
 from clearance.cli import cards
+from clearance.desk.comparison import as_it_stands
+from clearance.journal.turns import turns_by_id
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, TESS, Person, World, question
 
@@ -279,3 +284,26 @@ async def test_the_receipt_is_not_rendered(world: World) -> None:
 def memos(world: World) -> list[str | None]:
     query = sa.select(transfers.c.memo).where(transfers.c.request_id.is_not(None)).order_by(transfers.c.number)
     return [row[0] for row in world.read(lambda c: c.execute(query).all())]
+
+
+@pytest.mark.parametrize("is_hidden", [False, True])
+async def test_an_action_that_cannot_read_what_went_on_before_is_shown_without_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_hidden: bool
+) -> None:
+    """On PostgreSQL its failed statement took the whole page along, and nobody could see the request, nor reject it."""
+
+    def activity(_: TransferFunds, reading: Reading) -> None:
+        with suppress(sa.exc.DBAPIError) if is_hidden else nullcontext():
+            reading.connection.exec_driver_sql("SELECT no_such_column FROM customers")
+
+    monkeypatch.setattr(TransferFunds, "activity", activity)
+    world.model.will_say(calls(PAY))
+    await world.say("pay")
+    request, now = world.request(), world.clock()
+    (turn,) = world.read(lambda c: turns_by_id(c, [request.turn_id]))
+
+    stands = world.read(lambda c: as_it_stands(c, world.gate.judge, request, turn, now))
+
+    assert stands is not None
+    assert (stands.problem, stands.changed, stands.activity) == ("", [], None)
+    assert stands.shown is not None

@@ -146,6 +146,17 @@ def test_a_transaction_in_which_a_failed_statement_was_hidden_is_not_told_as_com
     assert database.read_now(_texts) == ["b"]
 
 
+def test_a_look_in_which_a_failed_statement_was_hidden_is_answered(database: Database) -> None:
+    def work(connection: Connection) -> list[str]:
+        found = _texts(connection)
+        with suppress(sa.exc.DBAPIError):
+            connection.exec_driver_sql("SELECT no_such_column FROM notices")
+        return found
+
+    assert database.read_now(work) == []
+    assert database.read_now(_texts) == []
+
+
 def test_what_was_not_waited_for_is_gone_with_its_transaction(database: Database) -> None:
     def work(connection: Connection) -> None:
         _keep(connection, "a")

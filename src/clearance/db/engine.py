@@ -384,7 +384,9 @@ def _postgres_engine(url: str, *, read_only: bool) -> Engine:
         connection.commit()
 
     def connect(_dialect: Any, _record: Any, arguments: Sequence[Any], options: dict[str, Any]) -> postgres.Connection:
-        return postgres.Connection.connect(*arguments, **options, autocommit=True)
+        made = postgres.Connection.connect(*arguments, **options, autocommit=True)
+        made.is_reader = read_only
+        return made
 
     def begin(connection: Connection) -> None:
         driver: Any = connection.connection.dbapi_connection

@@ -144,6 +144,8 @@ class Connection(psycopg.Connection[Any]):
         self._held: list[Held] = []
         #: Reads that were asked for before they are needed; what writes, or may, forgets them.
         self.prefetched: dict[Any, Any] = {}
+        #: Whether no transaction of it writes: then there is nothing that COMMIT could fail to keep.
+        self.is_reader = False
         #: Whether what goes past `hold` can change nothing now.
         self.is_read_only = False
         #: Whether statements are being sent together right now.
@@ -215,7 +217,7 @@ class Connection(psycopg.Connection[Any]):
             psycopg.Error: where the transaction is `INERROR` after it a statement failed, and COMMIT was left out;
                 else it is COMMIT that failed, or its answer was lost.
         """
-        if self.has_failed:  # PostgreSQL would roll back, and call that done
+        if self.has_failed and not self.is_reader:  # PostgreSQL would roll back, and call that done
             raise psycopg.errors.InFailedSqlTransaction("a statement failed before, and that was hidden")
         if not self._held:
             super().commit()

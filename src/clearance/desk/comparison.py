@@ -100,14 +100,15 @@ def as_it_stands(connection: Connection, judge: Judge, request: Request, turn: T
         return Now(None, str(exc), [], None)
     changed = changed_material(before.model_dump(mode="json"), judged.facts)
     was = dict(zip(type(before).model_fields, shown_facts(before), strict=True))
-    with read_only(connection):
-        activity = _activity(action, Reading(connection, now, requester.id, lambda _: []))
+    activity = _activity(action, Reading(connection, now, requester.id, lambda _: []))
     return Now(show(action, judged.facts), "", [was[name] for name in changed], activity)
 
 
 def _activity(action: Action[Any], reading: Reading) -> Activity | None:
     try:
-        went_on = action.activity(reading)
+        # Within: on PostgreSQL a statement that fails ends the transaction for all that follow, unless it is undone.
+        with read_only(reading.connection):
+            went_on = action.activity(reading)
         return None if went_on is None else an(Activity, went_on, f"{action.tool_name()}.activity")
     except ActionError:
         return None
