@@ -152,6 +152,12 @@ def test_words_and_answers_are_read(shape: Any, body: dict[str, Any], words: boo
         ({"input": {"messages": {"__overwrite__": 5}}}, "overwrite"),
         ({"input": {"messages": {"__overwrite__": HELLO["messages"]}}}, "overwrite"),
         ({"input": {"messages": {"type": "__overwrite__", "value": []}}}, "overwrite"),
+        ({"input": {"messages": [{"type": "remove", "id": "__remove_all__", "content": ""}]}}, "overwrite"),
+        ({"input": {"messages": {"role": "remove", "id": "m", "content": ""}}}, "overwrite"),
+        (
+            {"input": {"messages": [{"type": "constructor", "id": ["langchain", "RemoveMessage"], "kwargs": {}}]}},
+            "overwrite",
+        ),
         ({"input": HELLO, "durability": "exit"}, "durability"),
         ({"input": HELLO, "durability": ["exit"]}, "durability"),
         ({"input": HELLO, "durability": ""}, "durability"),

@@ -190,8 +190,8 @@ def _order(thread_id: Any, run_id: Any, given: Any, command: Any, configurable: 
     if given is not None and not isinstance(given, dict):
         _forbid("input", 'The input of a run is {"messages": [...]}.')
     words = (given or {}).get("messages")
-    if is_overwrite(words):
-        _forbid("overwrite", "A run adds messages to its thread; none takes the place of all that stand there.")
+    if is_overwrite(words) or any(map(_takes_away, words if isinstance(words, list) else [words])):
+        _forbid("overwrite", "A run adds messages to its thread; it takes none away, nor the place of those there.")
     answers = _answers(command)
     _check_addresses(given, [answer for _, answer in answers])
     # Whatever else stands there langgraph makes a message of, an empty text too.
@@ -204,6 +204,15 @@ def _order(thread_id: Any, run_id: Any, given: Any, command: Any, configurable: 
         checkpoint_id=str(pinned) if pinned else None,
         configurable=configurable,
     )
+
+
+def _takes_away(message: Any) -> bool:
+    """Tell whether langgraph would take messages away for this one, in whichever form of langchain's it comes."""
+    if not isinstance(message, dict):
+        return False
+    kind = message.get("id") if message.get("type") == "constructor" else None
+    of = kind[-1] if isinstance(kind, list) and kind else None
+    return of == "RemoveMessage" or "remove" in (message.get("type"), message.get("role"))
 
 
 def _answers(command: Any) -> list[tuple[str | None, Any]]:
