@@ -29,19 +29,25 @@ _dense = json.JSONEncoder(separators=(",", ":")).encode
 _dense_or = json.JSONEncoder(separators=(",", ":"), default=repr).encode
 
 
+#: Of these json and orjson write the same.
+_WRITTEN_ALIKE = frozenset({str, int, bool, type(None)})
+
+
 def dense(values: Sequence[Any], *, is_lenient: bool = False) -> bytes:
     """Write a row as JSON in ASCII, without spaces: the bytes of `json.dumps`, mostly in a fifth of its time.
 
     Raises:
         TypeError: a value is none of JSON; `is_lenient` writes its `repr`.
     """
-    try:
-        text = orjson.dumps(values, default=repr) if is_lenient else orjson.dumps(values)
-        # What is not ASCII, and DEL, are escaped.
-        if text.isascii() and b"\x7f" not in text:
-            return text
-    except TypeError:  # besides what is none of JSON: an integer of more than 64 bits, or half of a surrogate pair
-        pass
+    # orjson writes other kinds in its own way: infinity as null, so that a cell that was null would pass for one.
+    if _WRITTEN_ALIKE.issuperset(map(type, values)):
+        try:
+            text = orjson.dumps(values)
+            # What is not ASCII, and DEL, are escaped.
+            if text.isascii() and b"\x7f" not in text:
+                return text
+        except TypeError:  # an integer of more than 64 bits, or half of a surrogate pair
+            pass
     return (_dense_or if is_lenient else _dense)(values).encode()
 
 

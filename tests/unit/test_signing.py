@@ -2,7 +2,9 @@
 
 import hmac
 import json
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -23,6 +25,22 @@ def test_a_row_is_written_as_json_dumps_writes_it(values: list[Any]) -> None:
 @pytest.mark.parametrize("text", ["\x7f", '\x00\x1f\b\f\n\r\t"\\/', "é\u2028\U0001f600", "\ud800"])
 def test_characters_that_json_escapes_are_escaped(text: str) -> None:
     assert dense((text,)) == json.dumps([text], separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    "value", [1.5, 1e-7, 1e22, float("nan"), float("inf"), -float("inf"), ["a", 1e-7], {"a": float("inf")}, [None]]
+)
+def test_numbers_and_what_holds_them_are_written_as_json_dumps_writes_them(value: Any) -> None:
+    """Infinity once was null: a cell that had been null was taken for whole."""
+    for is_lenient in (False, True):
+        assert dense((value, "a"), is_lenient=is_lenient) == json.dumps([value, "a"], separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("value", [UUID(int=1), datetime(2026, 1, 1, tzinfo=UTC)])
+def test_what_orjson_knows_and_json_does_not_is_no_json_either(value: Any) -> None:
+    with pytest.raises(TypeError):
+        dense((value,))
+    assert dense((value,), is_lenient=True) == json.dumps([repr(value)], separators=(",", ":")).encode()
 
 
 def test_what_json_has_not_is_refused_or_written_as_what_it_is() -> None:
