@@ -29,6 +29,7 @@ The folders; each has a map of its own, and each imports only from what stands b
     journal/       what is kept: turns, plans, requests, decisions, receipts, and the audit log over them
     actions/       what an author writes
     db/            engine, tables, migrations; the only place that knows two dialects
+    importing      what a setting names as `module:variable`
     settings       the one settings object
     principal      who acts
     contract       what the approvals API takes and gives

@@ -1,8 +1,6 @@
 """`Clearance`: what one project puts behind its approvals, and the one object of it in a process."""
 
 import asyncio
-import importlib
-import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from clearance.actions.action import Action, Actions
 from clearance.actions.soundness import described
 from clearance.db.migrate import Migrations
 from clearance.errors import ClearanceError
+from clearance.importing import imported
 from clearance.settings import Settings, SettingsError, settings
 
 if TYPE_CHECKING:
@@ -349,33 +348,26 @@ def the_clearance(named: str | None = None) -> Clearance:
             its own; says which.
     """
     name = named if named is not None else settings().clearance
-    module, _, variable = name.partition(":")
-    # A path, as langgraph.json has them, is not imported: the file would be executed a second time under another name.
-    if not variable or not all(part.isidentifier() for part in module.split(".")):
+    if not name:
         raise SettingsError(
-            f"CLEARANCE: {name!r} names no Clearance; write where yours is made as module:variable, as one imports it,"
-            " for example my_agent.app:clearance"
-            if name
-            else "CLEARANCE: missing; it names where the project's Clearance is made, as module:variable, in the"
+            "CLEARANCE: missing; it names where the project's Clearance is made, as module:variable, in the"
             " environment, in .env, or in pyproject.toml under [tool.clearance]"
         )
-    try:
-        found = getattr(importlib.import_module(module), variable, None)
-    except ModuleNotFoundError as exc:
-        if exc.name and (module == exc.name or module.startswith(f"{exc.name}.")):
-            raise SettingsError(
-                f"CLEARANCE: there is no module {module!r} (looked from {os.getcwd()}, installed packages included)"
-            ) from exc
-        raise
+    found = imported("CLEARANCE", name, what="Clearance", example="my_agent.app:clearance")
     if not isinstance(found, Clearance):
         what = "nothing" if found is None else f"a {type(found).__name__}"
-        raise SettingsError(f"CLEARANCE: {variable!r} in {module!r} is {what}, not a Clearance")
+        raise SettingsError(f"CLEARANCE: {_in_words(name)} is {what}, not a Clearance")
     if found.database_url is not None:
         raise SettingsError(
-            f"CLEARANCE: {variable!r} in {module!r} has a database_url of its own; a server and the command work on the"
+            f"CLEARANCE: {_in_words(name)} has a database_url of its own; a server and the command work on the"
             " one of DATABASE_URL, so leave it out there"
         )
     return found
+
+
+def _in_words(name: str) -> str:
+    module, _, variable = name.partition(":")
+    return f"{variable!r} in {module!r}"
 
 
 async def the_parts() -> "Parts":

@@ -101,7 +101,13 @@ finally:
 
 @pytest.mark.parametrize(
     ("named", "said"),
-    [("nowhere.at_all:app", "there is no module 'nowhere.at_all'"), ("agent.commands:clearance", "is no typer app")],
+    [
+        ("nowhere.at_all:app", "there is no module 'nowhere.at_all'"),
+        ("agent.commands:clearance", "is no typer app"),
+        ("src/agent/commands.py:app", "names no typer app"),
+        (":app", "names no typer app"),
+        ("agent.commands", "names no"),
+    ],
 )
 def test_commands_that_are_not_there_are_named(named: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMANDS", named)

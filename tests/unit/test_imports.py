@@ -16,6 +16,7 @@ LAYERS = [
     {"canonical", "errors"},
     {"text", "loglines", "contract"},
     {"principal", "settings"},
+    {"importing"},
     {"db", "actions"},
     {"journal"},
     {"gate", "key_files"},

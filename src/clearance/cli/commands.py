@@ -1,6 +1,5 @@
 """The commands, in the order of `clearance --help`; the project's own stand behind them."""
 
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -53,13 +52,13 @@ def _own(group: TyperGroup) -> dict[str, Any]:
 
 
 def _named(name: str) -> typer.Typer:
-    module, _, variable = name.partition(":")
+    from clearance.importing import imported
+    from clearance.settings import SettingsError
+
     try:
-        found = getattr(import_module(module), variable, None)
-    except ModuleNotFoundError as exc:
-        if exc.name and (module == exc.name or module.startswith(f"{exc.name}.")):
-            raise Failed(f"COMMANDS: there is no module {module!r}.") from exc
-        raise
+        found = imported("COMMANDS", name, what="typer app", example="my_agent.commands:app")
+    except SettingsError as exc:
+        raise Failed(str(exc)) from exc
     if not isinstance(found, typer.Typer):
         raise Failed(f"COMMANDS: {name!r} is no typer app; write where it is made as module:variable.")
     return found
