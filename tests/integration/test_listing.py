@@ -20,7 +20,7 @@ from clearance.desk import lists, statistics
 from clearance.desk.lists import CursorError, Page, Wanted
 from clearance.desk.statistics import read_statistics
 from clearance.journal.audit import some_rows
-from clearance.journal.requests import count_open
+from clearance.journal.requests import count_open, read_earlier
 from clearance.journal.signing import Keys
 from clearance.journal.witness import disagreements
 from clearance.principal import Principal
@@ -235,7 +235,7 @@ def fill(connection: Connection, first: int, last: int) -> None:
         is_open, is_rare = n % 2 == 0, n <= FEW and n % 4 < 2
         asked.append(some | {
             "request_id": f"{n:06}", "number": n, "tool_call_id": f"c{n}", "position": n,
-            "state": "asked" if is_open else "executed",
+            "state": "approved" if n in (50, 150) else "asked" if is_open else "executed",
             "expires_at": NOW + timedelta(seconds=random.randrange(10**6)),
             "finished_at": None if is_open else NOW + timedelta(seconds=random.randrange(10**6)),
             "requested_by": f"rare-{n}" if is_rare else "olga",
@@ -275,7 +275,7 @@ def cost(connection: Connection, work: Callable[[Connection], Any]) -> int:
 
 
 def looks() -> dict[str, Callable[[Connection], Any]]:
-    """Name everything that pages read of lists and of the log."""
+    """Name everything that pages read of lists and of the log, and what is counted before each effect."""
     found: dict[str, Callable[[Connection], Any]] = {}
     tabs: list[Tab] = ["mine", "open", "decided"]
     for tab in tabs:
@@ -292,7 +292,14 @@ def looks() -> dict[str, Callable[[Connection], Any]]:
                  {"request_id": "000004", "event": "frozen"}, {"request_id": "000004", "actor": "olga"},
                  {"request_id": "000004", "event": "requested", "actor": "olga"}):  # fmt: skip
         found[f"the log of {only}"] = partial(some_rows, before=None, after=None, limit=50, only=only)
+    for external in ([], ["transfer_funds"]):
+        found[f"what counts before an effect, and {external} in flight"] = partial(count_earlier, external=external)
     return found
+
+
+def count_earlier(connection: Connection, external: list[str]) -> None:
+    found = read_earlier(connection, ["transfer_funds", "delete_user"], 10**9, "p1", external=external)
+    assert len(found) == 2
 
 
 def read_page(connection: Connection, wanted: Wanted) -> None:
@@ -304,7 +311,7 @@ def read_beside(connection: Connection, wanted: Wanted) -> None:
     lists.read_neighbours(connection, TESS, wanted, request, sees_all=True)
 
 
-def test_what_pages_read_costs_the_same_however_much_there_is(database: Database) -> None:
+def test_what_pages_and_effects_read_costs_the_same_however_much_there_is(database: Database) -> None:
     """Otherwise a page of a hundred thousand requests would read them all, or sort them."""
 
     def grow(first: int, last: int) -> dict[str, int]:

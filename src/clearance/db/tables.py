@@ -17,9 +17,10 @@ metadata = sa.MetaData(
     }
 )
 
-#: States of a request that wait for something; of one whose effect is elsewhere, was started, and has no outcome yet;
-#: and those that have a receipt.
+#: States of a request that wait for something; of those, the ones that wait for no person; of one whose effect is
+#: elsewhere, was started, and has no outcome yet; and those that have a receipt.
 OPEN_STATES = ("asked", "approved", "allowed")
+CLEARED_STATES = ("approved", "allowed")
 IN_FLIGHT_STATES = ("executing", "unknown")
 OUTCOMES = ("executed", "failed", "refused", "rejected", "withdrawn", "expired")
 
@@ -228,6 +229,15 @@ sa.Index(
     requests.c.request_id,
     sqlite_where=_BEGUN,
     postgresql_where=_BEGUN,
+)
+# What is cleared and not carried out, by which each effect counts what stands before it: of all that is open, a little.
+_CLEARED = sa.text(_one_of("state", CLEARED_STATES))
+sa.Index(
+    "ix_requests_cleared",
+    requests.c.action,
+    requests.c.number,
+    sqlite_where=_CLEARED,
+    postgresql_where=_CLEARED,
 )
 # What the policy said of all of a period, without a look at the rows. Of all requests, and for who says so: SQLite
 # would take it for any list that is in the order of opening, and read all that is decided for the few in flight.

@@ -10,7 +10,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from clearance.db.compiled import insert_all
-from clearance.db.tables import IN_FLIGHT_STATES, OPEN_STATES, plans, receipts, request_subjects, requests, turns
+from clearance.db.tables import (
+    CLEARED_STATES,
+    IN_FLIGHT_STATES,
+    OPEN_STATES,
+    plans,
+    receipts,
+    request_subjects,
+    requests,
+    turns,
+)
 from clearance.journal.statements import among, insert, param, prefetch, read_all, read_once, read_one, update, write
 from clearance.journal.turns import Turn
 
@@ -107,8 +116,14 @@ _UNFINISHED = (
     .where(requests.c.plan_id.in_(PLANS_OF), requests.c.state.in_(OPEN_STATES + IN_FLIGHT_STATES))
     .limit(1)
 )
-#: As the indexes of what is open say it: by a parameter SQLite would not know that it is the same.
-_IS_OPEN = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
+
+
+def _written_out(states: Sequence[str]) -> list[sa.ColumnElement[str]]:
+    """Give states as an index says them: by a parameter SQLite would not know that it is the same."""
+    return [sa.literal_column(f"'{state}'") for state in states]
+
+
+_IS_OPEN = requests.c.state.in_(_written_out(OPEN_STATES))
 #: The turns that one message of a person set off: its own, and those of agents that are nested in its graph.
 SET_OFF = sa.select(turns.c.turn_id).where(
     turns.c.thread_id == param("thread_id"),
@@ -128,25 +143,36 @@ _FIRST_NO = (
     .order_by(requests.c.finished_at, requests.c.number)
     .limit(1)
 )
-_EARLIER = sa.select(requests.c.number, requests.c.arguments, requests.c.requested_by, requests.c.action).where(
-    requests.c.action.in_(among("of_actions")),
-    _IS_OPEN,
-    requests.c.number < param("before"),
-    requests.c.arguments.is_not(None),
-    requests.c.state.in_(("approved", "allowed"))
-    | ((requests.c.state == "asked") & (requests.c.plan_id == param("of_plan"))),
-)
-#: What is in flight counts as well: nobody knows that it did not happen. One statement, for this is read at each call.
-_EARLIER_OR_IN_FLIGHT: Any = _EARLIER.union_all(
-    sa.select(requests.c.number, requests.c.arguments, requests.c.requested_by, requests.c.action).where(
-        # Each has one, that is not empty: by its index the few in flight are found, and not all that ever were.
-        requests.c.business_key > "",
-        requests.c.action.in_(among("of_external")),
-        requests.c.state.in_([sa.literal_column(f"'{state}'") for state in IN_FLIGHT_STATES]),
-        requests.c.number != param("before"),
+_COUNTING = sa.select(requests.c.number, requests.c.arguments, requests.c.requested_by, requests.c.action)
+#: What is cleared anywhere, and all of the plan: each along an index of its own. Together, all that is open of an action
+#: would be looked through for the few of it that are cleared.
+_BEFORE_IT = (
+    _COUNTING.where(
+        requests.c.action.in_(among("of_actions")),
+        requests.c.state.in_(_written_out(CLEARED_STATES)),
+        requests.c.number < param("before"),
         requests.c.arguments.is_not(None),
-    )
+    ),
+    _COUNTING.where(
+        requests.c.plan_id == param("of_plan"),
+        requests.c.action.in_(among("of_actions")),
+        requests.c.state == "asked",
+        requests.c.number < param("before"),
+        requests.c.arguments.is_not(None),
+    ),
 )
+#: What is in flight counts as well: nobody knows that it did not happen.
+_IN_FLIGHT_BESIDE_IT = _COUNTING.where(
+    # Each has one, that is not empty: by its index the few in flight are found, and not all that ever were.
+    requests.c.business_key > "",
+    requests.c.action.in_(among("of_external")),
+    requests.c.state.in_(_written_out(IN_FLIGHT_STATES)),
+    requests.c.number != param("before"),
+    requests.c.arguments.is_not(None),
+)
+#: One statement each, for this is read at each call.
+_EARLIER: Any = sa.union_all(*_BEFORE_IT)
+_EARLIER_OR_IN_FLIGHT: Any = sa.union_all(*_BEFORE_IT, _IN_FLIGHT_BESIDE_IT)
 _SAME_CALLS = (
     sa.select(*(requests.c[name] for name in SameCall._fields if name != "sentence"), _RECEIPT_SENTENCE)
     .outerjoin(receipts, receipts.c.request_id == requests.c.request_id)
