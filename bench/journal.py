@@ -1,29 +1,35 @@
 """A large journal, as the gate would have written it: made row by row with the library's own digests and signatures.
 
 Turns of four actions each, decided over the last months, and open turns of one. Every row of the log is signed after
-the one before it and binds the rows it tells of; transfers are booked at the bank, by its triggers. What is left out
-is what makes a gate slow to fill: its transactions, policies and facts, which are written as they would have come out.
+the one before it and binds the rows it tells of; transfers are booked at the bank as its triggers would. What is left
+out is what makes a gate slow to fill: its transactions, policies and facts, which are written as they would have come
+out.
 """
 
 import gc
+import hashlib
 import json
 import random
 import sqlite3
 import time
-import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Protocol
 
+import orjson
 import psycopg
 import sqlalchemy as sa
 
 from agent.bank.ledger import HOUSE
 from agent.bank.money import to_decimal_text, usd
-from agent.bank.tables import accounts, customers, payments, transfers
+from agent.bank.tables import accounts, customers, entries, payments, transfers
 from agent.bank.tables import metadata as bank
+from clearance import canonical
 from clearance.canonical import digest, key, said_digest
-from clearance.db.compiled import Answer
 from clearance.db.engine import Database
 from clearance.db.tables import (
     attempts,
@@ -47,7 +53,7 @@ from clearance.journal import binding
 from clearance.journal.bound_rows import traces_digest
 from clearance.journal.notifications import REMIND_BEFORE, REMINDER
 from clearance.journal.requests import Request
-from clearance.journal.signing import fingerprint
+from clearance.journal.signing import fingerprint, signer
 
 #: Not a secret.
 KEY = b"a key for a benchmark, not a secret"
@@ -58,8 +64,8 @@ ACCOUNTS = 2_000
 TURNS, ACTIONS = 5, 4
 #: Over so long all was asked for; what is open within so long, and may wait for days.
 _SPAN, _RECENT = timedelta(days=90), timedelta(hours=20)
-#: Rows of a table that are stored at a time.
-_BATCH = 5_000
+#: Rows of a table that are stored at a time, and how many such batches may wait to be stored.
+_BATCH, _BATCHES_BEHIND = 5_000, 8
 
 #: A row as SQLite stores it: JSON and times as text, booleans as 0 and 1.
 Stored = dict[str, Any]
@@ -75,25 +81,38 @@ class Store(Protocol):
         """Commit, and make the indexes."""
 
 
+#: Tables whose rows stand there from the first migration on, and are written anew.
+_REPLACED = (audit_head, accounts)
+
+
 class SqliteStore:
     """A SQLite file, past SQLAlchemy."""
 
     def __init__(self, url: str) -> None:
         self._indexes = _Indexes(url)
-        self._connection = sqlite3.connect(str(sa.make_url(url).database), isolation_level=None)
+        file = str(sa.make_url(url).database)
+        self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         # Else all of it would be written twice.
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "foreign_keys = OFF", "cache_size = -400000"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute("BEGIN IMMEDIATE")
+        # What is written fits: the bank's triggers would look rows up for each.
+        self._triggers = self._connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall()
+        for name, _ in self._triggers:
+            self._connection.execute(f"DROP TRIGGER {name}")
 
     def put(self, table: sa.Table, rows: list[Stored]) -> None:
         names = _names(table, rows)
-        if table is audit_head:
-            self._connection.execute("DELETE FROM audit_head")
+        if table in _REPLACED:
+            self._connection.execute(f"DELETE FROM {table.name}")
         sql = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-        self._connection.executemany(sql, ([row[name] for name in names] for row in rows))
+        self._connection.executemany(sql, map(itemgetter(*names), rows))
 
     def close(self) -> None:
+        for _, sql in self._triggers:
+            self._connection.execute(sql)
         self._connection.execute("COMMIT")
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.close()
@@ -108,20 +127,19 @@ class PostgresStore:
         self._url = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._connection = psycopg.connect(self._url)
         self._connection.execute("SET synchronous_commit = off")
+        # What is written fits: neither triggers nor foreign keys look rows up.
+        self._connection.execute("SET session_replication_role = replica")
 
     def put(self, table: sa.Table, rows: list[Stored]) -> None:
         names = _names(table, rows)
-        if table is audit_head:
-            self._connection.execute("DELETE FROM audit_head")
-        # Foreign keys are kept by how rows are made; the bank's triggers book.
-        is_of_bank = table.metadata is bank
-        self._connection.execute(f"SET session_replication_role = {'origin' if is_of_bank else 'replica'}")
+        if table in _REPLACED:
+            self._connection.execute(f"DELETE FROM {table.name}")
+        text = "".join(["\t".join(map(_copied, row)) + "\n" for row in map(itemgetter(*names), rows)])
         with (
             self._connection.cursor() as cursor,
             cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as copy,
         ):
-            for row in rows:
-                copy.write_row([row[name] for name in names])
+            copy.write(text.encode())
 
     def close(self) -> None:
         self._connection.commit()
@@ -131,16 +149,43 @@ class PostgresStore:
             connection.execute("VACUUM ANALYZE")
 
 
+def _copied(value: Any) -> str:
+    """Write a value as COPY takes it; no text here has a tab or a new line in it."""
+    if value is None:
+        return "\\N"
+    return str(value).replace("\\", "\\\\")
+
+
+class _Behind:
+    """A store that stores in a thread of its own: rows are made meanwhile."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(1)
+        self._queue: deque[Future[None]] = deque()
+
+    def put(self, table: sa.Table, rows: list[Stored]) -> None:
+        self._queue.append(self._thread.submit(self._store.put, table, rows))
+        while len(self._queue) > _BATCHES_BEHIND:
+            self._queue.popleft().result()
+
+    def close(self) -> None:
+        self._queue.append(self._thread.submit(self._store.close))
+        for one in self._queue:
+            one.result()
+        self._thread.shutdown()
+
+
 def _names(table: sa.Table, rows: list[Stored]) -> list[str]:
     return [column.name for column in table.columns if column.name in rows[0]]
 
 
 class _Indexes:
-    """The indexes of the journal, made anew when it is full; the bank's triggers look rows up."""
+    """The indexes of the journal and the bank, made anew when they are full."""
 
     def __init__(self, url: str) -> None:
         self._url = sa.make_url(Database(url).url)
-        self._of = [index for table in metadata.sorted_tables for index in table.indexes]
+        self._of = [index for tables in (metadata, bank) for table in tables.sorted_tables for index in table.indexes]
         engine = sa.create_engine(self._url)
         with engine.begin() as connection:
             for index in self._of:
@@ -159,32 +204,56 @@ class _Indexes:
 
 def store_of(url: str) -> Store:
     """Open what rows of an empty, migrated database go into."""
-    return SqliteStore(url) if url.startswith("sqlite") else PostgresStore(url)
+    return _Behind(SqliteStore(url) if url.startswith("sqlite") else PostgresStore(url))
 
 
 class _Log(log_of.Log):
-    """The log, which gives its rows to be stored."""
+    """The log, which gives its rows to be stored; written as `Log` does it, past what tells unusual values apart."""
 
     put: Callable[[sa.Table, Stored], None]
+    #: By table and id, as they are last: request, turn, salt, and what `binding.mention` is of.
+    changed: dict[tuple[str, str], tuple[str | None, str | None, str, bool, int, Sequence[Any]]]
 
     def flush(self) -> None:
         """Sign what was noted since, with the rows as they are now."""
-        self._bind()
+        of_request = {event.request_id: event for event in self._events if event.request_id}
+        of_turn = {event.turn_id: event for event in self._events}
+        for (table, row_id), (request_id, turn_id, salt, is_new, version, values) in self.changed.items():
+            event = of_request.get(request_id or "") or of_turn[turn_id]
+            told = orjson.dumps([table, row_id, version, *values])
+            digested = hashlib.sha256(salt.encode() + told).hexdigest()
+            # Hints tell which column of a row was changed, once its digest has shown that one was: these tell nothing.
+            hints = _HINTS[: binding.HINT * len(values)]
+            event.rows.setdefault(table, {})[row_id] = f"{'+' if is_new else ''}{version}:{digested}{hints}"
+        self.changed.clear()
+        sign, at = signer(self._key), _text(self.now)
         for event in self._events:
-            self.put(audit, self._signed(event))
+            self._seq += 1
+            details = {**event.details, "rows": event.rows} if event.rows else event.details
+            row = {
+                "seq": self._seq, "at": at, "event": event.event, "actor": event.actor, "thread_id": event.thread_id,
+                "turn_id": event.turn_id, "request_id": event.request_id,
+                "details": orjson.dumps(details, option=orjson.OPT_SORT_KEYS).decode(),
+            }  # fmt: skip
+            self._mac = row["mac"] = sign(tuple(row.values()), self._mac)
+            self.put(audit, row)
         self._events.clear()
-        self._written.become(binding.WrittenRows())
 
-    def write(self, table: sa.Table, row: Stored, request: Request | None = None, salt: Any = None) -> None:
+    def write(self, table: sa.Table, row: Stored, request: Request | None = None, salt: str | None = None) -> None:
         """Note a row, new or changed; it is stored as it is last, by `put`."""
-        bound = binding.BOUND[table.name]
-        row["version"] = row.get("version", 0) + 1
-        row_id = f"{row['interrupt_id']} {row['thread_id']}" if table is questions else row[bound.found_by.name]
-        turn_id = request.turn_id if request else row["turn_id"]
-        values = tuple(row[name] for name in bound.columns)
-        of = request.request_id if request else None
-        noted = (row_id, row["version"], of, turn_id, None, salt, *values)
-        self._written.note(bound.name, Answer([noted]), are_new=row["version"] == 1)
+        found_by, columns, name = _BOUND[table]
+        row["version"] = version = row.get("version", 0) + 1
+        row_id = f"{row['interrupt_id']} {row['thread_id']}" if table is questions else row[found_by]
+        turn_id, request_id = (request.turn_id, request.request_id) if request else (row["turn_id"], None)
+        before = self.changed.get((name, row_id))
+        is_new = version == 1 or (before is not None and before[3])
+        self.changed[name, row_id] = request_id, turn_id, salt or "", is_new, version, columns(row)
+
+
+_BOUND = {one.table: (one.found_by.name, itemgetter(*one.columns), one.name) for one in binding.BOUND.values()}
+_HINTS = "0" * 200
+#: Most moments are written several times.
+_text = lru_cache(maxsize=64)(to_text)
 
 
 class Filling:
@@ -197,8 +266,10 @@ class Filling:
         self._random = random.Random(1)
         start = now - _SPAN
         self.log = _Log(None, start, start, False, None, None, 0, KEY, 0, "", 1, binding.WrittenRows())  # type: ignore[arg-type]  # nothing is read
-        self.log.put = self._put
+        self.log.put, self.log.changed = self._put, {}
         self._transfers = 0
+        #: By account: balance and last transfer.
+        self._moved: dict[str, list[int]] = {}
 
     def fill(self, *, open_requests: int, decided: int) -> None:
         """Write all, and the head last."""
@@ -215,6 +286,7 @@ class Filling:
         head = {"id": 1, "seq": self.log._seq, "mac": self.log._mac, "at": to_text(self.log.now), "frozen": 0,
                 "requests": self.log.requests, "key_id": fingerprint(KEY), "bound_from": 1, "frozen_at": None,
                 "frozen_by": None, "frozen_reason": None}  # fmt: skip
+        self._close_accounts()
         self._put(cursors, {"name": "notifications", "seq": self.log._seq})
         self._put(audit_head, head)
         for table in list(self._held):
@@ -229,14 +301,12 @@ class Filling:
             self._flush(table)
 
     def _flush(self, table: sa.Table) -> None:
-        if table is payments:
-            self._flush(transfers)
         rows = self._held.pop(table, [])
         for store in self._stores if rows else ():
             store.put(table, rows)
 
     def _at(self) -> str:
-        return to_text(self.log.now)
+        return _text(self.log.now)
 
     def _later(self, **span: float) -> None:
         self.log.now += timedelta(**span)
@@ -248,13 +318,17 @@ class Filling:
         for number in range(1, ACCOUNTS + 1):
             self._put(customers, {"customer_id": f"C-{10_000 + number}", "name": f"Customer {number}", "email": None,
                                   "phone": None, "status": "active", "opened_at": at})  # fmt: skip
-            self._put(accounts, {"account_id": _account(number), "customer_id": f"C-{10_000 + number}",
-                                 "kind": "checking", "status": "open", "balance_minor": 0, "last_number": 0,
-                                 "opened_at": at})  # fmt: skip
-        self._flush(customers)
-        self._flush(accounts)
-        for number in range(1, ACCOUNTS + 1):
             self._book(HOUSE, _account(number), 100_000_000_00, at, None, None)
+
+    def _close_accounts(self) -> None:
+        """Write the accounts as all that moved leaves them, the house's among them."""
+        opened = to_text(self._now - _SPAN)
+        for number, (account, (balance, last)) in enumerate(self._moved.items()):
+            is_house = account == HOUSE
+            owner = None if is_house else f"C-{10_000 + number}"
+            self._put(accounts, {"account_id": account, "customer_id": owner,
+                                 "kind": "house" if is_house else "checking", "status": "open",
+                                 "balance_minor": balance, "last_number": last, "opened_at": opened})  # fmt: skip
 
     def _book(self, source: str, target: str, minor: int, at: str, request: Request | None, iban: str | None) -> Any:
         """Book a transfer, and give what is left behind of it."""
@@ -264,6 +338,11 @@ class Filling:
                "request_id": request and request.request_id, "requested_by": request and request.requested_by,
                "reverses": None}  # fmt: skip
         self._put(transfers, row)
+        for account, moved in ((source, -minor), (target, minor)):
+            self._put(entries, {"transfer_id": row["transfer_id"], "account_id": account, "amount_minor": moved})
+            of_account = self._moved.setdefault(account, [0, 0])
+            of_account[0] += moved
+            of_account[1] = self._transfers
         if iban:
             self._put(payments, {"transfer_id": row["transfer_id"], "to_iban": iban})
         of_trace = ("transfer_id", "from_account", "to_account", "amount_minor", "made_at", "requested_by", "reverses")
@@ -278,7 +357,7 @@ class Filling:
         """Let somebody ask, and the model call."""
         turn_id = key("turn", thread_id, str(number))
         person = f"person{self._random.randrange(PEOPLE):03}"
-        turn = {"turn_id": turn_id, "thread_id": thread_id, "number": number, "run_id": _uuid("run", turn_id),
+        turn: Stored = {"turn_id": turn_id, "thread_id": thread_id, "number": number, "run_id": _uuid("run", turn_id),
                 "requested_by": person, "requester_kind": "person", "requester_roles": "[]",
                 "message_id": _uuid("message", turn_id),
                 "messages": json.dumps([{"id": _uuid("message", turn_id), "content": "Pay what is due, please."}]),
@@ -509,7 +588,8 @@ def _account(number: int) -> str:
 
 
 def _uuid(*parts: str) -> str:
-    return str(uuid.UUID(key(*parts)))
+    made = key(*parts)
+    return f"{made[:8]}-{made[8:12]}-{made[12:16]}-{made[16:20]}-{made[20:]}"
 
 
 def _stored(request: Request) -> Stored:
@@ -518,17 +598,8 @@ def _stored(request: Request) -> Stored:
     for name in ("arguments", "facts", "approvers"):
         row[name] = None if row[name] is None else json.dumps(row[name])
     for name in ("opened_at", "expires_at"):
-        row[name] = to_text(row[name])
+        row[name] = _text(row[name])
     return row
-
-
-def _mention(table: str, row: binding.Row, *, is_new: bool) -> str:
-    """Write what the log says of a row, with hints that tell nothing."""
-    many = len(row.values)
-    return f"{'+' if is_new else ''}{row.version}:{binding.digest(table, row, many)}{_HINTS[: binding.HINT * many]}"
-
-
-_HINTS = "0" * 200
 
 
 def fill(urls: Sequence[str], *, open_requests: int, decided: int) -> tuple[int, float]:
@@ -536,8 +607,8 @@ def fill(urls: Sequence[str], *, open_requests: int, decided: int) -> tuple[int,
     start = time.monotonic()
     stores = [store_of(url) for url in urls]
     filling = Filling(stores, datetime.now(UTC))
-    # Hints tell which column of a row was changed, once its digest has shown that one was: nobody reads these.
-    vars(binding)["mention"] = _mention
+    # Nothing that is digested here is a float, or named in other letters than ours.
+    vars(canonical)["_is_plain"] = lambda _: True
     gc.disable()  # nothing here goes in circles
     filling.fill(open_requests=open_requests, decided=decided)
     gc.enable()
