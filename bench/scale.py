@@ -270,10 +270,13 @@ def _scans(parts: Any) -> dict[str, Call]:
     """Give what a server looks for by itself, by name."""
     from clearance.gate import deadlines
     from clearance.journal import notifications
-    from clearance.journal.turns import open_turns
+    from clearance.journal.turns import open_turns_after, turns_by_id
 
     def reading(work: Callable[[Connection], Any]) -> Call:
         return lambda _: parts.database.read(work)
+
+    def page(connection: Connection) -> list[str]:
+        return [turn.turn_id for turn in open_turns_after(connection, None, 500)]
 
     now = datetime.now(UTC)
 
@@ -282,12 +285,14 @@ def _scans(parts: Any) -> dict[str, Call]:
 
     return {
         "scan: what is past its deadline": lambda _: parts.gate.write(lambda log: deadlines.expire(log, 0)),
-        "scan: turns that nobody goes on with": reading(deadlines.stalled),
+        "scan: turns that nobody goes on with, 500 of all that are open": reading(
+            lambda c: deadlines.stalled(c, page(c))
+        ),
         "scan: nested turns that ask": reading(deadlines.nested_and_asking),
         "scan: notifications due": reading(lambda c: notifications.due(c, now, 20)),
         "scan: notifications behind": reading(notifications.is_behind),
         "scan: notifications that are over": prune,
-        "start: turns to recover": reading(open_turns),
+        "start: turns to recover, 500 of all that are open": reading(lambda c: turns_by_id(c, page(c))),
     }
 
 

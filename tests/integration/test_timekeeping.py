@@ -1,6 +1,7 @@
 """Deadlines pass, threads go on and totals are written down though nobody touches anything."""
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -10,12 +11,13 @@ import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 
 from clearance.db.engine import DatabaseUnavailable
-from clearance.db.tables import leases
+from clearance.db.tables import leases, requests
 from clearance.gate import deadlines
-from clearance.journal import notifications
+from clearance.journal import notifications, turns
 from clearance.journal.questions import questions_of
 from clearance.journal.refusals import note_refused
 from clearance.journal.turns import Turn
+from clearance.server.upkeep import recovery, timekeeping
 from clearance.server.upkeep.duties import Duty
 from clearance.server.upkeep.timekeeping import Timekeeper
 from tests.support.scripted_model import calls
@@ -374,7 +376,9 @@ async def test_what_is_due_and_what_stalls_is_found_by_an_index(world: World) ->
     plans: list[str] = []
     for query, values in (
         (deadlines._DUE, {"now": world.clock(), "most": 5}),
-        (deadlines._STALLED, {}),
+        (deadlines._STALLED, {"turn_ids": ["turn"]}),
+        (deadlines._NESTED, {}),
+        (turns._OPEN_AFTER, {"thread_id": "", "place": "", "most": 5}),
         (notifications._DUE, {"now": world.clock(), "most": 5}),
     ):
 
@@ -388,5 +392,52 @@ async def test_what_is_due_and_what_stalls_is_found_by_an_index(world: World) ->
         world.read(explain)
 
     assert "ix_requests_due" in plans[0]
-    assert "SCAN" not in plans[1].replace("SCAN turns USING INDEX", "").replace("SCAN EXISTS", "")
-    assert "ix_notifications_next" in plans[2]
+    assert "SCAN" not in plans[1].replace("SCAN json_each", "").replace("SCAN EXISTS", "")
+    assert "ix_turns_nested" in plans[2]
+    assert "SEARCH turns USING INDEX uq_turns_open" in plans[3]
+    assert "TEMP B-TREE" not in plans[3]
+    assert "ix_notifications_next" in plans[4]
+
+
+@pytest.mark.own_graph("the scans are the journal's, whatever graph runs")
+async def test_all_that_is_open_is_looked_at_a_page_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred thousand open turns were read at once, each ten minutes, for those that wait for nobody."""
+    monkeypatch.setattr(timekeeping, "_PAGE", 2)
+    waker = Waker(world)
+    waker.gives = True
+    for thread in ("a", "b", "c", "d", "e"):
+        await ask(world, PAY, thread=thread)
+    unput = sa.update(requests).where(requests.c.thread_id.in_(["b", "e"])).values(asked_ms=None)
+    world.database.write_now(lambda c: c.execute(unput))
+    looked: list[set[str]] = []
+    read = deadlines.stalled
+
+    def spy(connection: sa.Connection, turn_ids: Collection[str]) -> list[tuple[Turn, str]]:
+        looked.append(set(turn_ids))
+        return read(connection, turn_ids)
+
+    monkeypatch.setattr(deadlines, "stalled", spy)
+    timekeeper = keeper(world, waker)
+
+    more = [await timekeeper.wake() for _ in range(4)]
+    world.clock.advance(seconds=11)
+    await timekeeper.wake()
+
+    assert more == [True, True, False, False]
+    # Those of the page, and those that stood in the pages before.
+    assert [len(some) for some in looked] == [2, 3, 2, 2, 2]
+    assert len(set.union(*looked)) == 5
+    assert waker.woken == ["b", "e"]
+
+
+@pytest.mark.own_graph("the scans are the journal's, whatever graph runs")
+async def test_a_start_looks_first_at_what_waits_for_no_person(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "_PAGE", 2)
+    for thread in ("a", "b", "c", "d", "e"):
+        await ask(world, PAY, thread=thread)
+    unput = sa.update(requests).where(requests.c.thread_id.in_(["b", "e"])).values(asked_ms=None)
+    world.database.write_now(lambda c: c.execute(unput))
+
+    pages = [[turn.thread_id for turn in page] async for page in recovery._all_open(world.parts)]
+
+    assert pages == [["b"], [], ["e"], ["a"], ["c", "d"], []]

@@ -81,6 +81,9 @@ sa.Index(
     sqlite_where=turns.c.state == "open",
     postgresql_where=turns.c.state == "open",
 )
+# Those of nested agents are looked at again and again: of all that is open, a few.
+_NESTED = sa.text("state = 'open' AND place <> ''")
+sa.Index("ix_turns_nested", turns.c.opened_at, sqlite_where=_NESTED, postgresql_where=_NESTED)
 
 plans = sa.Table(
     "plans",

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from clearance.canonical import key
+from clearance.db.among import among
 from clearance.db.tables import IN_FLIGHT_STATES, OPEN_STATES, audit, requests, turns
 from clearance.db.types import to_text
 from clearance.gate.transitions import expire_due, finish
@@ -92,6 +93,7 @@ def _of(table: sa.FromClause, other: sa.FromClause = turns) -> sa.ColumnElement[
 _STALLED = (
     sa.select(turns)
     .where(
+        among(turns.c.turn_id, "turn_ids"),
         turns.c.state == sa.literal_column("'open'"),
         turns.c.is_durable,
         sa.exists().where(_of(_OF_TURN)),
@@ -124,7 +126,6 @@ _STATES = (
 )
 
 
-_STALLED_AMONG = _STALLED.where(turns.c.turn_id.in_(sa.bindparam("among", expanding=True)))
 _TOUCHED = (
     sa.select(audit.c.seq, audit.c.turn_id)
     .where(audit.c.seq > sa.bindparam("after"))
@@ -133,21 +134,22 @@ _TOUCHED = (
 )
 
 
-def touched(connection: Connection, after: int, most: int) -> tuple[int, set[str]] | None:
-    """Give the last row of the log, and the turns that those after a row are about; None where they are `most`."""
+def touched(connection: Connection, after: int, most: int) -> tuple[int, set[str], bool]:
+    """Name the turns that up to `most` rows of the log after a row are about; before them the last of the rows.
+
+    After them, whether there may be more.
+    """
     found = connection.execute(_TOUCHED, {"after": after, "most": most}).all()
-    if len(found) == most:
-        return None
-    return (found[-1].seq if found else after), {row.turn_id for row in found if row.turn_id}
+    last = found[-1].seq if found else after
+    return last, {row.turn_id for row in found if row.turn_id}, len(found) == most
 
 
-def stalled(connection: Connection, among: Collection[str] | None = None) -> list[tuple[Turn, str]]:
-    """Read the open turns that wait for no person, all or `among` some: a run goes on with each, or ought to.
+def stalled(connection: Connection, turn_ids: Collection[str]) -> list[tuple[Turn, str]]:
+    """Read those of some turns that are open and wait for no person: a run goes on with each, or ought to.
 
     With each stands a mark that changes when any of its requests does.
     """
-    read = (_STALLED, {}) if among is None else (_STALLED_AMONG, {"among": list(among)})
-    found = [Turn(*row) for row in connection.execute(*read)]
+    found = [Turn(*row) for row in connection.execute(_STALLED, {"turn_ids": list(turn_ids)})]
     return [(turn, mark_of(connection, turn)) for turn in found]
 
 

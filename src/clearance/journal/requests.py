@@ -144,7 +144,7 @@ _FIRST_NO = (
     .limit(1)
 )
 _COUNTING = sa.select(requests.c.number, requests.c.arguments, requests.c.requested_by, requests.c.action)
-#: What is cleared anywhere, and all of the plan: each along an index of its own. Together, all that is open of an action
+#: What is cleared anywhere, and all of the plan: each along an index of its own. In one, all that is open of an action
 #: would be looked through for the few of it that are cleared.
 _BEFORE_IT = (
     _COUNTING.where(

@@ -59,12 +59,24 @@ def were_set_off_together(one: sa.FromClause, other: sa.FromClause) -> sa.Column
 
 _TURN = sa.select(turns).where(turns.c.turn_id == param("turn_id"))
 _TURNS_OF = sa.select(turns).where(turns.c.thread_id == param("thread_id")).order_by(turns.c.number)
-_TURNS_BY_ID = sa.select(turns).where(turns.c.turn_id.in_(among("turn_ids")))
+_TURNS_BY_ID = sa.select(turns).where(turns.c.turn_id.in_(among("turn_ids"))).order_by(turns.c.opened_at)
 _OPEN_TURNS_OF = (
     sa.select(turns).where(turns.c.thread_id == param("thread_id"), turns.c.state == "open").order_by(turns.c.number)
 )
 _OPEN_TURN_OF = _OPEN_TURNS_OF.where(turns.c.place == param("place"))
-_OPEN_TURNS = sa.select(turns).where(turns.c.state == "open", turns.c.is_durable).order_by(turns.c.opened_at)
+#: Written out, and along the index that says the same: by a parameter SQLite would read every turn that ever was.
+_IS_OPEN = turns.c.state == sa.literal_column("'open'")
+_OPEN_TURNS = sa.select(turns).where(_IS_OPEN, turns.c.is_durable).order_by(turns.c.opened_at)
+_OPEN_AFTER = (
+    sa.select(turns.c.turn_id, turns.c.thread_id, turns.c.place)
+    .where(
+        _IS_OPEN,
+        turns.c.is_durable,
+        sa.tuple_(turns.c.thread_id, turns.c.place) > sa.tuple_(param("thread_id"), param("place")),
+    )
+    .order_by(turns.c.thread_id, turns.c.place)
+    .limit(param("most"))
+)
 _FIRST = turns.alias("first")
 _PLACED = (
     sa.select(
@@ -102,8 +114,25 @@ def open_turns_of(connection: Connection, thread_id: str) -> list[Turn]:
 
 
 def open_turns(connection: Connection) -> list[Turn]:
-    """Read all open turns of threads that are kept, oldest first."""
+    """Read all open turns of threads that are kept, oldest first: there may be a hundred thousand."""
     return read_all(connection, _OPEN_TURNS, Turn)
+
+
+class OpenTurn(NamedTuple):
+    """An open turn by name, and where it stands: there is one of a place at a time."""
+
+    turn_id: str
+    thread_id: str
+    place: str
+
+
+def open_turns_after(connection: Connection, after: OpenTurn | None, most: int) -> list[OpenTurn]:
+    """Name the next open turns of threads that are kept, by thread and place; `after` the last one of the page before.
+
+    At most `most`; fewer on the last page. One that is opened meanwhile may stand before those that were read.
+    """
+    _, thread_id, place = after or ("", "", "")
+    return read_all(connection, _OPEN_AFTER, OpenTurn, thread_id=thread_id, place=place, most=most)
 
 
 def size_of_words(connection: Connection, thread_id: str) -> int:
@@ -123,7 +152,7 @@ def turns_of(connection: Connection, thread_id: str) -> list[Turn]:
 
 
 def turns_by_id(connection: Connection, turn_ids: Sequence[str]) -> list[Turn]:
-    """Read some turns, in no order."""
+    """Read some turns, oldest first."""
     return read_all(connection, _TURNS_BY_ID, Turn, turn_ids=turn_ids) if turn_ids else []
 
 

@@ -7,7 +7,7 @@ the decisions in the journal, and the model's messages are the stored ones.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
@@ -26,7 +26,7 @@ from clearance.graph.transcript import from_json
 from clearance.journal.attempts import in_flight_of_turn
 from clearance.journal.plans import Plan, plans_of_turn
 from clearance.journal.requests import Request, open_requests_of_turn
-from clearance.journal.turns import Turn, open_turns, read_turn, turns_of
+from clearance.journal.turns import OpenTurn, Turn, open_turns_after, read_turn, turns_by_id, turns_of
 from clearance.loglines import logger_of
 from clearance.parts import Parts
 from clearance.server import aegra, graphs
@@ -41,6 +41,8 @@ _LEASE = "recovery"
 _LEASE_S = 10.0
 #: How often, and how many seconds apart, an open turn is looked at until it goes on.
 _LOOKS, _BETWEEN_S = 60, 1
+#: Turns that are read at a time; and whose threads, on Aegra, are looked at together.
+_PAGE, _TOGETHER = 500, 2_000
 #: Seconds between two runs for a turn that does not go on, at most.
 _LONGEST_S = 10
 #: Seconds between two looks at threads at rest, and how often a question is put again in one.
@@ -78,7 +80,11 @@ async def _recover(parts: Parts) -> None:
 
 
 async def _settle_all(parts: Parts) -> None:
-    unsettled = await parts.database.read(open_turns)
+    later, last = list[Turn](), list[Turn]()
+    async for page in _all_open(parts):
+        later += [turn for turn in last if not await settle(parts, turn)]
+        last = [turn for turn in page if not await settle(parts, turn)]
+    unsettled = later + last
     for _ in range(_LOOKS):
         unsettled = [turn for turn in unsettled if not await settle(parts, turn)]
         if not unsettled:
@@ -87,6 +93,25 @@ async def _settle_all(parts: Parts) -> None:
     for turn in unsettled:
         logger.error("turn %s of thread %s does not go on%s; a new message there ends it", turn.turn_id,
                      turn.thread_id, _why_not(turn))  # fmt: skip
+
+
+async def _all_open(parts: Parts) -> AsyncIterator[list[Turn]]:
+    """Give all open turns, some at a time: first those that wait for no person, of which there are few."""
+    first: set[str] = set()
+    async for turn_ids in _pages(parts):
+        found = await parts.database.read(partial(deadlines.stalled, turn_ids=turn_ids))
+        first.update(turn.turn_id for turn, _ in found)
+        yield [turn for turn, _ in found]
+    async for turn_ids in _pages(parts):
+        others = [turn_id for turn_id in turn_ids if turn_id not in first]
+        yield await parts.database.read(partial(turns_by_id, turn_ids=others))
+
+
+async def _pages(parts: Parts) -> AsyncIterator[list[str]]:
+    after: OpenTurn | None = None
+    while page := await parts.database.read(partial(open_turns_after, after=after, most=_PAGE)):
+        yield [turn.turn_id for turn in page]
+        after = page[-1]
 
 
 class Asker:
@@ -98,18 +123,20 @@ class Asker:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._asked: Counter[str] = Counter()
+        #: Where the next look goes on; None: from the first.
+        self._after: OpenTurn | None = None
 
     async def run(self) -> None:
         """Look again and again until cancelled. One server at a time, by a lease in the database."""
         await Duty(self._parts.gate, "asking", _ASK_EVERY_S, [self.step]).run()
 
     async def step(self) -> bool:
-        """Look once."""
-        turns = await self._parts.database.read(open_turns)
-        at_rest = set(await aegra.at_rest({turn.thread_id for turn in turns}))
-        for turn in turns:
-            if turn.thread_id not in at_rest:
-                continue
+        """Look once, at some of what is open."""
+        page = await self._parts.database.read(partial(open_turns_after, after=self._after, most=_TOGETHER))
+        self._after = page[-1] if len(page) == _TOGETHER else None
+        at_rest = set(await aegra.at_rest({turn.thread_id for turn in page}))
+        resting = [turn.turn_id for turn in page if turn.thread_id in at_rest]
+        for turn in await self._parts.database.read(partial(turns_by_id, turn_ids=resting)):
             following = await _next_request(self._parts, turn)
             if following is None or following.state != "asked" or self._asked[following.request_id] == _ASKS:
                 continue

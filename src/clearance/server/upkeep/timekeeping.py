@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy.engine import Connection
 
@@ -13,7 +14,7 @@ from clearance.gate.gate import Gate
 from clearance.journal import notifications
 from clearance.journal.audit import read_head
 from clearance.journal.refusals import chain_totals
-from clearance.journal.turns import Turn
+from clearance.journal.turns import OpenTurn, Turn, open_turns_after
 from clearance.loglines import logger_of
 from clearance.parts import Parts
 from clearance.server.upkeep.duties import Duty
@@ -29,8 +30,8 @@ _PLANS, _WAKES = 50, 20
 _WAKE_TIMEOUT_S = 30
 #: How long a turn may stand with nobody to wait for before it is looked at: a run that is on it is given time.
 _GRACE = timedelta(seconds=10)
-#: So often all open turns are looked at, or when more rows of the log than these came since the last look.
-_ALL_EVERY, _MOST_TOUCHED = timedelta(minutes=10), 500
+#: So often all open turns are looked at: so many at a time, and of so many rows of the log those they are about.
+_ALL_EVERY, _PAGE, _MOST_TOUCHED = timedelta(minutes=10), 1_000, 1_000
 _LONGEST_WAIT = timedelta(minutes=10)
 #: Attempts after which it is said that a turn does not go on.
 _MANY = 6
@@ -51,6 +52,19 @@ class _Watched:
     attempts: int = 0
 
 
+class _Look(NamedTuple):
+    """How far a look at open turns came."""
+
+    #: The row of the log up to which turns were looked at.
+    seen: int
+    #: The last one that was, while all are looked at.
+    after: OpenTurn | None
+    #: When all are looked at again.
+    all_at: datetime
+    #: Whether there is more to look at now.
+    is_more: bool
+
+
 class Timekeeper:
     """Expires, wakes, and writes totals down. `run` is the background task, `steps` what it does."""
 
@@ -68,9 +82,10 @@ class Timekeeper:
         #: As the gate's.
         self._clock = clock
         self._watched: dict[str, _Watched] = {}
-        #: The row of the log up to which turns were looked at; and when all of them are again.
+        #: As in `_Look`; None before the first.
         self._seen: int | None = None
-        self._all_at: datetime | None = None
+        self._after: OpenTurn | None = None
+        self._all_at = datetime.min.replace(tzinfo=UTC)
         self._expired: set[str] = set()
         self._chained_at: datetime | None = None
         #: By turn of a nested agent that waits for a person: when it was looked at last.
@@ -90,26 +105,30 @@ class Timekeeper:
     async def wake(self) -> bool:
         """Make turns go on that wait for nobody and that no run is on, each at growing intervals."""
         now = self._clock()
-        found = await self._gate.database.read(lambda connection: self._stalled(connection, now))
+        look, found = await self._gate.database.read(lambda connection: self._look(connection, now))
+        self._seen, self._after, self._all_at = look.seen, look.after, look.all_at
         self._watched = {turn.turn_id: self._watch(turn, mark, now) for turn, mark in found}
         self._expired.clear()
         waiting = [(turn, at) for turn, _ in found if (at := self._watched[turn.turn_id].at) and at <= now]
         for turn, _ in sorted(waiting, key=lambda pair: pair[1])[:_WAKES]:
             await self._wake_one(turn)
-        return False
+        return look.is_more
 
-    def _stalled(self, connection: Connection, now: datetime) -> list[tuple[Turn, str]]:
-        """Read the turns that wait for nobody: those that the log told of since the last look, or that did then.
+    def _look(self, connection: Connection, now: datetime) -> tuple["_Look", list[tuple[Turn, str]]]:
+        """Read what waits for nobody of what the log told of since, of what did last time, and of a page of all.
 
         Whatever else is open waits for a person, as it did: of such there may be a hundred thousand.
         """
-        if self._seen is not None and self._all_at is not None and now < self._all_at:
-            told = deadlines.touched(connection, self._seen, _MOST_TOUCHED)
-            if told is not None:
-                self._seen, turn_ids = told
-                return deadlines.stalled(connection, turn_ids | self._watched.keys())
-        self._seen, self._all_at = read_head(connection).seq, now + _ALL_EVERY
-        return deadlines.stalled(connection)
+        seen = read_head(connection).seq if self._seen is None else self._seen
+        seen, turn_ids, is_more = deadlines.touched(connection, seen, _MOST_TOUCHED)
+        after, all_at = self._after, self._all_at
+        if now >= all_at:
+            page = open_turns_after(connection, after, _PAGE)
+            turn_ids |= {turn.turn_id for turn in page}
+            after = page[-1] if len(page) == _PAGE else None
+            all_at = all_at if after else now + _ALL_EVERY
+        found = deadlines.stalled(connection, turn_ids | self._watched.keys())
+        return _Look(seen, after, all_at, is_more or after is not None), found
 
     async def sweep(self) -> bool:
         """Look at nested agents that wait for a person, a few at a time: whether their threads still wait for them.
