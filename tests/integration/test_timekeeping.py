@@ -134,6 +134,35 @@ async def test_a_thread_whose_request_was_decided_elsewhere_goes_on_after_a_whil
     assert waker.woken == ["thread"]
 
 
+async def test_what_a_broken_look_had_read_of_the_log_is_read_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn that was decided meanwhile was not looked at for ten minutes."""
+    waker = Waker(world)
+    timekeeper = keeper(world, waker)
+    await ask(world, PAY)
+    await tick(timekeeper)
+    await world.decide(True, by=ANA)
+    whole = world.gate.database.read
+
+    async def broken(work: Any) -> Any:
+        def lost(connection: Any) -> None:
+            work(connection)
+            raise DatabaseUnavailable("gone")
+
+        return await whole(lost)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.gate.database, "read", broken)
+        with pytest.raises(DatabaseUnavailable):
+            await timekeeper.wake()
+    await timekeeper.wake()
+    world.clock.advance(seconds=11)
+    await timekeeper.wake()
+
+    assert waker.woken == ["thread"]
+
+
 async def test_a_question_that_waits_for_a_person_is_left_alone(world: World) -> None:
     waker = Waker(world)
     timekeeper = keeper(world, waker)

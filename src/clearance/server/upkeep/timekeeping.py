@@ -118,6 +118,8 @@ class Timekeeper:
         """Read what waits for nobody of what the log told of since, of what did last time, and of a page of all.
 
         Whatever else is open waits for a person, as it did: of such there may be a hundred thousand.
+        Where it came to is noted once it was read: of a look that the database broke off, what the log told would be
+        missed.
         """
         seen = read_head(connection).seq if self._seen is None else self._seen
         seen, turn_ids, is_more = deadlines.touched(connection, seen, _MOST_TOUCHED)
