@@ -93,7 +93,9 @@ class Bank:
         with httpx.Client(base_url=self.server.url, headers=bearer(OLGA), timeout=60) as client:
             for _ in range(600):
                 state = client.get(f"/threads/{thread_id}/state").raise_for_status().json()
-                if not state["next"] and state["values"]["messages"][-1]["type"] == "ai":
+                if (
+                    not state["tasks"] and state["values"]["messages"][-1]["type"] == "ai"
+                ):  # "next" is empty between steps, too
                     return str(state["values"]["messages"][-1]["content"])
                 time.sleep(0.1)
         raise AssertionError(f"the thread does not come to an end: {state}")

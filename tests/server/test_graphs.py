@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -113,6 +115,36 @@ async def test_nobody_else_goes_on_behind_it_nor_says_whose_the_run_is(case: Cas
     assert [one.how for one in met] == ["404", "404", "403"]
     assert [one.how for one in [*claims, *in_threads]] == ["403"] * 4
     assert [effect for effect in case.effects() if effect.source == source] == []
+
+
+async def test_after_a_kill_between_two_steps_it_goes_on_from_there(make_server: Callable[..., Server]) -> None:
+    """The graph ran from its beginning, with the nodes that a builder has before the gate."""
+    server = make_server("langgraph.dev.json", kind=SeveralServer)
+    server.auth = "on"
+    case = Case(Target("ours", server.start()))
+    thread_id, _, _ = await consenting(case.olga, case)
+    await case.olga.run(thread_id, assistant_id=SECOND, command={"resume": "so"})
+
+    server.kill()
+    with closing(sqlite3.connect(server.folder / "checkpoints.db")) as checkpoints:  # the last was on its way
+        of_thread = "FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ''"
+        last = f"(SELECT max(checkpoint_id) {of_thread})"
+        checkpoints.execute(f"DELETE {of_thread} AND checkpoint_id = {last}", [thread_id, thread_id])
+        checkpoints.commit()
+    server.start()
+    for _ in range(300):
+        state = await case.olga.state(thread_id)
+        if state["interrupts"]:
+            break
+        await asyncio.sleep(0.2)
+    await approve(case, thread_id)
+    said = await last_words(case, thread_id)
+    begun = [one["metadata"]["source"] for one in (await case.olga.get(f"/threads/{thread_id}/history?limit=100")).body]
+    await case.close()
+
+    assert begun.count("input") == 1
+    assert [one["value"].get("action") for one in state["interrupts"]] == ["transfer_funds"]
+    assert said == "Said by the second graph."
 
 
 @pytest.mark.parametrize("how", ["api", "id", "cancelled"])
@@ -504,7 +536,7 @@ async def last_words(case: Case, thread_id: str) -> str:
     for _ in range(300):
         state = await case.olga.state(thread_id)
         content = ((state["values"] or {}).get("messages") or [{"content": ""}])[-1]["content"]
-        if not state["next"] and content:
+        if not state["tasks"] and content:  # "next" is empty between two steps, too
             break
         await asyncio.sleep(0.2)
     return str(content)

@@ -50,6 +50,15 @@ def asks_itself(state: Any) -> bool:
     return not all(is_ours(value) for value in interrupts_of(state).values())
 
 
+def has_steps_left(state: Mapping[str, Any]) -> bool:
+    """Tell whether a thread's graph has not come to its end.
+
+    "next" leaves out steps whose result is kept and not yet part of a checkpoint: so it is between two, and after a
+    kill there.
+    """
+    return bool(state["tasks"])
+
+
 def values_of(state: Any) -> dict[str, Any]:
     """Give the values of a thread's state; none where it has none."""
     values = state.get("values")

@@ -30,7 +30,7 @@ from clearance.journal.turns import OpenTurn, Turn, open_turns_after, read_turn,
 from clearance.loglines import logger_of
 from clearance.parts import Parts
 from clearance.server import aegra, graphs
-from clearance.server.interrupts import asks_itself, questions_in, server_client, values_of
+from clearance.server.interrupts import asks_itself, has_steps_left, questions_in, server_client, values_of
 from clearance.server.upkeep.duties import Duty, HeldLease, LeaseLostError
 from clearance.server.upkeep.left_turns import is_busy, withdraw_nested, withdraw_passed
 from clearance.text.rendering import line
@@ -224,7 +224,7 @@ async def _settle(parts: Parts, turn: Turn, *, may_make: bool) -> bool:
             await _tell(client, turn, graphs.model_node(graph), *told)
             return True
         # What a nested one goes on with is the graph around it, from where that stands.
-        is_there = bool(turn.place) or (bool(state["next"]) and values_of(state).get("turn_id") == turn.turn_id)
+        is_there = bool(turn.place) or (has_steps_left(state) and values_of(state).get("turn_id") == turn.turn_id)
         words: dict[str, Any] | None = None if is_there else {"messages": await _rebuilt(parts, turn)}
         # Aegra takes a run without input only when it says from where.
         latest = str(state["checkpoint"]["checkpoint_id"]) if aegra.is_here() and is_there else None
@@ -343,7 +343,7 @@ def _waits_for_outcome(flying: Sequence[Request], state: Any) -> bool:
     messages = values_of(state).get("messages") or []
     last = messages[-1] if messages else {}
     is_told = str(last.get("id") or "").startswith(NOTICE) if isinstance(last, dict) else False
-    return is_told and not state["next"] and all(request.state == "unknown" for request in flying)
+    return is_told and not has_steps_left(state) and all(request.state == "unknown" for request in flying)
 
 
 async def _waits_inside(parts: Parts, turn: Turn, state: Any) -> bool:
