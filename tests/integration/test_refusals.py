@@ -5,11 +5,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
+from clearance.db.engine import DatabaseUnavailable
 from clearance.db.tables import refusal_totals, refusals
 from clearance.journal.refusals import FLOOD, ROWS_A_MINUTE, Floods, chain_totals, note_refused
 from clearance.journal.verification import verify
+from clearance.server.entry.refusal_counts import RefusalCounts
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, OLGA, World, question
 
@@ -101,6 +104,34 @@ def test_a_flood_is_told_without_the_database() -> None:
     assert floods.take() == {}
     now[0] += timedelta(minutes=1)
     assert not floods.is_flood("olga")
+
+
+async def test_what_is_refused_while_the_database_is_away_is_counted_when_it_answers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told in the server's log, and forgotten."""
+    database = world.gate.database
+    counts = RefusalCounts(database, Floods(lambda: datetime.now(UTC)))
+
+    async def away(_work: Any) -> None:
+        raise DatabaseUnavailable("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "write", away)
+        for _ in range(FLOOD):
+            await counts.note("olga", "goto")
+        keeping = asyncio.create_task(counts.keep())
+        await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.wait([keeping])
+    await counts.note("olga", "goto")  # of a flood by now
+    keeping = asyncio.create_task(counts.keep())
+    await asyncio.sleep(0)
+    keeping.cancel()
+    await asyncio.wait([keeping])
+
+    kept = world.read(lambda c: c.scalar(sa.select(sa.func.sum(refusal_totals.c.count))))
+    assert kept == FLOOD + 1
 
 
 async def test_a_row_taken_away_shows_against_what_the_log_binds(world: World) -> None:

@@ -5,7 +5,7 @@ person are chained once a minute, so that taking rows away shows.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -149,6 +149,11 @@ class Floods:
         """Give what was only counted, by person and cause, and forget it."""
         taken, self._unwritten = self._unwritten, {}
         return taken
+
+    def give_back(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Count again what could not be written, by person and cause."""
+        for which, times in counts.items():
+            self._unwritten[which] = self._unwritten.get(which, 0) + times
 
     def _turn_over(self) -> None:
         minute = _minute(self._clock())

@@ -35,7 +35,8 @@ class RefusalCounts:
         try:
             await self.database.write(work)
         except DatabaseUnavailable:
-            logger.warning("a refusal of %r was not written: the database does not answer", person)
+            self.floods.give_back({(person, cause): 1})
+            logger.warning("a refusal of %r is not written yet: the database does not answer", person)
 
     async def keep(self) -> None:
         """Write what was only counted, twice a minute and at the end, until cancelled. Each process has its own."""
@@ -47,7 +48,10 @@ class RefusalCounts:
             await self._write()
 
     async def _write(self) -> None:
-        """Write what was only counted in a flood."""
+        """Write what was only counted, in a flood or while the database did not answer.
+
+        Where it did it and its answer was lost, that is counted once too often: better than not at all.
+        """
         counted = self.floods.take()
         if not counted:
             return
@@ -58,5 +62,8 @@ class RefusalCounts:
 
         try:
             await self.database.write(work)
-        except (DatabaseUnavailable, RuntimeError) as exc:  # its threads may have ended before us
-            logger.warning("refusals were not written: %s", exc)
+        except DatabaseUnavailable as exc:
+            self.floods.give_back(counted)
+            logger.warning("%d refusals are not written yet: %s", sum(counted.values()), exc)
+        except RuntimeError as exc:  # its threads may have ended before us
+            logger.warning("%d refusals were not written: %s", sum(counted.values()), exc)
