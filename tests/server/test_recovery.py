@@ -1,11 +1,13 @@
 """After kill -9 and a restart nothing that was open is lost, whatever else is."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from langgraph_sdk.errors import NotFoundError
@@ -97,6 +99,31 @@ async def test_a_thread_without_its_checkpoints_is_made_again_from_the_journal(
 
     assert messages[0]["content"] == HELD
     assert "Transferred $2,000.00" in said
+
+
+async def test_what_is_decided_before_recovery_comes_to_its_thread_is_decided(
+    make_server: Callable[..., Server],
+) -> None:
+    """It was refused as one of another server, which takes minutes where ten thousand threads were lost."""
+    server = make_server("langgraph.json").start()
+    async with connected(server.url) as client:
+        talks = [await converse(client) for _ in range(12)]
+        await asyncio.gather(*(talk.say("transfer 5,000 from A-2001 to A-2003") for talk in talks))
+    server.kill()
+    shutil.rmtree(server.folder / ".langgraph_api")
+
+    server.start()
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        listed = (await http.get("/approvals/requests")).json()["requests"]
+        last = max(listed, key=lambda one: str(one["thread_id"]))
+        decision = {"decision": "approve", "digest": last["digest"], "revision": last["revision"]}
+        answered = await http.post(f"/approvals/requests/{last['id']}/decision", json=decision)
+    made_again = server.log.count("was lost, made again")
+    server.stop()
+
+    assert len(listed) == 12
+    assert (answered.status_code, answered.json().get("request", {}).get("state")) == (200, "executed"), answered.text
+    assert made_again < 12  # the others were not waited for
 
 
 async def test_a_deleted_thread_stays_deleted(make_server: Callable[..., Server]) -> None:

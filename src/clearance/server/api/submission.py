@@ -15,6 +15,7 @@ from clearance.gate.door import STATUS
 from clearance.principal import Principal
 from clearance.server.entry.wall import wall
 from clearance.server.upkeep.left_turns import withdraw_left
+from clearance.server.upkeep.recovery import make_again
 from clearance.server.upkeep.waking import is_thread_there, wake
 
 _T = TypeVar("_T")
@@ -55,7 +56,8 @@ async def decide_and_wake(desk: Desk, person: Principal, request_id: str, answer
     """
     request, turn = await _found(desk.turn_of(person, request_id))
     parts = (await wall()).parts
-    if request.is_open and not await withdraw_left(parts, turn):
+    # Right after a start its thread may be one of thousands that are made again: it need not wait for the others.
+    if request.is_open and not await withdraw_left(parts, turn) and not await make_again(parts, turn):
         raise HTTPException(409, _NO_THREAD)
 
     async def decide() -> Standing | Refusal:

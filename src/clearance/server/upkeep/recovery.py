@@ -63,6 +63,19 @@ async def recover(parts: Parts) -> None:
 _is_recovering = False
 
 
+def may_be_made_again() -> bool:
+    """Tell whether a thread that is not there will be made again: it was lost with the last process."""
+    return _is_recovering and not aegra.is_here()
+
+
+async def make_again(parts: Parts, turn: Turn) -> bool:
+    """Make the thread of an open turn again before recovery comes to it; tell whether it is one that is lost so."""
+    if not may_be_made_again():
+        return False
+    await settle(parts, turn)
+    return True
+
+
 async def _recover(parts: Parts) -> None:
     lease = HeldLease(parts.gate, _LEASE, _LEASE_S)
     try:

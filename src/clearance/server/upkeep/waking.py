@@ -9,7 +9,7 @@ from langgraph_sdk.errors import NotFoundError
 from clearance.journal.turns import Turn
 from clearance.loglines import logger_of
 from clearance.parts import Parts
-from clearance.server.upkeep.recovery import client_of, settle
+from clearance.server.upkeep.recovery import client_of, may_be_made_again, settle
 
 logger = logger_of(__name__)
 
@@ -59,11 +59,11 @@ async def wake(parts: Parts, turn: Turn, *, for_s: float) -> None:
 
 
 async def is_thread_there(parts: Parts, turn: Turn) -> bool | None:
-    """Tell whether the thread of a turn exists; None when the server does not say."""
+    """Tell whether the thread of a turn exists; None when the server does not say, or makes it again."""
     try:
         await client_of(turn).threads.get(turn.thread_id)
     except NotFoundError:
-        return False
+        return None if may_be_made_again() else False
     except (httpx.HTTPError, OSError) as exc:
         logger.warning("whether thread %s is there cannot be told: %s", turn.thread_id, exc)
         return None
