@@ -12,6 +12,7 @@ from agent.bank.customers import Customer
 from agent.bank.money import usd
 from agent.bank.tables import HOUSE as HOUSE
 from agent.bank.tables import accounts, customers, entries, payments, transfers
+from clearance.db.among import among
 from clearance.db.types import to_text
 
 #: Sentences of each kind that `check_ledger` gives at most.
@@ -157,31 +158,45 @@ def find_reversal(connection: Connection, transfer_id: str) -> Transfer | None:
     return _transfer(connection, transfers.c.reverses == transfer_id)
 
 
+#: Made once, and the ids one value: the whole log is verified by them, some hundred at a time.
+_MADE = (
+    sa.select(
+        *(transfers.c[name] for name in ("transfer_id", "from_account", "to_account", "amount_minor", "made_at")),
+        *(transfers.c[name] for name in ("requested_by", "reverses", "request_id")),
+    )
+    .where(among(transfers.c.request_id))
+    .order_by(transfers.c.number)
+)
+_PAID = sa.select(payments.c.transfer_id, payments.c.to_iban).where(among(payments.c.transfer_id))
+_BOOKED = (
+    sa.select(entries.c.transfer_id, entries.c.account_id, entries.c.amount_minor)
+    .where(among(entries.c.transfer_id))
+    .order_by(entries.c.account_id)
+)
+
+
 def traces_of(connection: Connection, request_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """Read the transfers that requests made, with their entries, by request; without what erasure takes."""
-    made = sa.select(transfers).where(transfers.c.request_id.in_(request_ids)).order_by(transfers.c.number)
-    traces = {
-        row.transfer_id: {
-            "transfer_id": row.transfer_id,
-            "from_account": row.from_account,
-            "to_account": row.to_account,
-            "amount_minor": row.amount_minor,
-            "made_at": to_text(row.made_at),
-            "requested_by": row.requested_by,
-            "reverses": row.reverses,
-            "entries": [],
-            "of": row.request_id,
-        }
-        for row in connection.execute(made)
-    }
-    for transfer_id, to_iban in paid_to(connection, list(traces)).items():
-        traces[transfer_id]["to_iban"] = to_iban
-    booked = sa.select(entries).where(entries.c.transfer_id.in_(list(traces)))
-    for row in connection.execute(booked.order_by(entries.c.account_id)):
-        traces[row.transfer_id]["entries"].append([row.account_id, row.amount_minor])
+    traces: dict[str, dict[str, Any]] = {}
     found: dict[str, list[dict[str, Any]]] = {}
-    for trace in traces.values():
-        found.setdefault(trace.pop("of"), []).append(trace)
+    for row in connection.execute(_MADE, {"ids": request_ids}).all():
+        transfer_id, from_account, to_account, amount_minor, made_at, requested_by, reverses, request_id = row
+        trace = traces[transfer_id] = {
+            "transfer_id": transfer_id,
+            "from_account": from_account,
+            "to_account": to_account,
+            "amount_minor": amount_minor,
+            "made_at": to_text(made_at),
+            "requested_by": requested_by,
+            "reverses": reverses,
+            "entries": [],
+        }
+        found.setdefault(request_id, []).append(trace)
+    given = {"ids": list(traces)}
+    for transfer_id, to_iban in connection.execute(_PAID, given).all():
+        traces[transfer_id]["to_iban"] = to_iban
+    for transfer_id, account_id, amount_minor in connection.execute(_BOOKED, given).all():
+        traces[transfer_id]["entries"].append([account_id, amount_minor])
     return found
 
 

@@ -345,15 +345,18 @@ class Argument:
     text: str
 
 
-def read_arguments(cls: type[Action[Any]] | None, arguments: dict[str, Any]) -> list[Argument]:
+def read_arguments(
+    cls: type[Action[Any]] | None, arguments: dict[str, Any], action: Action[Any] | None = None
+) -> list[Argument]:
     """List every argument of a call, in the order the action declares them; what it does not declare comes last.
 
     `cls` is None for an action that the program does not have any more: then the values stand as they were stored.
+    `action` is what was read of the arguments, where that was done.
     """
     texts = {name: value if isinstance(value, str) else _json_text(value) for name, value in arguments.items()}
     fields = cls.model_fields if cls else {}
     try:
-        action = read_action(cls, arguments) if cls else None
+        action = action or (read_action(cls, arguments) if cls else None)
     except ActionError:  # stored by a program whose action was another
         action = None
     for name, field in fields.items():

@@ -43,6 +43,8 @@ class Appearance:
     review: Review
     #: (name, label, text) of facts that `review` does not say, as they came.
     known: list[tuple[str, str, str]]
+    #: What was shown; None where nothing could be read of it.
+    action: Action[Any] | None = None
 
 
 def as_asked(actions: Actions, request: Request) -> Appearance:
@@ -69,7 +71,7 @@ def show(action: Action[Any], facts: Facts) -> Appearance:
         # Of critical risk it could never be approved: there would be nothing to type.
         review = replace(review, confirm=action.tool_name(), confirm_is="the name of the action")
     named = zip(type(facts).model_fields, shown_facts(facts), strict=True)
-    return Appearance(review, [(name, *fact) for name, fact in named if name not in review.said])
+    return Appearance(review, [(name, *fact) for name, fact in named if name not in review.said], action)
 
 
 @dataclass(frozen=True)
@@ -203,9 +205,12 @@ def known(asked: Appearance, current: Appearance, material: frozenset[str]) -> l
     ]
 
 
-def arguments(actions: Actions, request: Request) -> list[Argument]:
-    """List every argument that runs, whatever the action says of itself; none when they were erased."""
-    return read_arguments(actions.get(request.action), request.arguments or {})
+def arguments(actions: Actions, request: Request, action: Action[Any] | None = None) -> list[Argument]:
+    """List every argument that runs, whatever the action says of itself; none when they were erased.
+
+    `action` is what was read of them, where that was done.
+    """
+    return read_arguments(actions.get(request.action), request.arguments or {}, action)
 
 
 def unsaid(called: Sequence[Argument], said: Words) -> list[Argument]:

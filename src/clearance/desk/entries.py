@@ -77,15 +77,17 @@ def read_listed(
     attempts = {one.request_id: one for one in attempts_on_all(connection, flights)}  # the last of each stays
     listed = []
     for one in requests:
-        review = comparison.as_asked(actions, one).review
+        asked = comparison.as_asked(actions, one)
+        review = asked.review
         known = twins.concerns(one, same.get(one.request_id, []), now, flying.get(one.request_id))
-        gone = taken_away(actions, one) if one.is_open else None
+        # What could be read once is read once: that is most of what a list takes.
+        gone = taken_away(actions, one) if one.is_open and asked.action is None else None
         found = sorted([*([gone] if gone else []), *known, *review.concerns], key=lambda concern: not concern.is_bad)
         listed.append(
             Listed(
                 request=one,
                 review=review,
-                called=comparison.arguments(actions, one),
+                called=comparison.arguments(actions, one, asked.action),
                 plan=plans.get(one.plan_id, [one]),
                 made=made.get(one.request_id, []),
                 receipt=receipts.get(one.request_id),

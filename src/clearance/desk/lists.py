@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from clearance.canonical import clean
 from clearance.contract import Tab
+from clearance.db.compiled import rows_of
 from clearance.db.tables import IN_FLIGHT_STATES, OPEN_STATES, decisions, requests
 from clearance.db.types import from_text, to_text
 from clearance.journal.requests import Request
@@ -192,7 +193,7 @@ def _queries(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_
 
 def _needs(connection: Connection) -> list[str]:
     """Read what open requests need, each once: there are few."""
-    return list(connection.scalars(_each(requests.c.needs, _is_open, _MOST_NEEDS)))
+    return [row[0] for row in rows_of(connection, _NEEDED, {})]
 
 
 def _each(column: sa.Column[str], condition: sa.ColumnElement[bool], most: int) -> sa.Select[Any]:
@@ -206,6 +207,10 @@ def _each(column: sa.Column[str], condition: sa.ColumnElement[bool], most: int) 
     is_more = found.c.value.is_not(None) & (found.c.number < most)
     found = found.union_all(sa.select(following, found.c.number + 1).where(is_more))
     return sa.select(found.c.value).where(found.c.value.is_not(None)).order_by(found.c.number)
+
+
+#: Made once: statements are kept compiled.
+_NEEDED = _each(requests.c.needs, _is_open, _MOST_NEEDS)
 
 
 def _from(

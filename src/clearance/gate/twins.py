@@ -24,8 +24,13 @@ LATELY = timedelta(days=7)
 def read_twins(connection: Connection, requests: Sequence[Request], now: datetime) -> dict[str, list[SameCall]]:
     """Read the twins of open requests, by request, oldest first. What is over has none."""
     wanted = {one.request_id: one for one in requests if one.is_open and one.digest is not None}
-    same = same_calls(connection, _digests(requests), now - LATELY)
-    return {request_id: [twin for twin in same if _is_twin(one, twin)] for request_id, one in wanted.items()}
+    same: dict[str | None, list[SameCall]] = {}
+    for twin in same_calls(connection, _digests(requests), now - LATELY):
+        same.setdefault(twin.digest, []).append(twin)
+    return {
+        request_id: [twin for twin in same.get(one.digest, []) if _is_twin(one, twin)]
+        for request_id, one in wanted.items()
+    }
 
 
 def prefetch_twins(connection: Connection, requests: Sequence[Request], now: datetime) -> None:
