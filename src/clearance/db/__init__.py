@@ -3,6 +3,7 @@
 engine         transactions: one function of the caller's each
 tables         the tables, with their invariants
 compiled       statements compiled once, and run by the driver
+kept           what is not said to the database while somebody else writes in a transaction
 postgres       a connection to PostgreSQL whose statements share round trips
 driver_errors  what an error of a driver means: lost, busy, too late, no use
 fair_lock      a lock that is given to whoever has waited for it longest

@@ -200,7 +200,7 @@ def _key(statement: Statement, given: Mapping[str, Any]) -> Any:
 
 
 def wait_for_all(connection: Connection) -> None:
-    """Wait for every statement that was given to the open transaction: what fails, fails here at the latest.
+    """Wait for every statement that was given to the open transaction and may fail: it fails here at the latest.
 
     Raises:
         DBAPIError: as SQLAlchemy raises it; also where one failed before, and whoever ran it hid that.
@@ -208,7 +208,8 @@ def wait_for_all(connection: Connection) -> None:
     driver: Any = connection.connection.dbapi_connection
     if shares_trips(driver):
         try:
-            driver.send_held()
+            if not driver.is_sound:
+                driver.send_held()
             if driver.has_failed:
                 import psycopg
 

@@ -1,11 +1,15 @@
 """What an error of a driver means: whether the work is worth another try, came too late, or is no use for now."""
 
+import threading
+
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 _PG_RETRY = {"40001", "40P01"}  # serialization failure, deadlock
 _PG_BUSY = "55P03"  # a lock that nobody let go
 _PG_TIMEOUT = "57014"
+#: No such savepoint, no such cursor, no transaction.
+_PG_GONE = ("3B001", "34000", "25P01")
 #: What SQLite says of a disk that is full, gone or broken; PostgreSQL of too few resources, of its system, of itself.
 _SQLITE_REFUSING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_NOMEM", "SQLITE_CANTOPEN")
 _PG_REFUSING = ("53", "58", "XX")
@@ -34,6 +38,18 @@ def is_lost(exc: DBAPIError) -> bool:
         text = str(exc.orig)
         return sqlstate is None and ("locked" in text or "connect" in text or "unable to open" in text)
     return False
+
+
+def is_from_outside(exc: BaseException) -> bool:
+    """Tell whether this process is told to end, where an action ran: anything else that ends one is its own."""
+    return isinstance(exc, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
+def is_out_of_place(exc: DBAPIError) -> bool:
+    """Tell whether a savepoint, a cursor or the transaction that was begun is not there any more."""
+    if getattr(exc.orig, "sqlstate", None) in _PG_GONE:
+        return True
+    return isinstance(exc, sa.exc.OperationalError) and str(exc.orig).startswith("no such savepoint")
 
 
 def is_refusing(exc: DBAPIError) -> bool:

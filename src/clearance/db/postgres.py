@@ -11,7 +11,10 @@ from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import psycopg
+from psycopg import sql as composed
 from psycopg.pq import TransactionStatus
+
+from clearance.db.kept import PAST_OURS, SENTENCE, Kept
 
 
 class Held:
@@ -55,7 +58,8 @@ class Cursor(psycopg.Cursor[Any]):
         connection = self.connection
         if not isinstance(connection, Connection) or connection.is_under_way:
             return super().execute(query, params, **options)
-        text = str(query)
+        text = connection.as_text(query)
+        connection.check(text)
         is_of_savepoint = text.startswith(_OF_SAVEPOINTS) and ";" not in text
         if not (is_of_savepoint or connection.is_read_only):
             connection.prefetched.clear()  # it may write
@@ -69,10 +73,11 @@ class Cursor(psycopg.Cursor[Any]):
             # What fails of what this undoes would have it left out. Of what came before, it fails by itself.
             with suppress(psycopg.Error):
                 connection.send_held()
-        if not connection.is_holding:
-            return super().execute(query, params, **options)
-        if not params and ";" in text:  # several: PostgreSQL takes them together only when nothing goes with them
+        is_alone = not params and ";" in text  # several: PostgreSQL takes them only when nothing goes with them
+        if is_alone:
             connection.send_held()
+        if is_alone or not connection.is_holding:
+            connection.is_checked = True
             return super().execute(query, params, **options)
         with connection.flight():
             super().execute(query, params, **options)
@@ -80,34 +85,41 @@ class Cursor(psycopg.Cursor[Any]):
 
     def executemany(self, query: Any, params_seq: Iterable[Any], *, returning: bool = False) -> None:
         """Run the statement for each of some values, see `psycopg.Cursor.executemany`."""
-        _send_held(self)
+        _send_held(self, query)
         super().executemany(query, params_seq, returning=returning)
 
-    def copy(self, *arguments: Any, **options: Any) -> Any:
+    def copy(self, statement: Any, *arguments: Any, **options: Any) -> Any:
         """Copy rows, see `psycopg.Cursor.copy`."""
-        _send_held(self)
-        return super().copy(*arguments, **options)
+        _send_held(self, statement)
+        return super().copy(statement, *arguments, **options)
 
-    def stream(self, *arguments: Any, **options: Any) -> Any:
+    def stream(self, query: Any, *arguments: Any, **options: Any) -> Any:
         """Give rows one by one, see `psycopg.Cursor.stream`."""
-        _send_held(self)
-        return super().stream(*arguments, **options)
+        _send_held(self, query)
+        return super().stream(query, *arguments, **options)
 
 
 class FarCursor(psycopg.ServerCursor[Any]):
     """A cursor of the server, declared after all that is held."""
 
-    def execute(self, *arguments: Any, **options: Any) -> Self:
+    def execute(self, query: Any, *arguments: Any, **options: Any) -> Self:
         """Run the statement, see `psycopg.ServerCursor.execute`."""
-        _send_held(self)
-        return super().execute(*arguments, **options)
+        _send_held(self, query)
+        return super().execute(query, *arguments, **options)
+
+    def close(self) -> None:
+        """Close it, see `psycopg.ServerCursor.close`."""
+        _send_held(self, "")
+        super().close()
 
 
-def _send_held(cursor: psycopg.Cursor[Any] | psycopg.ServerCursor[Any]) -> None:
+def _send_held(cursor: psycopg.Cursor[Any] | psycopg.ServerCursor[Any], query: Any) -> None:
     connection = cursor.connection
     if isinstance(connection, Connection) and not connection.is_under_way:
+        connection.check(connection.as_text(query))
         connection.prefetched.clear()  # what follows may write
         connection.send_held()
+        connection.is_checked = True
 
 
 class _Flight(psycopg.Pipeline):
@@ -127,8 +139,13 @@ class _Flight(psycopg.Pipeline):
 
 #: What begins and ends the savepoints around what an action does.
 _OF_SAVEPOINTS = ("SAVEPOINT ", "RELEASE SAVEPOINT ", "SET TRANSACTION READ ONLY")
-#: What begins and ends transactions and their savepoints.
-_OF_TRANSACTIONS = ("BEGIN", "COMMIT", *_OF_SAVEPOINTS)
+#: Its rows are read by COMMIT, where somebody leaves it open till then: so it fails, and keeps nothing. By a value that
+#: changes, which the planner does not work out before.
+_OPEN = "clearance_open"
+_HOLD_OPEN = f"DECLARE {_OPEN} CURSOR WITH HOLD FOR SELECT CAST('{SENTENCE} ' || random() AS integer)"
+_LET_GO = f"CLOSE {_OPEN}"
+#: What begins and ends transactions, their savepoints and what keeps them open.
+_OF_TRANSACTIONS = ("BEGIN", "COMMIT", _HOLD_OPEN, _LET_GO, *_OF_SAVEPOINTS)
 
 
 class Connection(psycopg.Connection[Any]):
@@ -136,6 +153,10 @@ class Connection(psycopg.Connection[Any]):
 
     #: Told from other drivers' connections by this, see `compiled.shares_trips`.
     shares_trips = True
+    #: What the open transaction is kept from; None where it is its owner's to end.
+    kept: Kept | None = None
+    #: Whether what is sent next was checked against that.
+    is_checked = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -166,6 +187,66 @@ class Connection(psycopg.Connection[Any]):
     def has_failed(self) -> bool:
         """Whether the open transaction takes nothing but its end, since a statement failed."""
         return not self.closed and self.info.transaction_status == TransactionStatus.INERROR
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no transaction is open, and none is about to be."""
+        is_begun = any(one.sql == "BEGIN" for one in self._held)
+        return not self.closed and not is_begun and self.info.transaction_status == TransactionStatus.IDLE
+
+    def as_text(self, query: Any) -> str:
+        """Give a statement as it is sent."""
+        if isinstance(query, bytes):
+            return query.decode(errors="replace")
+        return query.as_string(self) if isinstance(query, composed.Composable) else str(query)
+
+    def check(self, text: str) -> None:
+        """Refuse what the open transaction is kept from.
+
+        Raises:
+            RuntimeError: it would end it, or change it for others.
+        """
+        why = None if self.kept is None else self.kept.refusal(text)
+        if why is not None:
+            raise RuntimeError(why)
+
+    def keep(self, kept: Kept) -> None:
+        """Keep the open transaction: COMMIT fails until `let_go`, whatever way it comes."""
+        self.hold(_HOLD_OPEN, only_reads=True)
+        self.kept, self.is_checked = kept, False
+
+    def let_go(self) -> None:
+        """Let the transaction be committed again. Fails, with the next statement, where it is not the one any more."""
+        self.hold(_LET_GO, only_reads=True)
+
+    @property
+    def is_another(self) -> bool:
+        """Whether the open transaction is not the one that was held open, as `let_go` tells; asks the database."""
+        try:
+            self.send_held()
+        except psycopg.Error as exc:
+            return isinstance(exc, psycopg.errors.InvalidCursorName | psycopg.errors.InvalidSavepointSpecification)
+        return False
+
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+        """Run what is sent and received, see `psycopg.Connection.wait`."""
+        if self.kept is None or self.is_under_way:
+            return super().wait(gen, *arguments, **options)
+        if not self.is_checked and self._held:  # it would come before what it is to come after
+            raise RuntimeError(PAST_OURS)
+        self.kept.is_passed = self.kept.is_passed or not self.is_checked
+        self.is_checked = False
+        try:
+            return super().wait(gen, *arguments, **options)
+        finally:
+            if self.is_over:  # each statement that follows would commit by itself
+                self.kept.is_over = True
+                self.close()
+
+    def transaction(self, *arguments: Any, **options: Any) -> Any:
+        """Give a block that is done whole or not at all, see `psycopg.Connection.transaction`."""
+        self.send_held()
+        return super().transaction(*arguments, **options)
 
     def begin(self) -> None:
         """Begin a transaction with the next statement."""
@@ -217,6 +298,8 @@ class Connection(psycopg.Connection[Any]):
             psycopg.Error: where the transaction is `INERROR` after it a statement failed, and COMMIT was left out;
                 else it is COMMIT that failed, or its answer was lost.
         """
+        if self.kept is not None:
+            raise RuntimeError(SENTENCE)
         if self.has_failed and not self.is_reader:  # PostgreSQL would roll back, and call that done
             raise psycopg.errors.InFailedSqlTransaction("a statement failed before, and that was hidden")
         if not self._held:
@@ -228,6 +311,8 @@ class Connection(psycopg.Connection[Any]):
 
     def rollback(self) -> None:
         """Roll back; what is held is never sent."""
+        if self.kept is not None:
+            raise RuntimeError(SENTENCE)
         self._held.clear()
         self.prefetched.clear()
         super().rollback()

@@ -25,8 +25,9 @@ from clearance.actions.action import (
 from clearance.actions.review import Activity, Change, Concern, Id, Name, Review, Words
 from clearance.actions.soundness import an
 from clearance.db.driver_errors import is_lost
-from clearance.db.engine import read_only
+from clearance.db.engine import TransactionEndedError, read_only
 from clearance.desk.labels import STATES
+from clearance.gate.ended import facts_of
 from clearance.gate.judging import Judge, changed_material, requester_of
 from clearance.journal.requests import Request
 from clearance.journal.turns import Turn
@@ -109,9 +110,11 @@ def as_it_stands(connection: Connection, judge: Judge, request: Request, turn: T
 def _activity(action: Action[Any], reading: Reading) -> Activity | None:
     try:
         # Within: on PostgreSQL a statement that fails ends the transaction for all that follow, unless it is undone.
-        with read_only(reading.connection):
+        with read_only(reading.connection, facts_of(action.tool_name())):
             went_on = action.activity(reading)
         return None if went_on is None else an(Activity, went_on, f"{action.tool_name()}.activity")
+    except TransactionEndedError:
+        raise
     except ActionError:
         return None
     except Exception as exc:  # people must be able to see and reject it, without a chart

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from clearance.desk.detail import Contradiction
-from clearance.journal.attempts import Attempt
+from clearance.journal.attempts import TRANSACTION_ENDED, Attempt
 from clearance.text.rendering import line
 
 _CAUSES = {
@@ -12,6 +12,7 @@ _CAUSES = {
     "cancelled": "it was cancelled while it was being done",
     "holder gone": "the server that did it ended meanwhile",
     "refused": "sent again, it was refused, which tells nothing of the time before",
+    TRANSACTION_ENDED: "it ended the transaction it ran in, which was to hold its receipt as well",
     "not begun": "the database did not say whether it might begin",
 }
 

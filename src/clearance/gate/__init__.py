@@ -10,6 +10,7 @@ opening           a request for every action of a plan
 standing          how a plan stands: what is left to do with it, in order
 execution         the checks right before an effect, in the transaction that does it or starts it elsewhere
 local_execution   one effect in our database, and its receipt
+ended             an action that ended the transaction it ran in: found, and not done again
 elsewhere         external actions at work: facts, performing, look-ups, on a loop of their own
 flights           an external action from its clearance to its receipt: waited for, looked into, sent again
 looking           what was read elsewhere, known inside a transaction

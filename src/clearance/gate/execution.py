@@ -11,11 +11,12 @@ from clearance.actions.action import ActionError, read_action
 from clearance.actions.external import ExternalAction
 from clearance.db.engine import Database
 from clearance.gate.elsewhere import LEASE_TIME, Started, lease_of
+from clearance.gate.ended import effect_of, has_ended
 from clearance.gate.judging import Judge, Judged, changed_material, requester_of
 from clearance.gate.local_execution import perform
 from clearance.gate.losses import after_no, fail, reconsider
 from clearance.gate.policy import Verdict
-from clearance.gate.settling import MOST_ATTEMPTS, claim, was_frozen_since
+from clearance.gate.settling import MOST_ATTEMPTS, become_doubtful, claim, was_frozen_since
 from clearance.gate.standing import of_plan
 from clearance.gate.transitions import ask_again, expire_due
 from clearance.journal import audit
@@ -32,7 +33,7 @@ from clearance.text.rendering import line
 
 @dataclass(frozen=True)
 class InFlight:
-    """A request of an external action that has no receipt yet: it is started, or the next to be."""
+    """A request that has no receipt yet: it is started, of an external action, or the next to be."""
 
     plan_id: str
     request_id: str
@@ -50,6 +51,9 @@ def carry_out(
     plan = requests_of_plan(log.connection, plan_id)
     request = of_plan(plan, request_id)
     if request.is_in_flight:
+        return InFlight(plan_id, request_id, is_started=True)
+    if has_ended(effect_of(request_id)) and request.is_open:
+        become_doubtful(log, request)
         return InFlight(plan_id, request_id, is_started=True)
     if not request.is_open or expire_due(log, plan):
         return read_receipt(log.connection, request_id)

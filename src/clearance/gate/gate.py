@@ -24,6 +24,7 @@ from clearance.gate.caller import Caller
 from clearance.gate.decision import CLOSED, is_recorded
 from clearance.gate.door import AMBIGUOUS, Arrived, Arriving, NotAllTakenError, arrive_all, note_none_taken
 from clearance.gate.elsewhere import Elsewhere, Started
+from clearance.gate.ended import surviving, surviving_now
 from clearance.gate.execution import InFlight, carry_out
 from clearance.gate.flights import Flights
 from clearance.gate.intake import Outset
@@ -261,24 +262,21 @@ class Gate:
         Where it has to know what is true elsewhere it is undone, that is read, and it is run again. `prefetch` asks for
         what it reads first, see `audit.locked`. With `is_urgent` it goes before what is not, see `Database.write`.
         """
-        return await self.elsewhere.seeing(lambda: self._write(work, prefetch, is_urgent=is_urgent))
+        run = under_lock(work, self.keys.now, self._clock, prefetch)
+        return await surviving(lambda: self.elsewhere.seeing(lambda: self.database.write(run, is_urgent=is_urgent)))
 
-    async def _write(
-        self,
-        work: Callable[[Log], T],
-        prefetch: Callable[[Connection], None] | None = None,
-        *,
-        is_urgent: bool = False,
-    ) -> T:
-        return await self.database.write(under_lock(work, self.keys.now, self._clock, prefetch), is_urgent=is_urgent)
+    async def _write(self, work: Callable[[Log], T]) -> T:
+        run = under_lock(work, self.keys.now, self._clock)
+        return await surviving(lambda: self.database.write(run))
 
     def write_now(self, work: Callable[[Log], T]) -> T:
         """`write`, blocking: for the command line."""
-        return self.elsewhere.seeing_now(lambda: self.database.write_now(under_lock(work, self.keys.now, self._clock)))
+        run = under_lock(work, self.keys.now, self._clock)
+        return surviving_now(lambda: self.elsewhere.seeing_now(lambda: self.database.write_now(run)))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a read transaction; what it has to know of elsewhere is read as for `write`."""
-        return await self.elsewhere.seeing(lambda: self.database.read(work))
+        return await surviving(lambda: self.elsewhere.seeing(lambda: self.database.read(work)))
 
     # A turn and its plans
 

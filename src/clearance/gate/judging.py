@@ -13,8 +13,9 @@ from clearance.actions.action import Action, ActionError, Actions, Earlier, Fact
 from clearance.actions.external import ExternalAction, joined
 from clearance.actions.soundness import a_sentence, an, some_subjects
 from clearance.canonical import digest
-from clearance.db.driver_errors import is_lost
-from clearance.db.engine import read_only
+from clearance.db.driver_errors import is_from_outside, is_lost
+from clearance.db.engine import TransactionEndedError, read_only
+from clearance.gate.ended import facts_of, has_ended
 from clearance.gate.looking import NeedsLookError, ToLook, elsewhere
 from clearance.gate.policy import Policy, Verdict
 from clearance.journal.plans import read_plan
@@ -76,6 +77,8 @@ class Judge:
             found = self._beside(connection, names, number, plan_id)
             return [Earlier(arguments, requester.id, name) for name, arguments in found]
 
+        if has_ended(facts_of(action.tool_name())):
+            raise ActionError("what is true about it cannot be read, for that ends the transaction it is read in.")
         try:
             reading = Reading(connection, now, requester.id, earlier, beside)
             facts = _facts(connection, action, reading)
@@ -90,10 +93,10 @@ class Judge:
                 verdict=_raised(self.policy.judge(action, facts, requester), action),
                 business_key=_business_key(action),
             )
-        except (ActionError, NeedsLookError):
+        except (ActionError, NeedsLookError, TransactionEndedError):
             raise
-        except Exception as exc:  # broken is no effect, and the thread goes on
-            if isinstance(exc, DBAPIError) and is_lost(exc):
+        except BaseException as exc:  # broken is no effect, and the thread goes on
+            if is_from_outside(exc) or (isinstance(exc, DBAPIError) and is_lost(exc)):
                 raise  # the transaction is gone: it is tried again as a whole
             error_id = secrets.token_hex(4)
             logger.exception("facts of %s cannot be read, error id %s", action.tool_name(), error_id)
@@ -157,11 +160,11 @@ def _facts(connection: Connection, action: Action[Any], reading: Reading) -> Fac
     """Read what is true about an action: what is elsewhere was read before, what is ours is read now."""
     name = action.tool_name()
     if not isinstance(action, ExternalAction):
-        with read_only(connection):
+        with read_only(connection, facts_of(name)):
             read = action.facts(reading)
         return an(action.facts_type(), read, f"{name}.facts")
     found = elsewhere(ToLook(action, reading.requested_by, reading.now))
-    with read_only(connection):
+    with read_only(connection, facts_of(name)):
         sums = action.sums(reading)
     return joined(type(action), found, an(action.sums_type(), sums, f"{name}.sums"))
 

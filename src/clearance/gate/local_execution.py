@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from clearance.actions.action import ActionError, Effect
 from clearance.actions.soundness import a_sentence
-from clearance.db.driver_errors import is_lost
-from clearance.db.engine import Database, kept_open
+from clearance.db.driver_errors import is_from_outside, is_lost
+from clearance.db.engine import Database, TransactionEndedError
+from clearance.gate.ended import effect_of, own_part
 from clearance.gate.judging import Judge, Judged
 from clearance.gate.losses import fail
 from clearance.gate.transitions import finish, note_erased, salted
@@ -22,7 +23,11 @@ logger = logger_of(__name__)
 
 
 def perform(log: Log, judge: Judge, database: Database, request: Request, judged: Judged) -> Receipt:
-    """Do what a local action does, all of it or nothing, and write its receipt."""
+    """Do what a local action does, all of it or nothing, and write its receipt.
+
+    Raises:
+        TransactionEndedError: it ended the transaction, see `ended`.
+    """
     connection = log.connection
 
     def erase(subject: str) -> None:
@@ -31,12 +36,14 @@ def perform(log: Log, judge: Judge, database: Database, request: Request, judged
     effect = Effect(connection, log.now, request.requested_by, request.request_id, erase)
     try:
         what = f"{request.action} of request {request.request_id}"
-        with log.savepoint(), database.doing(what), kept_open(connection):
+        with own_part(log, effect_of(request.request_id)), database.doing(what):
             sentence = a_sentence(judged.action.perform(effect), f"{request.action}.perform")
     except ActionError as exc:
         return fail(log, judge.policy, request, "failed", f"Not done: {exc}", cause="action")
-    except Exception as exc:  # whatever an action raises is its failure, with a receipt
-        if isinstance(exc, sa.exc.DBAPIError) and is_lost(exc):
+    except TransactionEndedError:
+        raise
+    except BaseException as exc:  # whatever an action raises is its failure, with a receipt
+        if is_from_outside(exc) or (isinstance(exc, sa.exc.DBAPIError) and is_lost(exc)):
             raise  # the transaction is gone: nothing happened, and it is tried again as a whole
         error_id = secrets.token_hex(4)
         logger.exception("action %s failed, error id %s", request.action, error_id)

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from clearance.canonical import key
 from clearance.db.tables import notices
-from clearance.journal.attempts import attempts_on, change_attempt, untold_inside
+from clearance.journal.attempts import TRANSACTION_ENDED, attempts_on, change_attempt, untold_inside
 from clearance.journal.audit import Log
 from clearance.journal.decisions import decisions_on
 from clearance.journal.refusals import note_attempt
@@ -149,9 +149,12 @@ def tell_given(log: Log, request: Request) -> tuple[str, str] | None:
 def tell_unknown(log: Log, request: Request) -> tuple[str, str]:
     """Keep what a thread is told of a request of which nobody knows what became, and give it: (id, text)."""
     made = attempts_on(log.connection, request.request_id)
+    why = "it was started, and no answer came. It is looked into"
+    if made and made[-1].cause == TRANSACTION_ENDED:
+        why = "it ended the transaction it ran in. A person looks into it"
     text = (
-        f"Nobody knows yet whether {request.action} was done: it was started, and no answer came. It is looked into,"
-        " and what became of it is told here. Do not ask for it again before that."
+        f"Nobody knows yet whether {request.action} was done: {why}, and what became of it is told here."
+        " Do not ask for it again before that."
     )
     notice_id = f"{NOTICE}{key('unknown', request.request_id, str(made[-1].number if made else 0))}"
     return notice_id, _told_once(log, request.thread_id, notice_id, text)[0]

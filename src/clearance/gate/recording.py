@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from clearance.actions.action import Action, Effect, read_action
 from clearance.actions.external import ExternalAction
 from clearance.actions.soundness import MOST_SENTENCE
-from clearance.db.driver_errors import is_lost
-from clearance.db.engine import kept_open
+from clearance.db.driver_errors import is_from_outside, is_lost
+from clearance.db.engine import TransactionEndedError
 from clearance.errors import ActionError
+from clearance.gate.ended import effect_of, has_ended, own_part
 from clearance.gate.transitions import note_erased
 from clearance.journal.audit import Log
 from clearance.journal.bound_rows import traces_digest
@@ -30,19 +31,28 @@ def record(
     """Let an action write in our tables what it did; give the receipt's sentence, and what the audit event binds."""
     if kind is None or not _leaves_something(kind):
         return sentence, {}
+    of = effect_of(request.request_id)
+    if has_ended(of):
+        return _with(sentence, "Nobody knows whether it is recorded here."), {}
     try:
-        with log.savepoint(), kept_open(log.connection):
+        with own_part(log, of):
             return sentence, _recorded(log, request, kind)
+    except TransactionEndedError:
+        raise
     except ActionError as exc:
         logger.error("request %s happened, and is not recorded here: %s", request.request_id, exc)
         why = f"It is not recorded here: {exc}"
-    except Exception as exc:  # it happened: the receipt must not wait for our own tables
-        if isinstance(exc, sa.exc.DBAPIError) and is_lost(exc):
+    except BaseException as exc:  # it happened: the receipt must not wait for our own tables
+        if is_from_outside(exc) or (isinstance(exc, sa.exc.DBAPIError) and is_lost(exc)):
             raise  # the transaction is gone, and is tried again as a whole
         error_id = secrets.token_hex(4)
         logger.exception("request %s happened, and is not recorded here, error id %s", request.request_id, error_id)
         why = f"It is not recorded here (error id {error_id})."
-    return f"{sentence[: MOST_SENTENCE - len(why) - 1]} {why}", {}
+    return _with(sentence, why), {}
+
+
+def _with(sentence: str, why: str) -> str:
+    return f"{sentence[: MOST_SENTENCE - len(why) - 1]} {why}"
 
 
 def _leaves_something(kind: type[ExternalAction[Any]]) -> bool:

@@ -14,7 +14,15 @@ from clearance.actions.soundness import a_sentence
 from clearance.canonical import key
 from clearance.gate.recording import record
 from clearance.gate.transitions import SYSTEM_ACTOR, finish, note, note_erased, salted
-from clearance.journal.attempts import Attempt, add_attempt, attempts_on, change_attempt, idempotency_key, read_attempt
+from clearance.journal.attempts import (
+    TRANSACTION_ENDED,
+    Attempt,
+    add_attempt,
+    attempts_on,
+    change_attempt,
+    idempotency_key,
+    read_attempt,
+)
 from clearance.journal.audit import Log, happened_since
 from clearance.journal.erasure import erase_closed_turn
 from clearance.journal.receipts import Receipt, read_receipt
@@ -129,6 +137,32 @@ def become_unknown(
     change_attempt(log.connection, attempt.attempt_id, state="unknown", cause=cause, next_look_at=at)
     change_request(log.connection, request.request_id, state="unknown")
     note(log, "unknown", request, SYSTEM_ACTOR, attempt=attempt.number, cause=cause)
+
+
+def become_doubtful(log: Log, request: Request) -> None:
+    """Write down that a local effect ended the transaction it ran in, so that nobody knows whether it is kept.
+
+    It is not carried out again. There is nothing to look it up by but the tables it writes: a person says.
+    """
+    cleared_as = request.state if request.state in ("approved", "allowed") else "approved"
+    number = len(attempts_on(log.connection, request.request_id)) + 1
+    attempt = Attempt(
+        attempt_id=key("attempt", request.request_id, str(number)),
+        request_id=request.request_id,
+        number=number,
+        revision=request.revision,
+        idempotency_key=idempotency_key(request),
+        cleared_as=cleared_as,
+        state="executing",
+        holder="",
+        started_at=log.now,
+        late_at=log.now,
+        absent_at=log.now,
+    )
+    add_attempt(log.connection, attempt)
+    note(log, "started", request, SYSTEM_ACTOR, attempt=number, digest=salted(request, request.digest),
+         revision=request.revision, key=attempt.idempotency_key)  # fmt: skip
+    become_unknown(log, request, attempt, TRANSACTION_ENDED, kind=None)
 
 
 def looked_up(

@@ -14,6 +14,9 @@ from clearance.db.tables import IN_FLIGHT_STATES, attempts, leases, requests, tu
 from clearance.journal.requests import PLANS_OF, Request
 from clearance.journal.statements import among, insert, param, read_all, read_one, update, write
 
+#: Cause of an attempt of a local action, of which there is one only where it ended the transaction it ran in.
+TRANSACTION_ENDED = "transaction ended"
+
 
 @dataclass(frozen=True)
 class Attempt:

@@ -1,0 +1,113 @@
+"""An action that ended the transaction it ran in: what it did may be kept, or not, and is not done again.
+
+Nothing else of that transaction is. So it is run once more, and where it comes to that action it is known that what
+became of it nobody knows.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+from sqlalchemy.engine import Connection, NestedTransaction
+from sqlalchemy.exc import DBAPIError
+
+from clearance.db.driver_errors import is_out_of_place
+from clearance.db.engine import TransactionEndedError, kept_open
+from clearance.journal.audit import Log
+from clearance.loglines import logger_of
+
+T = TypeVar("T")
+logger = logger_of(__name__)
+
+#: What ended its transaction in the work that this task, or this thread, does.
+_ended: ContextVar[frozenset[str]] = ContextVar("ended", default=frozenset())
+#: Transactions of one piece of work that may be ended, each by another action's facts.
+_MOST = 100
+
+
+def has_ended(of: str) -> bool:
+    """Tell whether something ended the transaction when this work was tried before."""
+    return of in _ended.get()
+
+
+async def surviving(run: Callable[[], Awaitable[T]]) -> T:
+    """Run a transaction; where an action ended it, run it again, in which `has_ended` tells so."""
+    mark = _ended.set(_ended.get())
+    try:
+        for _ in range(_MOST):
+            try:
+                return await run()
+            except TransactionEndedError as exc:
+                _note(exc)
+        return await run()
+    finally:
+        _ended.reset(mark)
+
+
+def surviving_now(run: Callable[[], T]) -> T:
+    """`surviving`, blocking."""
+    mark = _ended.set(_ended.get())
+    try:
+        for _ in range(_MOST):
+            try:
+                return run()
+            except TransactionEndedError as exc:
+                _note(exc)
+        return run()
+    finally:
+        _ended.reset(mark)
+
+
+def _note(exc: TransactionEndedError) -> None:
+    if has_ended(exc.of):
+        raise exc
+    logger.error("%s: %s", exc.of, exc, exc_info=exc)
+    _ended.set(_ended.get() | {exc.of})
+
+
+def effect_of(request_id: str) -> str:
+    """Give what an effect is called here."""
+    return f"the effect of request {request_id}"
+
+
+def facts_of(action: str) -> str:
+    """Give what the facts of an action are called here."""
+    return f"the facts of {action}"
+
+
+@contextmanager
+def own_part(log: Log, of: str) -> Iterator[None]:
+    """Let an action write in the open transaction: all of the block or, when it raises, nothing.
+
+    Raises:
+        TransactionEndedError: the block ended the transaction; `of` tells `has_ended` so.
+    """
+    own: BaseException | None = None
+    try:
+        with log.savepoint():
+            outer = log.connection.get_nested_transaction()
+            try:
+                with kept_open(log.connection, of):
+                    yield
+            except BaseException as exc:
+                own = exc
+                raise
+            finally:
+                # They would end with ours, and SQLAlchemy would warn of that, or raise, when it is done.
+                _end_inner(log.connection, outer, is_kept=own is None)
+    except BaseException as exc:
+        if exc is own or (isinstance(exc, DBAPIError) and not is_out_of_place(exc)):
+            raise
+        raise TransactionEndedError(of) from exc
+
+
+def _end_inner(connection: Connection, outer: NestedTransaction | None, *, is_kept: bool) -> None:
+    """End the savepoints that an action left open."""
+    while (inner := connection.get_nested_transaction()) is not None and inner is not outer:
+        if is_kept and inner.is_active:
+            inner.commit()
+        else:
+            inner.rollback()
+        if connection.get_nested_transaction() is inner:
+            break

@@ -1,0 +1,541 @@
+"""An action that ends the transaction it runs in: refused, or found and told; effect and receipt are one or nothing.
+
+What went wrong: only the methods of SQLAlchemy's connection were refused. With COMMIT as text the effect was kept and
+its receipt said that it failed, or was left out, and then it was done again.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, ClassVar
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from langchain_core.messages import AIMessage
+from pydantic import Field
+from sqlalchemy.engine import Connection
+
+from agent.actions import ACTIONS as BANK_ACTIONS
+from clearance import ExternalAction
+from clearance.actions import Call, Done
+from clearance.actions.action import Action, Effect, Facts, Reading, Volatile
+from clearance.db.engine import Database
+from clearance.desk.desk import Desk, Standing
+from clearance.journal import audit
+from clearance.journal.exported import check
+from clearance.principal import Principal
+from tests.integration.test_external import until, woken
+from tests.support.scripted_model import calls
+from tests.support.world import BEN, World, results
+
+pytestmark = pytest.mark.own_graph("it is about the database")
+
+POLICY = """
+[roles]
+approver = "decides"
+[defaults]
+approvers = "approver"
+[[rule]]
+action = "slip"
+when = "facts.size < 1000"
+verdict = "allow"
+[[rule]]
+action = "note_slip"
+when = "args.way != ''"
+verdict = "allow"
+"""
+
+WRITE = "INSERT INTO slips (way) VALUES ('{}')"
+Way = Callable[[Connection], object]
+
+#: Of transactions and their savepoints, on either; and what would hold for what the gate does after it.
+TEXTS = (
+    "COMMIT", "END", "ROLLBACK", "commit work", "/* a /* b */ */ -- c\n Commit", "BEGIN", "ROLLBACK TO sa_savepoint_1",
+    "RELEASE sa_savepoint_1", "SAVEPOINT sa_savepoint_1",
+)  # fmt: skip
+POSTGRES_TEXTS = (
+    "ABORT", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "START TRANSACTION", "PREPARE TRANSACTION 'x'", "COMMIT; BEGIN",
+    "SELECT 'a;b'; COMMIT", "DO $$ BEGIN COMMIT; END $$", "ROLLBACK; " + WRITE.format("after it"),
+    'RELEASE SAVEPOINT "sa_savepoint_1"', "ROLLBACK WORK TO SAVEPOINT SA_SAVEPOINT_1",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SET TRANSACTION READ ONLY", "SET LOCAL lock_timeout = 0",
+    "SET statement_timeout = 0", "RESET ALL", "DISCARD ALL",
+)  # fmt: skip
+SQLITE_TEXTS = ("PRAGMA query_only = 1", "PRAGMA busy_timeout = 0")
+
+
+def _write(connection: Connection, way: str = "written") -> None:
+    connection.execute(sa.text(WRITE.format(way)))
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def _in_text(sql: str) -> Way:
+    return lambda connection: connection.exec_driver_sql(sql)
+
+
+def _raw(sql: str) -> Way:
+    return lambda connection: _driver(connection).cursor().execute(sql)
+
+
+def _past_ours(sql: str) -> Way:
+    """By a cursor of psycopg's that nobody here has made."""
+    return lambda connection: psycopg.ClientCursor(_driver(connection)).execute(sql)
+
+
+def _by_the_server(connection: Connection) -> None:
+    with _driver(connection).cursor("far") as cursor:
+        cursor.execute("COMMIT")
+
+
+def _another(connection: Connection) -> None:
+    with connection.engine.begin() as second:
+        _write(second, "by another connection")
+
+
+def _in_a_thread(connection: Connection) -> None:
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            connection.exec_driver_sql("COMMIT")
+        except Exception as exc:  # noqa: BLE001  it is raised below
+            raised.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    raise raised[0]
+
+
+def _autocommit(connection: Connection) -> None:
+    driver = _driver(connection)
+    if isinstance(driver, psycopg.Connection):
+        driver.autocommit = False
+    else:
+        driver.isolation_level = None  # by which the driver commits
+
+
+REFUSED: dict[str, Way] = {
+    **{sql: _in_text(sql) for sql in TEXTS},
+    **{f"cursor: {sql}": _raw(sql) for sql in ("COMMIT", "ROLLBACK")},
+    "as text()": lambda c: c.execute(sa.text("COMMIT")),
+    "executemany": lambda c: _driver(c).cursor().executemany("COMMIT", [()]),
+    "driver commits": lambda c: _driver(c).commit(),
+    "driver rolls back": lambda c: _driver(c).rollback(),
+    "autocommit of the driver": _autocommit,
+    "autocommit": lambda c: c.execution_options(isolation_level="AUTOCOMMIT"),
+    "commits": lambda c: c.commit(),
+    "the transaction commits": lambda c: c.get_transaction().commit(),  # type: ignore[union-attr]
+    "the savepoint commits": lambda c: c.get_nested_transaction().commit(),  # type: ignore[union-attr]
+    "invalidates": lambda c: c.invalidate(),
+    "another connection": _another,
+    "in a thread": _in_a_thread,
+}
+REFUSED_BY_POSTGRES: dict[str, Way] = {
+    **{sql: _in_text(sql) for sql in POSTGRES_TEXTS},
+    "bytes": lambda c: _driver(c).execute(b"COMMIT"),
+    "composed": lambda c: _driver(c).execute(psycopg.sql.SQL("COMMIT")),
+    "a stream": lambda c: list(_driver(c).cursor().stream("COMMIT")),
+    "a copy": lambda c: _driver(c).cursor().copy("COMMIT").__enter__(),
+    "a cursor of the server": _by_the_server,
+}
+REFUSED_BY_SQLITE: dict[str, Way] = {
+    **{sql: _in_text(sql) for sql in SQLITE_TEXTS},
+    # Commits by itself before it begins.
+    "a script": lambda c: _driver(c).executescript(WRITE.format("by a script")),
+}
+
+
+def _roll_back_by_conflict(connection: Connection) -> None:
+    with suppress(sa.exc.IntegrityError):
+        connection.exec_driver_sql("INSERT OR ROLLBACK INTO customers SELECT * FROM customers")
+
+
+def _past_the_guard(connection: Connection) -> None:
+    _driver(connection).set_authorizer(None)
+    connection.exec_driver_sql("COMMIT")
+
+
+def _give_back(connection: Connection) -> None:
+    connection.connection.close()
+
+
+#: What nobody refuses, and how many rows are kept of it: the transaction was over, and went on as another.
+FOUND_BY_SQLITE: dict[str, tuple[Way, int]] = {
+    "conflict": (_roll_back_by_conflict, 1),
+    "past the guard": (_past_the_guard, 2),
+    "gives it back": (_give_back, 0),
+}
+FOUND_BY_POSTGRES: dict[str, tuple[Way, int]] = {
+    # COMMIT fails there, whatever way it comes, and the connection is closed behind it.
+    "commit": (_past_ours("COMMIT"), 0),
+    "commit and chain": (_past_ours("COMMIT AND CHAIN"), 0),
+    "rollback": (_past_ours("ROLLBACK"), 0),
+    "rollback and chain": (_past_ours("ROLLBACK AND CHAIN"), 0),
+    "rollback and write": (_past_ours(f"ROLLBACK; {WRITE.format('after it')}"), 1),
+    "release": (_past_ours("RELEASE SAVEPOINT sa_savepoint_1"), 0),
+    "raw commit": (lambda c: _driver(c).pgconn.exec_(b"COMMIT"), 0),
+    "raw rollback and chain": (lambda c: _driver(c).pgconn.exec_(b"ROLLBACK AND CHAIN"), 0),
+    "gives it back": (_give_back, 0),
+}
+
+
+def _in_parts(connection: Connection) -> None:
+    with connection.begin_nested():
+        _write(connection)
+    with suppress(KeyError), connection.begin_nested():
+        _write(connection, "undone")
+        raise KeyError
+    connection.exec_driver_sql("SAVEPOINT mine")
+    _write(connection, "undone")
+    connection.exec_driver_sql("ROLLBACK TO SAVEPOINT mine")
+    connection.exec_driver_sql("RELEASE SAVEPOINT mine")
+
+
+def _left_open(connection: Connection) -> None:
+    connection.begin_nested()
+    _write(connection)
+    connection.begin_nested()
+
+
+def _undone_and_left(connection: Connection) -> None:
+    connection.begin_nested().rollback()
+    _write(connection)
+
+
+def _by_the_driver(connection: Connection) -> None:
+    driver = _driver(connection)
+    if isinstance(driver, psycopg.Connection):
+        with driver.transaction():
+            driver.execute(WRITE.format("written"))
+    else:
+        driver.execute(WRITE.format("written"))
+
+
+def _in_many(connection: Connection) -> None:
+    connection.execute(sa.text("INSERT INTO slips (way) VALUES (:way)"), [{"way": "one"}, {"way": "two"}])
+    connection.execute(sa.text("DELETE FROM slips WHERE way = 'two'"))
+
+
+def _detached(connection: Connection) -> None:
+    connection.detach()
+    _write(connection)
+
+
+def _a_cursor_closed(connection: Connection) -> None:
+    connection.connection.cursor().close()
+    _write(connection)
+
+
+def _rolled_back(connection: Connection) -> None:
+    _past_ours("ROLLBACK")(connection)
+    _write(connection)
+
+
+def _hidden(connection: Connection) -> None:
+    with suppress(RuntimeError, sa.exc.DBAPIError):
+        connection.exec_driver_sql("COMMIT")
+    _write(connection)
+
+
+#: What changes nothing about effect and receipt: each writes one row more.
+HARMLESS: dict[str, Way] = {
+    "in parts": _in_parts,
+    "left open": _left_open,
+    "undone and left": _undone_and_left,
+    "hidden": _hidden,
+    "by the driver": _by_the_driver,
+    "detached": _detached,
+    "a cursor closed": _a_cursor_closed,
+    "in many": _in_many,
+}
+
+ENDINGS: dict[str, BaseException] = {
+    "exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "generator": GeneratorExit(),
+    "cancelled": asyncio.CancelledError(),
+}  # fmt: skip
+
+
+def _raises(exc: BaseException) -> Way:
+    def run(_: Connection) -> None:
+        raise exc
+
+    return run
+
+
+WAYS: dict[str, Way] = {
+    **REFUSED, **REFUSED_BY_POSTGRES, **REFUSED_BY_SQLITE, **HARMLESS,
+    **{f"sqlite {name}": way for name, (way, _) in FOUND_BY_SQLITE.items()},
+    **{f"postgres {name}": way for name, (way, _) in FOUND_BY_POSTGRES.items()},
+    **{name: _raises(exc) for name, exc in ENDINGS.items()},
+    "closed": lambda c: _driver(c).close(),
+    "look": lambda c: c.exec_driver_sql("RELEASE SAVEPOINT clearance_look"),
+    "writes": _write,
+    "query_only": lambda c: c.exec_driver_sql("PRAGMA query_only = 0"),
+    "nothing": lambda _: None,
+    "fails": lambda c: c.exec_driver_sql("SELECT * FROM nothing"),
+    "rolled back in the middle": _rolled_back,
+}  # fmt: skip
+
+
+class SlipFacts(Facts):
+    """Facts that are read in some way."""
+
+    size: Volatile[int]
+
+
+class Slip(Action[SlipFacts]):
+    """Write a row, and do something to the transaction."""
+
+    way: str = Field(description="in which way")
+    where: str = "perform"
+
+    performed: ClassVar[list[str]] = []
+
+    def facts(self, reading: Reading) -> SlipFacts:
+        if self.where == "facts":
+            WAYS[self.way](reading.connection)
+        return SlipFacts(size=1)
+
+    def perform(self, effect: Effect) -> str:
+        Slip.performed.append(self.way)
+        _write(effect.connection, self.way.replace("'", "")[:20])
+        if self.where == "perform":
+            WAYS[self.way](effect.connection)
+            if self.way.startswith("sqlite ") and self.way != "sqlite gives it back":
+                _write(effect.connection)
+        return "Done."
+
+
+class NoteSlip(ExternalAction[Facts]):
+    """Do something elsewhere, and write it down in some way."""
+
+    way: str
+
+    def business_key(self) -> str:
+        return f"note:{self.way}"
+
+    def perform(self, call: Call) -> Done:
+        Slip.performed.append(self.way)
+        return Done("Done elsewhere.")
+
+    def write_down(self, effect: Effect) -> None:
+        _write(effect.connection)
+        WAYS[self.way](effect.connection)
+
+
+@pytest.fixture
+def slipping(world: World) -> World:
+    """A world with an action that does to its transaction what it is told, and a table it writes to."""
+    Slip.performed.clear()
+    made = World(world.database, policy=POLICY, actions=(*BANK_ACTIONS, Slip, NoteSlip))
+    made.execute("CREATE TABLE slips (way TEXT NOT NULL)")
+    return made
+
+
+def is_postgres(world: World) -> bool:
+    return not world.database.is_sqlite
+
+
+def slips(world: World) -> list[str]:
+    return list(world.read(lambda c: c.scalars(sa.text("SELECT way FROM slips")).all()))
+
+
+async def slip(world: World, way: str, where: str = "perform", *, thread: str) -> list[str]:
+    """Let the model ask for it, and give what it was told."""
+    world.model.will_say_nothing_more()
+    world.model.will_say(calls(("slip", {"way": way, "where": where})), AIMessage("I see."))
+    return results(await world.say("go", thread=thread))
+
+
+async def test_what_would_end_the_transaction_is_refused_and_nothing_is_done(slipping: World) -> None:
+    ways = {**REFUSED, **(REFUSED_BY_POSTGRES if is_postgres(slipping) else REFUSED_BY_SQLITE)}
+    for number, way in enumerate(ways):
+        (said,) = await slip(slipping, way, thread=str(number))
+
+        assert said.startswith("Not done: slip failed unexpectedly"), way
+        assert slips(slipping) == [], way
+        assert slipping.states()[-1] == "failed", way
+    assert slipping.events() == ["requested", "failed"] * len(ways)
+    assert Slip.performed == list(ways)
+    assert slipping.audit_is_whole()
+
+
+async def test_facts_do_not_end_the_transaction_either_nor_write(slipping: World) -> None:
+    ways = {**REFUSED, **(REFUSED_BY_POSTGRES if is_postgres(slipping) else REFUSED_BY_SQLITE)}
+    ways |= {"look": WAYS["look"], "writes": WAYS["writes"], "query_only": WAYS["query_only"]}
+    for number, way in enumerate(ways):
+        if "sa_savepoint_1" in way.lower():  # there it would be its own
+            continue
+        (said,) = await slip(slipping, way, "facts", thread=str(number))
+
+        assert said.startswith("Not done: what is true about it cannot be read"), way
+        assert slips(slipping) == [], way
+    assert set(slipping.states()) == {"refused"}
+    assert Slip.performed == []
+    assert slipping.audit_is_whole()
+
+
+async def test_what_is_found_only_afterwards_is_known_by_nobody_and_not_done_again(slipping: World) -> None:
+    name, ways = ("postgres", FOUND_BY_POSTGRES) if is_postgres(slipping) else ("sqlite", FOUND_BY_SQLITE)
+    for number, (way, (_, kept)) in enumerate(ways.items()):
+        slipping.execute("DELETE FROM slips")
+
+        said = await slip(slipping, f"{name} {way}", thread=str(number))
+        told = (await slipping.say("and?", thread=str(number)))["messages"]
+
+        assert said == [], way
+        assert slipping.states()[-1] == "unknown", way
+        assert len(slips(slipping)) == kept, way
+        assert any("Nobody knows yet whether slip was done" in str(one.content) for one in told), way
+    slipping.gate.carry_out_plan(slipping.request().plan_id)
+    assert Slip.performed == [f"{name} {way}" for way in ways]
+    assert slipping.events().count("unknown") == len(ways)
+    assert slipping.audit_is_whole()
+
+
+async def test_an_approval_stands_of_what_ended_its_transaction(slipping: World) -> None:
+    """It is recorded in the transaction that the effect ended: its row was kept without its part of the log."""
+    slipping.use_policy(POLICY.replace('"allow"', '"ask"'))
+    slipping.model.will_say(calls(("slip", {"way": _some_found(slipping)})), AIMessage("I see."))
+    await slipping.say("go")
+
+    await slipping.answer(True)
+
+    assert slipping.states() == ["unknown"]
+    assert slipping.events() == ["requested", "approved", "started", "unknown"]
+    assert len(Slip.performed) == 1
+    assert slipping.audit_is_whole()
+
+
+def _some_found(world: World) -> str:
+    return "postgres rollback and chain" if is_postgres(world) else "sqlite conflict"
+
+
+async def test_a_person_says_what_became_of_it(slipping: World) -> None:
+    await slip(slipping, _some_found(slipping), thread="thread")
+    ben = Principal(BEN.identity, roles=frozenset(BEN.roles))
+    slipping.model.will_say(AIMessage("Then I leave it."))
+
+    became = await Desk(slipping.gate).settle(ben, slipping.request().request_id, happened=False, reason="no such slip")
+    told = results(await woken(slipping))
+
+    assert isinstance(became, Standing)
+    assert became.receipt is not None
+    assert became.receipt.outcome == "failed"
+    assert told[0].endswith("ben says that it did not happen: no such slip.")
+    assert slipping.events() == ["requested", "started", "unknown", "settled", "failed"]
+    assert len(Slip.performed) == 1
+    assert slipping.audit_is_whole()
+    rows = slipping.read(lambda c: [json.dumps(row) for row in audit.rows(c)])
+    assert check(rows, None).findings == []
+
+
+async def test_savepoints_of_its_own_and_what_was_left_open_are_kept_with_the_receipt(slipping: World) -> None:
+    for number, way in enumerate(HARMLESS):
+        slipping.execute("DELETE FROM slips")
+
+        assert await slip(slipping, way, thread=str(number)) == ["Done."], way
+        assert len(slips(slipping)) == 2, way
+    # By now SQLite has all of these statements prepared.
+    for number, way in enumerate(HARMLESS):
+        assert await slip(slipping, way, thread=f"again {number}") == ["Done."], way
+    assert set(slipping.states()) == {"executed"}
+    assert slipping.audit_is_whole()
+
+
+async def test_what_would_end_the_process_fails_the_action_and_the_server_goes_on(slipping: World) -> None:
+    """What went wrong: `sys.exit` in an action ended the event loop, at each start again."""
+    for where, state in (("perform", "failed"), ("facts", "refused")):
+        for way in ENDINGS:
+            (said,) = await slip(slipping, way, where, thread=f"{where} {way}")
+
+            assert said.startswith("Not done: "), way
+            assert slipping.states()[-1] == state
+    assert slips(slipping) == []
+    assert slipping.audit_is_whole()
+
+
+async def test_another_connection_is_refused_at_once(slipping: World) -> None:
+    """With SQLite it waited for the lock that its own transaction holds; with PostgreSQL it committed by itself."""
+    began = time.monotonic()
+
+    await slip(slipping, "another connection", thread="1")
+    await slip(slipping, "another connection", "facts", thread="2")
+
+    assert slips(slipping) == []
+    assert slipping.states() == ["failed", "refused"]
+    assert time.monotonic() - began < 8
+
+
+async def test_a_connection_that_is_closed_keeps_nothing(slipping: World) -> None:
+    with pytest.raises(Exception, match="The database did not answer"):
+        await slip(slipping, "closed", thread="1")
+
+    assert slips(slipping) == []
+    assert slipping.states() == ["allowed"]
+    assert await slip(slipping, "nothing", thread="2") == ["Done."]
+    assert slipping.audit_is_whole()
+
+
+async def test_a_look_up_cannot_write_after_facts_were_read_on_its_connection(slipping: World) -> None:
+    """What went wrong: SQLite's connection for reads took writes from then on."""
+    reading = Slip(way="nothing")
+
+    def look(connection: Connection) -> None:
+        slipping.gate.judge.judge(
+            connection, slipping.clock(), reading, requester=Principal("olga"), number=1, plan_id=""
+        )
+
+    for _ in range(10):
+        slipping.database.read_now(look)
+
+    with pytest.raises(sa.exc.DBAPIError, match=r"read-?only"):
+        slipping.database.read_now(_write)
+
+
+async def test_what_happened_elsewhere_is_told_though_its_notes_ended_the_transaction(slipping: World) -> None:
+    slipping.model.will_say(calls(("note_slip", {"way": _some_found(slipping)})), AIMessage("I see."))
+
+    await slipping.say("go")
+    await until(lambda: slipping.states() == ["executed"])
+
+    assert slipping.receipts()["call-0"] == "Done elsewhere. Nobody knows whether it is recorded here."
+    assert len(Slip.performed) == 1
+    assert slipping.audit_is_whole()
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_facts_that_end_it_all_the_same_refuse_the_action_and_tear_nothing(slipping: World) -> None:
+    for number, way in enumerate(FOUND_BY_POSTGRES):
+        if way in ("release", "raw commit", "raw rollback and chain"):  # there it is none, or nothing was sent before
+            continue
+        (said,) = await slip(slipping, f"postgres {way}", "facts", thread=str(number))
+
+        assert said.startswith("Not done: what is true about it cannot be read"), way
+        assert slipping.states()[-1] == "refused"
+    assert Slip.performed == []
+    assert slipping.audit_is_whole()
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_nothing_is_written_behind_what_rolled_back(slipping: World) -> None:
+    await slip(slipping, "rolled back in the middle", thread="1")
+
+    assert slips(slipping) == []
+    assert slipping.states() == ["unknown"]
+
+
+def test_a_connection_is_of_no_use_after_its_transaction(database: Database) -> None:
+    kept: list[Connection] = []
+
+    database.write_now(kept.append)
+
+    with pytest.raises(sa.exc.ResourceClosedError):
+        kept[0].exec_driver_sql("SELECT 1")
