@@ -77,6 +77,8 @@ def test_it_is_found_in_its_list_and_settled_with_a_reason(sits: Sits, bank: Ban
 def test_who_looks_while_it_becomes_known_is_told(sits: Sits, bank: Bank, provider: Provider) -> None:
     provider.is_blind = True
     request_id = lost(bank, provider, "pay out: account X-2, amount 5000")
+    # The page tells what was so when it was opened: on a busy machine that may be before the first look.
+    eventually(lambda: bank.rows("SELECT looks FROM attempts WHERE request_id = ?", request_id) != [(0,)])
     page = sits(ANA)
 
     page.goto(f"/inbox/requests/{request_id}")
