@@ -41,6 +41,7 @@ LONG_S = {
     "tests/integration/test_install.py": 60,
     "tests/server/test_examples_elsewhere.py": 90,
     "tests/integration/test_audit_every_column.py": 40,
+    "tests/integration/test_bank_seed.py": 60,
     "tests/integration/test_nested.py": 40,
     "tests/integration/test_storms.py": 40,
     "tests/integration/test_external_generated.py": 40,
