@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from clearance.principal import is_reserved
-from clearance.text.namesakes import look_alike, namesake
+from clearance.text.namesakes import Known, look_alike, namesake
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,7 @@ def test_names_that_read_the_same_look_alike(one: str, other: str) -> None:
     assert look_alike(one, other)
     assert look_alike(other, one)
     assert namesake(one, ["olga", other]) == other
+    assert Known(["olga", other, other.upper()]).namesake(one) == other
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from clearance.journal.questions import asking_in, questions_of
 from clearance.journal.receipts import Receipt, ended_of_turn, receipts_of_turn
 from clearance.journal.requests import Request, SameCall, read_request, requests_of_plan
 from clearance.journal.turns import Turn, open_turn_of, open_turns, open_turns_of, read_turn
-from clearance.text.namesakes import namesake
+from clearance.text.namesakes import Known
 from clearance.text.rendering import line
 
 #: Seconds for which it is known who asked or decided ever.
@@ -87,7 +87,7 @@ class Records:
         self._judge = judge
         self.clock = clock
         #: Who asked or decided, and when that was read: all of them are many rows.
-        self._people: tuple[float, list[str]] = (float("-inf"), [])
+        self._people: tuple[float, Known] = (float("-inf"), Known())
 
     async def turn(self, thread_id: str, turn_id: str, place: str = "") -> tuple[Turn | None, list[Plan], list[Ended]]:
         """Read a turn of this place, its plans in order, its requests and how each ended; None without such a turn."""
@@ -271,10 +271,12 @@ class Records:
         read_at, people = self._people
         names = list(names)
         # Who is new must not look like somebody else for a minute before it is told.
-        if time.monotonic() - read_at > _PEOPLE_S or not set(names) <= set(people):
-            people = read_people(connection)
+        if time.monotonic() - read_at > _PEOPLE_S or not people.names.keys() >= set(names):
+            people = Known(read_people(connection))
             self._people = time.monotonic(), people
-        found = {name: namesake(name, [*people, *names]) for name in names}
+        # Whom the journal does not know, such as who reads it, may look like one another.
+        unknown = Known(names)
+        found = {name: people.namesake(name) or unknown.namesake(name) for name in names}
         return {name: other for name, other in found.items() if other}
 
     def _facts_shown(self, request: Request) -> list[tuple[str, str]]:

@@ -27,6 +27,22 @@ def namesake(name: str, others: Iterable[str]) -> str | None:
     return next((other for other in others if look_alike(name, other)), None)
 
 
+class Known:
+    """People by what their names read as: of any number of them who looks like somebody is found at once."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names = dict.fromkeys(names)
+        self._by_reading: dict[str, list[tuple[int, str]]] = {}
+        for number, name in enumerate(self.names):
+            for reading in _readings(name):
+                self._by_reading.setdefault(reading, []).append((number, name))
+
+    def namesake(self, name: str) -> str | None:
+        """As `namesake` of all of them."""
+        alike = {one for reading in _readings(name) for one in self._by_reading.get(reading, ()) if one[1] != name}
+        return min(alike)[1] if alike else None
+
+
 def reads_as(name: str, prefix: str) -> bool:
     """Tell whether a name reads as if it began so."""
     return any(mine.startswith(its) for mine in _readings(name) for its in _readings(prefix))

@@ -73,6 +73,8 @@ def _part(word: str) -> Markup:
 
 
 def _with_escapes(text: str) -> Markup:
+    if "\\" not in text:
+        return _marked(text)
     made, at = Markup(""), 0
     for found in _ESCAPED.finditer(text):
         if found[0] == "\\\\":
@@ -88,6 +90,8 @@ def _of_pair(high: str, low: str) -> int:
 
 
 def _marked(text: str) -> Markup:
+    if "‹" not in text:  # nearly always: a page has thousands of such texts
+        return escape(text)
     made, at = Markup(""), 0
     for found in _MARKED.finditer(text):
         made += escape(text[at : found.start()]) + _character(int(found[1], 16))
