@@ -4,12 +4,14 @@
 
 The commands that need no model, in turn with a Python that does nothing; `langgraph dev` with our graph until it
 answers, in turn with one that serves an empty graph; and a start over many open requests: first where the server lost
-their threads, which are made again and asked anew, then after kill -9, where they are there.
+their threads, which are made again and asked anew, then after kill -9, where they are there; with what a decision
+takes meanwhile.
 """
 
 import argparse
 import json
 import os
+import random
 import resource
 import signal
 import sqlite3
@@ -36,6 +38,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 graph = StateGraph(MessagesState).add_node("rest", lambda state: {}).add_edge(START, "rest").compile()
 """
 _RECOVERED_S = 3_600
+#: Requests that are decided while it recovers.
+_DECIDED = 20
 
 #: Of each, round by round: seconds, and seconds of a processor.
 Taken = dict[str, list[tuple[float, float]]]
@@ -129,11 +133,25 @@ def recovery(open_requests: int, folder: Path) -> Iterator[str]:
                 asked = time.perf_counter()
                 client.get("/approvals/requests", params={"limit": 20}).raise_for_status()
                 listed_s = time.perf_counter() - asked
+                decided = [decide(client) for _ in range(_DECIDED)]
             recovered = _recovered(folder / "open.db", began)
         yield (
             f"{open_requests:,} open requests, {what}: answers after {answered_s:.1f} s, the list of what is open"
-            f" {listed_s * 1000:.0f} ms later, recovery done after {recovered}"
+            f" {listed_s * 1000:.0f} ms later, a decision meanwhile in {statistics.median(decided) * 1000:.0f} ms"
+            f" (at most {max(decided) * 1000:.0f}), recovery done after {recovered}"
         )
+
+
+def decide(client: httpx.Client) -> float:
+    """Approve some open transfer; give the seconds until its effect was in."""
+    wanted: dict[str, str | int] = {"limit": 50, "action": "transfer_funds", "risk": "high"}
+    listed = client.get("/approvals/requests", params=wanted).raise_for_status().json()["requests"]
+    one = random.choice([one for one in listed if one["state"] == "asked"])
+    time.sleep(0.5)
+    asked = time.perf_counter()
+    decision = {"decision": "approve", "digest": one["digest"], "revision": one["revision"]}
+    client.post(f"/approvals/requests/{one['id']}/decision", json=decision).raise_for_status()
+    return time.perf_counter() - asked
 
 
 def _recovered(file: Path, began: float) -> str:
