@@ -360,6 +360,7 @@ def test_what_is_read_at_every_look_is_found_by_an_index(tmp_path: Path) -> None
                  "uq_requests_in_flight"):  # fmt: skip
         assert name in plans
     assert plans.count("ix_requests_opened") == 1  # by statistics
+    assert "INDEX ix_requests_open_opened (opened_at>?)" in plans  # how many are new
     assert "SEARCH decisions USING INDEX ix_decisions_decided" in plans
     assert "SCAN erasures" not in plans
     filled.close()
