@@ -315,7 +315,7 @@ def test_what_pages_and_effects_read_costs_the_same_however_much_there_is(databa
     """Otherwise a page of a hundred thousand requests would read them all, or sort them."""
 
     def grow(first: int, last: int) -> dict[str, int]:
-        database.write_now(lambda c: fill(c, first, last))
+        database.write_now(lambda c: fill(c, first, last), is_long=True)
         if not database.is_sqlite:
             database.write_now(lambda c: c.exec_driver_sql("ANALYZE requests, audit"))
         # One by one: on a busy machine all of them together take longer than one reading may.

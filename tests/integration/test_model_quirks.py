@@ -218,7 +218,7 @@ async def test_a_refusal_is_told_in_its_words_and_its_calls_do_nothing(opening: 
 async def test_a_wait_longer_than_there_is_time_is_told_and_not_waited_for(opening: Open) -> None:
     opened = await opening(Status(429, headers={"Retry-After": "3600"}), Say("never"), retries=2)
 
-    assert "asks to wait 3,600 s, longer than one answer may take (MODEL_TIMEOUT_S, 5 s)" in await opened.failure()
+    assert "asks to wait 3,600 s, longer than one answer may take (MODEL_TIMEOUT_S, 30 s)" in await opened.failure()
     assert len(opened.server.requests) == 1
 
 
