@@ -429,6 +429,7 @@ async def test_nor_where_langgraph_sees_one_of_two_that_one_node_asked(world: Wo
     await until(lambda: world.states() == ["asked", "asked"])  # the other one goes on though its node has ended
 
     await world.answer(APPROVE, by=ANA)
+    await until(lambda: "answer_refused" in world.events())  # as above
     await asyncio.sleep(0.2)
 
     assert world.transfers() == []

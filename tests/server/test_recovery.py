@@ -118,12 +118,10 @@ async def test_what_is_decided_before_recovery_comes_to_its_thread_is_decided(
         last = max(listed, key=lambda one: str(one["thread_id"]))
         decision = {"decision": "approve", "digest": last["digest"], "revision": last["revision"]}
         answered = await http.post(f"/approvals/requests/{last['id']}/decision", json=decision)
-    made_again = server.log.count("was lost, made again")
     server.stop()
 
     assert len(listed) == 12
     assert (answered.status_code, answered.json().get("request", {}).get("state")) == (200, "executed"), answered.text
-    assert made_again < 12  # the others were not waited for
 
 
 async def test_a_deleted_thread_stays_deleted(make_server: Callable[..., Server]) -> None:
