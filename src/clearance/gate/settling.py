@@ -59,23 +59,35 @@ def claim(log: Log, request: Request, action: ExternalAction[Any], holder: str) 
     if made and made[-1].is_in_flight:  # sent again under its own key: what became of the last is what becomes of this
         change_attempt(log.connection, made[-1].attempt_id, state="released", ended_at=log.now,
                        last_look=_SENT_AGAIN, next_look_at=None)  # fmt: skip
-    number = len(made) + 1
-    late = log.now + timedelta(seconds=action.timeout_s) + _SETTLING
+    change_request(log.connection, request.request_id, state="executing")
+    return _start(
+        log,
+        request,
+        len(made) + 1,
+        cleared_as=made[-1].cleared_as if request.is_in_flight else request.state,
+        holder=holder,
+        late_at=log.now + timedelta(seconds=action.timeout_s) + _SETTLING,
+        absent_at=log.now + timedelta(seconds=action.timeout_s + action.arrives_within_s),
+    )
+
+
+def _start(
+    log: Log, request: Request, number: int, *, cleared_as: str, holder: str, late_at: datetime, absent_at: datetime
+) -> Attempt:
     attempt = Attempt(
         attempt_id=key("attempt", request.request_id, str(number)),
         request_id=request.request_id,
         number=number,
         revision=request.revision,
         idempotency_key=idempotency_key(request),
-        cleared_as=made[-1].cleared_as if request.is_in_flight else request.state,
+        cleared_as=cleared_as,
         state="executing",
         holder=holder,
         started_at=log.now,
-        late_at=late,
-        absent_at=log.now + timedelta(seconds=action.timeout_s + action.arrives_within_s),
+        late_at=late_at,
+        absent_at=absent_at,
     )
     add_attempt(log.connection, attempt)
-    change_request(log.connection, request.request_id, state="executing")
     note(log, "started", request, SYSTEM_ACTOR, attempt=number, digest=salted(request, request.digest),
          revision=request.revision, key=attempt.idempotency_key)  # fmt: skip
     return attempt
@@ -146,22 +158,7 @@ def become_doubtful(log: Log, request: Request) -> None:
     """
     cleared_as = request.state if request.state in ("approved", "allowed") else "approved"
     number = len(attempts_on(log.connection, request.request_id)) + 1
-    attempt = Attempt(
-        attempt_id=key("attempt", request.request_id, str(number)),
-        request_id=request.request_id,
-        number=number,
-        revision=request.revision,
-        idempotency_key=idempotency_key(request),
-        cleared_as=cleared_as,
-        state="executing",
-        holder="",
-        started_at=log.now,
-        late_at=log.now,
-        absent_at=log.now,
-    )
-    add_attempt(log.connection, attempt)
-    note(log, "started", request, SYSTEM_ACTOR, attempt=number, digest=salted(request, request.digest),
-         revision=request.revision, key=attempt.idempotency_key)  # fmt: skip
+    attempt = _start(log, request, number, cleared_as=cleared_as, holder="", late_at=log.now, absent_at=log.now)
     become_unknown(log, request, attempt, TRANSACTION_ENDED, kind=None)
 
 
