@@ -22,6 +22,7 @@ from clearance.db.compiled import rows_of
 from clearance.db.tables import IN_FLIGHT_STATES, OPEN_STATES, decisions, requests
 from clearance.db.types import from_text, to_text
 from clearance.journal.requests import Request
+from clearance.journal.statements import written_out
 from clearance.principal import Principal
 
 #: Counts stop here: beyond it nobody counts, they read "999+".
@@ -32,9 +33,9 @@ MOST_REQUESTERS = 50
 _MOST_NEEDS = 1_000
 
 # By the words of the indexes' conditions, or they would not be used.
-_is_open = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN_STATES])
+_is_open = requests.c.state.in_(written_out(OPEN_STATES))
 _may_be_begun = sa.text("(requests.state <> 'asked' OR requests.approvals > 1)")
-_is_in_flight = requests.c.state.in_([sa.literal_column(f"'{state}'") for state in IN_FLIGHT_STATES])
+_is_in_flight = requests.c.state.in_(written_out(IN_FLIGHT_STATES))
 _is_decided = requests.c.finished_at.is_not(None)
 #: By list, what is in it and by which moment it is in order; of the others what is open, by deadline.
 _HOLDS = {"in_flight": _is_in_flight, "decided": _is_decided}

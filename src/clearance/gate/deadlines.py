@@ -1,6 +1,6 @@
 """What time does: requests past their deadline end, and turns that nobody goes on with are found."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,17 +14,12 @@ from clearance.db.types import to_text
 from clearance.gate.transitions import expire_due, finish
 from clearance.journal.audit import Log
 from clearance.journal.requests import read_request, requests_of_plan
+from clearance.journal.statements import written_out
 from clearance.journal.turns import Turn
-
-
-def _in(states: Sequence[str]) -> sa.BindParameter[Sequence[str]]:
-    # Written into the statement: with parameters SQLite cannot tell that the index of open requests fits.
-    return sa.bindparam(None, states, expanding=True, literal_execute=True)
-
 
 _DUE = (
     sa.select(requests.c.plan_id, requests.c.turn_id)
-    .where(requests.c.state.in_(_in(OPEN_STATES)), requests.c.expires_at <= sa.bindparam("now"))
+    .where(requests.c.state.in_(written_out(OPEN_STATES)), requests.c.expires_at <= sa.bindparam("now"))
     .group_by(requests.c.plan_id, requests.c.turn_id)
     .order_by(sa.func.min(requests.c.expires_at))
     .limit(sa.bindparam("most"))
@@ -69,7 +64,7 @@ def settle_clock(log: Log, actor: str) -> Settled | None:
 _LATER_THAN = (
     sa.select(requests.c.request_id)
     .where(
-        requests.c.state.in_(_in(OPEN_STATES)),
+        requests.c.state.in_(written_out(OPEN_STATES)),
         sa.exists().where(
             audit.c.request_id == requests.c.request_id,
             audit.c.event.in_(("requested", "edited", "approved", "asked_again")),
@@ -98,7 +93,7 @@ _STALLED = (
         turns.c.is_durable,
         sa.exists().where(_of(_OF_TURN)),
         # What is in flight elsewhere is waited for, and nobody can go on before it is known what became of it.
-        ~sa.exists().where(_of(_FLYING), _FLYING.c.state.in_(_in(IN_FLIGHT_STATES))),
+        ~sa.exists().where(_of(_FLYING), _FLYING.c.state.in_(written_out(IN_FLIGHT_STATES))),
         # Its next question has been put: then it is a person's turn.
         ~sa.exists().where(
             _of(_PUT),

@@ -12,6 +12,7 @@ from typing import Any
 from clearance.actions.external import Absent, Done, ExternalAction, LookUp, NotDone
 from clearance.actions.soundness import a_sentence
 from clearance.canonical import key
+from clearance.db.tables import CLEARED_STATES
 from clearance.gate.recording import record
 from clearance.gate.transitions import SYSTEM_ACTOR, finish, note, note_erased, salted
 from clearance.journal.attempts import (
@@ -156,7 +157,7 @@ def become_doubtful(log: Log, request: Request) -> None:
 
     It is not carried out again. There is nothing to look it up by but the tables it writes: a person says.
     """
-    cleared_as = request.state if request.state in ("approved", "allowed") else "approved"
+    cleared_as = request.state if request.state in CLEARED_STATES else "approved"
     number = len(attempts_on(log.connection, request.request_id)) + 1
     attempt = _start(log, request, number, cleared_as=cleared_as, holder="", late_at=log.now, absent_at=log.now)
     become_unknown(log, request, attempt, TRANSACTION_ENDED, kind=None)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from clearance.canonical import key
 from clearance.db.tables import IN_FLIGHT_STATES, attempts, leases, requests, turns
 from clearance.journal.requests import PLANS_OF, Request
-from clearance.journal.statements import among, insert, param, read_all, read_one, update, write
+from clearance.journal.statements import among, insert, param, read_all, read_one, update, write, written_out
 
 #: Cause of an attempt of a local action, of which there is one only where it ended the transaction it ran in.
 TRANSACTION_ENDED = "transaction ended"
@@ -58,11 +58,11 @@ def idempotency_key(request: Request) -> str:
 _OF_REQUEST = sa.select(attempts).where(attempts.c.request_id == param("request_id")).order_by(attempts.c.number)
 _OF_REQUESTS = sa.select(attempts).where(attempts.c.request_id.in_(among("request_ids"))).order_by(attempts.c.number)
 _ONE = sa.select(attempts).where(attempts.c.attempt_id == param("attempt_id"))
-_IN_FLIGHT = attempts.c.state.in_([sa.literal_column(f"'{state}'") for state in IN_FLIGHT_STATES])
+_IN_FLIGHT = attempts.c.state.in_(written_out(IN_FLIGHT_STATES))
 _ALL_IN_FLIGHT = sa.select(attempts).where(_IN_FLIGHT).order_by(attempts.c.started_at, attempts.c.attempt_id)
 _WITH_KEYS = sa.select(requests).where(
     requests.c.business_key.in_(among("business_keys")),
-    requests.c.state.in_([sa.literal_column(f"'{state}'") for state in IN_FLIGHT_STATES]),
+    requests.c.state.in_(written_out(IN_FLIGHT_STATES)),
 )
 _DUE = (
     sa.select(attempts)
@@ -84,7 +84,7 @@ _LEFT = (
 )
 _WITH_KEY = sa.select(requests).where(
     requests.c.business_key == param("business_key"),
-    requests.c.state.in_([sa.literal_column(f"'{state}'") for state in IN_FLIGHT_STATES]),
+    requests.c.state.in_(written_out(IN_FLIGHT_STATES)),
 )
 _OF_TURN_IN_FLIGHT = (
     sa.select(requests)

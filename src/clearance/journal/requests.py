@@ -20,7 +20,18 @@ from clearance.db.tables import (
     requests,
     turns,
 )
-from clearance.journal.statements import among, insert, param, prefetch, read_all, read_once, read_one, update, write
+from clearance.journal.statements import (
+    among,
+    insert,
+    param,
+    prefetch,
+    read_all,
+    read_once,
+    read_one,
+    update,
+    write,
+    written_out,
+)
 from clearance.journal.turns import Turn
 
 
@@ -116,14 +127,7 @@ _UNFINISHED = (
     .where(requests.c.plan_id.in_(PLANS_OF), requests.c.state.in_(OPEN_STATES + IN_FLIGHT_STATES))
     .limit(1)
 )
-
-
-def _written_out(states: Sequence[str]) -> list[sa.ColumnElement[str]]:
-    """Give states as an index says them: by a parameter SQLite would not know that it is the same."""
-    return [sa.literal_column(f"'{state}'") for state in states]
-
-
-_IS_OPEN = requests.c.state.in_(_written_out(OPEN_STATES))
+_IS_OPEN = requests.c.state.in_(written_out(OPEN_STATES))
 #: The turns that one message of a person set off: its own, and those of agents that are nested in its graph.
 SET_OFF = sa.select(turns.c.turn_id).where(
     turns.c.thread_id == param("thread_id"),
@@ -149,7 +153,7 @@ _COUNTING = sa.select(requests.c.number, requests.c.arguments, requests.c.reques
 _BEFORE_IT = (
     _COUNTING.where(
         requests.c.action.in_(among("of_actions")),
-        requests.c.state.in_(_written_out(CLEARED_STATES)),
+        requests.c.state.in_(written_out(CLEARED_STATES)),
         requests.c.number < param("before"),
         requests.c.arguments.is_not(None),
     ),
@@ -166,7 +170,7 @@ _IN_FLIGHT_BESIDE_IT = _COUNTING.where(
     # Each has one, that is not empty: by its index the few in flight are found, and not all that ever were.
     requests.c.business_key > "",
     requests.c.action.in_(among("of_external")),
-    requests.c.state.in_(_written_out(IN_FLIGHT_STATES)),
+    requests.c.state.in_(written_out(IN_FLIGHT_STATES)),
     requests.c.number != param("before"),
     requests.c.arguments.is_not(None),
 )

@@ -1,6 +1,6 @@
 """How rows of the journal are read and written: by statements that stand in modules, each built and compiled once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -21,6 +21,11 @@ def param(name: str) -> sa.BindParameter[Any]:
 def among(name: str) -> sa.BindParameter[Any]:
     """Give a place for several values, of which one is to be equal."""
     return sa.bindparam(name, expanding=True)
+
+
+def written_out(values: Sequence[str]) -> list[sa.ColumnElement[str]]:
+    """Give values as the condition of an index says them: by a parameter SQLite would not know that it is the same."""
+    return [sa.literal_column(f"'{value}'") for value in values]
 
 
 def read_all(connection: Connection, query: sa.Select[Any], into: Callable[..., T], **given: Any) -> list[T]:
