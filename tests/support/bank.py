@@ -10,7 +10,8 @@ from sqlalchemy.engine import Connection
 from agent.bank.customers import open_customer
 from agent.bank.ledger import HOUSE, find_account, make_transfer, open_account
 from clearance.actions.action import Action, Earlier, Effect, Reading
-from clearance.db.engine import Database, read_only
+from clearance.db.engine import Database
+from clearance.db.lent import read_only
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=400)

@@ -3,7 +3,8 @@
 engine         transactions: one function of the caller's each
 tables         the tables, with their invariants
 compiled       statements compiled once, and run by the driver
-kept           what is not said to the database while somebody else writes in a transaction
+lent           an open transaction that an action reads or writes in, and may not end
+kept           which statements are refused there
 postgres       a connection to PostgreSQL whose statements share round trips
 driver_errors  what an error of a driver means: lost, busy, too late, no use
 fair_lock      a lock that is given to whoever has waited for it longest

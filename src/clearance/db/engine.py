@@ -9,7 +9,6 @@ told what holds it and since when, and the log shows where it stands.
 """
 
 import asyncio
-import secrets
 import sqlite3
 import sys
 import threading
@@ -27,11 +26,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from clearance.db import lent
 from clearance.db.compiled import shares_trips
-from clearance.db.driver_errors import is_busy, is_lost, is_out_of_place, is_refusing, is_timeout
+from clearance.db.driver_errors import is_busy, is_lost, is_refusing, is_timeout
 from clearance.db.fair_lock import FairLock
 from clearance.db.files import make_database_private
-from clearance.db.kept import SENTENCE, Kept, inside, refuse_another
+from clearance.db.kept import refuse_another
 from clearance.loglines import logger_of
 
 T = TypeVar("T")
@@ -78,17 +78,6 @@ written: ContextVar[Written | None] = ContextVar("written", default=None)
 
 class DatabaseBusy(DatabaseUnavailable):
     """Something else held the database for too long; nothing was done. The text says what held it, and since when."""
-
-
-class TransactionEndedError(Exception):
-    """Who was to write in a transaction ended it: whether what they wrote is kept nobody knows.
-
-    Nothing more was done in it. `of` is theirs: what `kept_open` or `read_only` was called with.
-    """
-
-    def __init__(self, of: str) -> None:
-        super().__init__(f"{SENTENCE}, and what became of that nobody knows")
-        self.of = of
 
 
 @dataclass
@@ -138,7 +127,7 @@ class Database:
         Raises:
             DatabaseBusy: another transaction held the lock; nothing was done.
             DatabaseUnavailable: no connection, or the statement ran out of time.
-            TransactionEndedError: what ran in a part of it ended it, see `kept_open`.
+            TransactionEndedError: what ran in a part of it ended it, see `lent`.
             RuntimeError: what runs in a part of another one asks for this.
         """
         refuse_another()
@@ -231,7 +220,7 @@ class Database:
                     _limited(connection, writing=writing, until=until, is_long=is_long),
                 ):
                     info = connection.info
-                    info.pop(_KEPT_FOR, None)
+                    lent.forget(info)
                     result = work(connection)
                     is_ending = writing  # what is left is COMMIT
                 if writing:
@@ -248,8 +237,7 @@ class Database:
                     # The answer to COMMIT was lost: nobody knows. A full disk kept SQLite from it, and PostgreSQL a
                     # statement that failed on its way there.
                     _note_written()
-                if _KEPT_FOR in info and is_out_of_place(exc):  # heard of late: it was on its way with others
-                    raise TransactionEndedError(info[_KEPT_FOR]) from exc
+                lent.tell_of_end(info, exc)
                 is_late = is_timeout(exc)
                 if is_refusing(exc):
                     raise DatabaseUnavailable(f"The database takes nothing now: {exc.orig}{self._hint(exc)}") from exc
@@ -293,148 +281,6 @@ class Database:
             stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
             logger.error("%s has held the database for %.0f s, and others wait for it:\n%s", doing.what, held_s, stack)
         return DatabaseBusy(f"Nothing was done: {doing.what} has held the database for {held_s:.0f} s.")
-
-
-_LOOK = "clearance_look"
-#: For what a part of the open transaction was kept, in the `info` of its connection.
-_KEPT_FOR = "clearance_kept_for"
-#: Whether no transaction of it writes, there.
-_READER = "clearance_reader"
-#: What keeps a part of it now, there.
-_KEPT = "clearance_kept"
-#: What SQLite asks about each statement that it prepares, there.
-_AUTHORIZE = "clearance_authorize"
-#: SQLite prepares a statement once for each text: in these words nobody else's turns it on and off.
-_QUERY_ONLY = f"PRAGMA query_only = {{}} /* {secrets.token_hex(8)} */"
-
-
-@contextmanager
-def read_only(connection: Connection, of: str = "a look") -> Iterator[None]:
-    """Make the rest of the open transaction refuse writes, and its end, for the length of the block.
-
-    What an action reads as facts runs inside this, also within the executing transaction.
-
-    Raises:
-        TransactionEndedError: the block ended the transaction.
-    """
-    if connection.dialect.name == "sqlite":
-        is_reader = _READER in connection.info
-        if not is_reader:
-            connection.exec_driver_sql(_QUERY_ONLY.format(1))
-        try:
-            with _kept(connection, of, Kept(None)):
-                yield
-        finally:
-            if not is_reader and not connection.invalidated:
-                connection.exec_driver_sql(_QUERY_ONLY.format(0))
-    else:
-        # PostgreSQL restores read-write at the end of the savepoint that made it read-only, and only there.
-        driver: Any = connection.connection.dbapi_connection
-        connection.exec_driver_sql(f"SAVEPOINT {_LOOK}")
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-        driver.is_read_only = True
-        try:
-            with _kept(connection, of, Kept(_LOOK)):
-                yield
-            # Fails where the block hid that a statement of its own did.
-            connection.exec_driver_sql(f"RELEASE SAVEPOINT {_LOOK}")
-        except BaseException:
-            if not connection.invalidated:
-                _undo_look(connection, of)
-            raise
-        finally:
-            driver.is_read_only = False
-
-
-def _undo_look(connection: Connection, of: str) -> None:
-    try:
-        connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_LOOK}; RELEASE SAVEPOINT {_LOOK}")
-    except DBAPIError as exc:
-        if not is_out_of_place(exc):
-            raise
-        connection.invalidate()
-        raise TransactionEndedError(of) from exc
-
-
-@contextmanager
-def kept_open(connection: Connection, of: str) -> Iterator[None]:
-    """Let nobody end the open transaction, nor the savepoint it is in, for the length of the block.
-
-    An effect that commits by itself would have happened without its receipt, and would happen again. What cannot be
-    refused is found: here, or where the transaction ends, and then it ends with nothing more done.
-
-    Raises:
-        TransactionEndedError: the block ended it all the same.
-    """
-    nested: Any = connection.get_nested_transaction()
-    authorize = connection.info.get(_AUTHORIZE)
-    if authorize is not None:
-        # What it has prepared in these very words, for us, is prepared anew then, and looked at.
-        driver: Any = connection.connection.dbapi_connection
-        driver.set_authorizer(authorize)
-    with _kept(connection, of, Kept(nested._savepoint if nested is not None else None)):
-        yield
-
-
-@contextmanager
-def _kept(connection: Connection, of: str, kept: Kept) -> Iterator[None]:
-    driver: Any = connection.connection.dbapi_connection
-    shares = shares_trips(driver)
-    info = connection.info
-    info[_KEPT_FOR] = of
-    if shares:
-        driver.keep(kept)
-    else:
-        info[_KEPT] = kept
-    invalidate = connection.invalidate
-
-    def refuse() -> None:
-        raise RuntimeError(SENTENCE)
-
-    def refuse_but_lost(exception: BaseException | None = None) -> None:
-        if exception is None:  # else SQLAlchemy calls it, where the connection is lost: that commits nothing
-            raise RuntimeError(SENTENCE)
-        invalidate(exception)
-
-    here: Any = connection
-    for name in _ENDS:
-        setattr(here, name, refuse)
-    here.invalidate = refuse_but_lost
-    is_done = False
-    try:
-        with inside():
-            yield
-        is_done = True
-    finally:
-        for name in (*_ENDS, "invalidate"):
-            delattr(here, name)
-        if shares:
-            driver.kept = None
-        else:
-            info.pop(_KEPT, None)
-        is_over = kept.is_over or (
-            not connection.invalidated
-            and (connection.connection.dbapi_connection is not driver or _is_over(driver, shares=shares))
-        )
-        if shares and is_done and not is_over:
-            driver.let_go()
-            is_over = kept.is_passed and driver.is_another
-        if is_over:
-            connection.invalidate()  # whatever is left of it
-            raise TransactionEndedError(of)
-
-
-#: By the last two one comes to the transaction itself, which has such methods, too.
-_ENDS = ("commit", "rollback", "close", "get_transaction", "get_nested_transaction")
-
-
-def _is_over(driver: Any, *, shares: bool) -> bool:
-    if shares:
-        return bool(driver.is_over)
-    try:
-        return not driver.in_transaction
-    except sqlite3.ProgrammingError:  # closed: with it all that was written is gone, and each statement says so
-        return False
 
 
 def normalise_url(url: str) -> str:
@@ -523,22 +369,11 @@ def _sqlite_engine(url: str, *, read_only: bool) -> Engine:
             connection.execute(f"PRAGMA {pragma}").close()
         if read_only:
             connection.execute("PRAGMA query_only = ON").close()
-            record.info[_READER] = True
-        info = record.info
-
-        def authorize(code: int, first: str | None, second: str | None, *_: Any) -> int:
-            kept: Kept | None = info.get(_KEPT)
-            return sqlite3.SQLITE_OK if kept is None else kept.authorize(code, first, second)
-
-        connection.set_authorizer(authorize)
-        info[_AUTHORIZE] = authorize
+        lent.watch(connection, record.info, is_reader=read_only)
 
     def given_back(connection: Any, record: Any) -> None:
-        # By somebody to whom it was not to give: what it is kept from would hold for the next who gets it.
-        if connection is not None and record.info.pop(_KEPT, None) is not None:
-            connection.rollback()
-            if not read_only:
-                connection.execute(_QUERY_ONLY.format(0)).close()
+        if connection is not None:
+            lent.take_back(connection, record.info)
 
     statement = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 

@@ -25,7 +25,7 @@ from clearance.actions.action import (
 from clearance.actions.review import Activity, Change, Concern, Id, Name, Review, Words
 from clearance.actions.soundness import an
 from clearance.db.driver_errors import is_lost
-from clearance.db.engine import TransactionEndedError, read_only
+from clearance.db.lent import TransactionEndedError, read_only
 from clearance.desk.labels import STATES
 from clearance.gate.ended import facts_of
 from clearance.gate.judging import Judge, changed_material, requester_of

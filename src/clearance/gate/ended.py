@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, NestedTransaction
 from sqlalchemy.exc import DBAPIError
 
 from clearance.db.driver_errors import is_out_of_place
-from clearance.db.engine import TransactionEndedError, kept_open
+from clearance.db.lent import TransactionEndedError, kept_open
 from clearance.journal.audit import Log
 from clearance.loglines import logger_of
 

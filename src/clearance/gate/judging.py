@@ -14,7 +14,7 @@ from clearance.actions.external import ExternalAction, joined
 from clearance.actions.soundness import a_sentence, an, some_subjects
 from clearance.canonical import digest
 from clearance.db.driver_errors import is_from_outside, is_lost
-from clearance.db.engine import TransactionEndedError, read_only
+from clearance.db.lent import TransactionEndedError, read_only
 from clearance.gate.ended import facts_of, has_ended
 from clearance.gate.looking import NeedsLookError, ToLook, elsewhere
 from clearance.gate.policy import Policy, Verdict

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from clearance.actions.action import ActionError, Effect
 from clearance.actions.soundness import a_sentence
 from clearance.db.driver_errors import is_from_outside, is_lost
-from clearance.db.engine import Database, TransactionEndedError
+from clearance.db.engine import Database
+from clearance.db.lent import TransactionEndedError
 from clearance.gate.ended import effect_of, own_part
 from clearance.gate.judging import Judge, Judged
 from clearance.gate.losses import fail

@@ -12,7 +12,7 @@ from clearance.actions.action import Action, Effect, read_action
 from clearance.actions.external import ExternalAction
 from clearance.actions.soundness import MOST_SENTENCE
 from clearance.db.driver_errors import is_from_outside, is_lost
-from clearance.db.engine import TransactionEndedError
+from clearance.db.lent import TransactionEndedError
 from clearance.errors import ActionError
 from clearance.gate.ended import effect_of, has_ended, own_part
 from clearance.gate.transitions import note_erased
