@@ -186,3 +186,33 @@ async def test_what_is_decided_over_the_api_goes_on_in_its_graph_also_after_a_cr
     assert "Transferred" in said[1], said
     assert noted == [{SECOND}, {GRAPH}, {SECOND}]
     assert len(effects) == 3
+
+
+async def test_after_a_kill_between_two_steps_it_goes_on_from_there(make_aegra: Callable[..., Aegra]) -> None:
+    """The graph ran from its beginning, with the nodes that a builder has before the gate."""
+    server = make_aegra(kind=SeveralAegra).start()
+    case = Case(Target("ours", server))
+    source, goal = case.account(), case.account(0)
+    thread_id = await case.olga.thread()
+    await case.olga.run(thread_id, assistant_id=SECOND, input=words(f"transfer 5000 from {source} to {goal}"))
+
+    server.kill()
+    of_thread = "FROM checkpoints WHERE thread_id = :thread_id AND checkpoint_ns = ''"
+    last = sa.text(f"DELETE {of_thread} AND checkpoint_id = (SELECT max(checkpoint_id) {of_thread})")
+    gone = case.target.write(lambda c: c.execute(last, {"thread_id": thread_id}).rowcount)  # it was on its way
+    server.start()
+    for _ in range(300):
+        state = await case.olga.state(thread_id)
+        if state["interrupts"]:
+            break
+        await asyncio.sleep(0.2)
+    await approve(case, thread_id)
+    said = await said_last(case, thread_id)
+    begun = [one["metadata"]["source"] for one in (await case.olga.get(f"/threads/{thread_id}/history?limit=100")).body]
+    effects = case.effects()
+    await case.close()
+
+    assert gone == 1
+    assert begun.count("input") == 1
+    assert said == "Said by the second graph."
+    assert len(effects) == 1
