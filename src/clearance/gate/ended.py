@@ -90,13 +90,13 @@ def own_part(log: Log, of: str) -> Iterator[None]:
             try:
                 with kept_open(log.connection, of):
                     yield
-            except BaseException as exc:
+            except BaseException as exc:  # an action's, or this process is to end: told from what the savepoint raises
                 own = exc
                 raise
             finally:
                 # They would end with ours, and SQLAlchemy would warn of that, or raise, when it is done.
                 _end_inner(log.connection, outer, is_kept=own is None)
-    except BaseException as exc:
+    except BaseException as exc:  # whatever it is, the savepoint could not be ended: it is not there any more
         if exc is own or (isinstance(exc, DBAPIError) and not is_out_of_place(exc)):
             raise
         raise TransactionEndedError(of) from exc

@@ -93,6 +93,7 @@ async def _recover(parts: Parts) -> None:
 
 
 async def _settle_all(parts: Parts) -> None:
+    # Each page is looked at again after the next one: most of it rests by then, and is not kept in mind.
     later, last = list[Turn](), list[Turn]()
     async for page in _all_open(parts):
         later += [turn for turn in last if not await settle(parts, turn)]
