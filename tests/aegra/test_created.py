@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.server.test_nested import APPROVE, call, decide, is_over, requests_of, resume, until
+from tests.server.test_nested import APPROVE, call, decide, is_over, requests_of, resume
 from tests.support.aegra import Aegra
 from tests.support.conversation import Conversation, connected, converse
 from tests.support.created import CreatedAegra
 from tests.support.tokens import bearer
+from tests.support.waiting import until
 from tests.support.world import ANA, BEN, OLGA
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.server.test_nested import call, is_over, until
+from tests.server.test_nested import call, is_over
 from tests.support.aegra import Aegra
 from tests.support.conversation import Conversation, connected
 from tests.support.environment import copy_files
 from tests.support.examples import EXAMPLES
 from tests.support.server import ROOT
 from tests.support.tokens import bearer
+from tests.support.waiting import until
 from tests.support.world import OLGA, Person
 
 LEA = Person("lea", ("lead",))

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.server.test_external import said
-from tests.server.test_nested import decide, requests_of, until
+from tests.server.test_nested import decide, requests_of
 from tests.support.aegra import Aegra
 from tests.support.conversation import connected, converse
 from tests.support.paying import PayingAegra, environment
 from tests.support.payments import Provider
 from tests.support.tokens import bearer
+from tests.support.waiting import until
 from tests.support.world import OLGA
 
 

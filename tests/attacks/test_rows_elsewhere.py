@@ -23,11 +23,12 @@ from clearance.gate.testimony import take_testimony
 from clearance.journal.attempts import attempts_on
 from clearance.principal import SYSTEM, Principal
 from tests.attacks.table import column_of
-from tests.integration.test_external import PAID, PAY, until
+from tests.integration.test_external import PAID, PAY
 from tests.support.outside import OUTSIDE, POLICY, URL
 from tests.support.paying import ROLES
 from tests.support.payments import Provider
 from tests.support.scripted_model import ScriptedModel, calls
+from tests.support.waiting import until
 from tests.support.world import ANA, Person, World, question, results
 
 # In both ways in: what is in flight is the same on both databases, which tests of it show.

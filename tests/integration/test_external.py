@@ -1,8 +1,6 @@
 """External actions: started once, performed outside every transaction, and the truth told of what became of them."""
 
 import asyncio
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from clearance.journal.tries import MOST_TRIES
 from tests.support.outside import OUTSIDE, POLICY, PayeeFacts, PayOut
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
+from tests.support.waiting import until
 from tests.support.world import ANA, World, question, results
 from tests.support.world import POLICY as BANK_POLICY
 
@@ -26,14 +25,6 @@ def outside(world: World, provider: Provider) -> World:
     world.actions = (*ACTIONS, *OUTSIDE)
     world.use_policy(BANK_POLICY + POLICY)
     return world
-
-
-async def until(holds: Callable[[], bool], *, within_s: float = 60) -> None:
-    """Wait until something holds."""
-    late = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < late
-        await asyncio.sleep(0.02)
 
 
 async def woken(world: World) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from langchain_core.messages import AIMessage
 
 from clearance.db.engine import DatabaseUnavailable
 from clearance.journal.attempts import attempts_on
-from tests.integration.test_external import PAID, PAY, until, woken
+from tests.integration.test_external import PAID, PAY, woken
 from tests.support.faults import cut_at, end_all
 from tests.support.outside import OUTSIDE, POLICY
 from tests.support.paying import ROLES
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
+from tests.support.waiting import until
 from tests.support.world import World, results
 
 # The gate's own loop does it, whatever graph stands before.

@@ -19,11 +19,12 @@ from clearance.gate.elsewhere import Elsewhere, Performing
 from clearance.journal.attempts import attempts_on
 from clearance.principal import LOCAL
 from clearance.server.upkeep.outcomes import Outcomes
-from tests.integration.test_external import PAID, PAY, until, woken
+from tests.integration.test_external import PAID, PAY, woken
 from tests.support.outside import OUTSIDE, POLICY
 from tests.support.paying import ROLES
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
+from tests.support.waiting import until
 from tests.support.world import World, results
 
 # The gate's own loop does it, whatever graph stands before.

@@ -9,11 +9,12 @@ from langgraph.types import Command
 
 from agent.actions import ACTIONS
 from clearance.journal.turns import Turn
-from tests.integration.test_external import PAID, PAY, until
+from tests.integration.test_external import PAID, PAY
 from tests.support.nested import agent, calling, outermost, parent, questions, subagent, use
 from tests.support.outside import OUTSIDE, POLICY
 from tests.support.payments import Provider
 from tests.support.scripted_model import ScriptedModel, calls
+from tests.support.waiting import until
 from tests.support.world import ANA, OLGA, World
 from tests.support.world import POLICY as BANK_POLICY
 

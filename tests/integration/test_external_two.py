@@ -9,11 +9,11 @@ from langchain_core.messages import AIMessage
 
 from clearance.db.engine import Database
 from clearance.journal.attempts import attempts_on
-from tests.integration.test_external import until
 from tests.support.outside import OUTSIDE, POLICY
 from tests.support.paying import ROLES
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
+from tests.support.waiting import until
 from tests.support.world import ANA, World
 
 pytestmark = pytest.mark.parametrize("world", ["postgres"], indirect=True)

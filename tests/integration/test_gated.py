@@ -12,8 +12,8 @@ from clearance import Facts, Material
 from clearance.actions import Absent, Call, Done, Looking, gated, gated_all
 from clearance.actions.action import read_action
 from clearance.errors import ActionError
-from tests.integration.test_external import until
 from tests.support.scripted_model import calls
+from tests.support.waiting import until
 from tests.support.world import POLICY as BANK_POLICY
 from tests.support.world import World, question, results
 

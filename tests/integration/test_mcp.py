@@ -21,9 +21,9 @@ from clearance.db.tables import requests
 from clearance.gate.listing import accept
 from clearance.graph.guard import guarded
 from clearance.journal.tools import all_tools
-from tests.integration.test_external import until
 from tests.support.scripted_model import ScriptedModel, calls
 from tests.support.tickets import Tickets
+from tests.support.waiting import until
 from tests.support.world import ANA, OLGA, Person, question, results
 
 POLICY = 'roles.approver = "decides"\ndefaults.approvers = "approver"\ndefaults.risk = "low"\n'

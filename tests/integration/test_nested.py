@@ -22,7 +22,6 @@ from clearance.graph.lookups import lookup
 from clearance.journal.questions import questions_of
 from clearance.journal.turns import Turn, turns_of
 from clearance.principal import Principal
-from tests.integration.test_external import until
 from tests.support.nested import (
     APPROVE,
     PAY,
@@ -39,6 +38,7 @@ from tests.support.nested import (
     use,
 )
 from tests.support.scripted_model import ScriptedModel, calls
+from tests.support.waiting import until
 from tests.support.world import ANA, BEN, OLGA, TESS, Person, World, results
 
 PAID, PAID_MORE = ("A-2001", "A-2003", 500_000), ("A-2001", "A-2002", 600_000)

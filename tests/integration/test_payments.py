@@ -9,11 +9,12 @@ from langchain_core.messages import AIMessage
 from agent.actions import ACTIONS, SendPayment
 from agent.settings import agent_settings
 from clearance.journal.verification import verify
-from tests.integration.test_external import until, woken
+from tests.integration.test_external import woken
 from tests.integration.test_testimony import person, settled
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
 from tests.support.server import ROOT
+from tests.support.waiting import until
 from tests.support.world import AUDIT_KEY, BEN, World, question, results
 
 IBAN, OTHER = "DE89370400440532013000", "GB29NWBK60161331926819"

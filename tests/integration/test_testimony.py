@@ -20,10 +20,11 @@ from clearance.journal.attempts import attempts_on
 from clearance.journal.exported import check
 from clearance.principal import SYSTEM, Principal
 from tests.integration.test_audit_document import OF_STARTS, _documented
-from tests.integration.test_external import PAID, PAY, until, woken
+from tests.integration.test_external import PAID, PAY, woken
 from tests.support.outside import OUTSIDE, POLICY, PayOutBlindly
 from tests.support.payments import Provider
 from tests.support.scripted_model import calls
+from tests.support.waiting import until
 from tests.support.world import ANA, BEN, OLGA, TESS, Person, World, question, results
 from tests.support.world import POLICY as BANK_POLICY
 

@@ -28,8 +28,9 @@ from clearance.desk.desk import Desk, Standing
 from clearance.journal import audit
 from clearance.journal.exported import check
 from clearance.principal import Principal
-from tests.integration.test_external import until, woken
+from tests.integration.test_external import woken
 from tests.support.scripted_model import calls
+from tests.support.waiting import until
 from tests.support.world import BEN, World, results
 
 pytestmark = pytest.mark.own_graph("it is about the database")

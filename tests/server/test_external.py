@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.support.conversation import GRAPH, Conversation, connected, converse
 from tests.support.paying import PayingServer, environment
 from tests.support.payments import Provider
 from tests.support.server import Server
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -40,17 +41,6 @@ def server(tmp_path: Path, provider: Provider) -> Iterator[PayingServer]:
 async def client(server: PayingServer) -> AsyncIterator[LangGraphClient]:
     async with connected(server.url) as made:
         yield made
-
-
-async def until(holds: Callable[[], Any], *, within_s: float = 60) -> Any:
-    late = time.monotonic() + within_s
-    while True:
-        found = holds()
-        found = await found if asyncio.iscoroutine(found) else found
-        if found:
-            return found
-        assert time.monotonic() < late
-        await asyncio.sleep(0.1)
 
 
 async def said(talk: Conversation, text: str) -> bool:

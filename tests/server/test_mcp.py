@@ -5,10 +5,11 @@ from pathlib import Path
 
 import httpx
 
-from tests.server.test_external import approve, until
+from tests.server.test_external import approve
 from tests.support.conversation import connected, converse
 from tests.support.ticket_desk import TicketDesk
 from tests.support.tickets import CONNECTION, Tickets
+from tests.support.waiting import until
 
 
 async def test_tools_of_an_mcp_server_are_asked_called_once_and_wait_once_they_changed(

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from tests.support.conversation import Conversation, connected, converse
 from tests.support.nested_graph import CONSULTING, SUPERVISED, NestedServer
 from tests.support.server import ROOT, Server
 from tests.support.tokens import bearer
+from tests.support.waiting import until
 from tests.support.world import ANA, BEN, OLGA, Person
 
 #: Timekeeping looks every 5 s, and goes on with a turn that nothing runs on after 10.
-LATEST_S = 60
 APPROVE = {"approved": True}
 
 
@@ -74,14 +73,6 @@ async def resume(server: Server, thread_id: str, answer: Any, by: Person = ANA) 
     """Answer in the thread and wait for the run."""
     body = {"assistant_id": "clearance", "command": {"resume": answer}}
     return await call(server, by, "POST", f"/threads/{thread_id}/runs/wait", json=body)
-
-
-async def until(done: Any) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + LATEST_S
-    while not await done():
-        assert time.monotonic() < end, "it does not come about"
-        await asyncio.sleep(0.2)
 
 
 async def is_over(talk: Conversation) -> bool:

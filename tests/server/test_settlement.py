@@ -15,12 +15,12 @@ import pytest
 
 from clearance.cli.approvals import approvals
 from clearance.cli.inbox.app import Inbox
-from tests.server.test_external import until
 from tests.server.test_inbox_terminal import Terminal
 from tests.support.conversation import Conversation, connected, converse
 from tests.support.paying import PayingServer, environment
 from tests.support.payments import Provider
 from tests.support.tokens import bearer, token
+from tests.support.waiting import until
 from tests.support.world import ANA, BEN, OLGA, Person
 
 LOST = "pay out blindly: account X-1, amount 5000"

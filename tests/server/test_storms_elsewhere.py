@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import pytest
 from langgraph_sdk.client import LangGraphClient
 
-from tests.server.test_external import said, until
+from tests.server.test_external import said
 from tests.server.test_storms import _is_allowed
 from tests.support.conversation import connected, converse
 from tests.support.paying import PayingServer, environment
 from tests.support.payments import Provider
+from tests.support.waiting import until
 
 STORMS, AT_ONCE = int(os.environ.get("STORMS", "3")), 4
 

@@ -11,10 +11,11 @@ from clearance.db.engine import Database
 from clearance.journal.attempts import all_in_flight
 from clearance.journal.receipts import read_receipt
 from tests.conftest import copied
-from tests.server.test_external import approve, asked, until
+from tests.server.test_external import approve, asked
 from tests.support.conversation import connected
 from tests.support.paying import PayingServer, environment
 from tests.support.payments import Provider
+from tests.support.waiting import until
 
 
 @pytest.fixture
