@@ -342,6 +342,7 @@ def test_what_is_read_at_every_look_is_found_by_an_index(tmp_path: Path) -> None
         sa.event.listen(connection, "before_cursor_execute", lambda *told: shown.append(told[2:4]))
         count_open(connection)
         lists.approved_by(connection, "ana", limit=20)
+        lists.count(connection, TESS, Wanted("mine"), sees_all=True)
         lists.count(connection, ANA, Wanted("open", opened_after=NOW), sees_all=True)
         lists.read_page(connection, ANA, Wanted("in_flight"), sees_all=True, limit=10)
         read_statistics(connection, NOW)
@@ -361,6 +362,10 @@ def test_what_is_read_at_every_look_is_found_by_an_index(tmp_path: Path) -> None
         assert name in plans
     assert plans.count("ix_requests_opened") == 1  # by statistics
     assert "INDEX ix_requests_open_opened (opened_at>?)" in plans  # how many are new
+    assert "COVERING INDEX ix_requests_open_needs" in plans  # how many wait for somebody
+    # What somebody approved and did not run yet.
+    assert "SCAN requests USING INDEX ix_requests_open_begun" in plans
+    assert "USING INDEX uq_decisions_one_approval_each (request_id=? AND decided_by=?)" in plans
     assert "SEARCH decisions USING INDEX ix_decisions_decided" in plans
     assert "SCAN erasures" not in plans
     filled.close()
