@@ -12,21 +12,47 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from clearance.actions.action import Actions
+from clearance.db.compiled import rows_of
 from clearance.db.tables import audit, plans, requests, tool_definitions, turns
 from clearance.journal.binding import BOUND, Row, Told, read_mention
 from clearance.journal.bound_rows import disagreement, read_traces, traces_digest
 from clearance.journal.requests import Request, SameCall
 from clearance.journal.signing import Chain, Keys
+from clearance.journal.statements import among
 from clearance.journal.turns import Turn
 
 _BEFORE = audit.alias("before")
 _OF_TURNS = (
     sa.select(audit, sa.func.coalesce(_BEFORE.c.mac, ""))
     .outerjoin(_BEFORE, _BEFORE.c.seq == audit.c.seq - 1)
-    .where(audit.c.turn_id.in_(sa.bindparam("turn_ids", expanding=True)))
+    .where(audit.c.turn_id.in_(among("turn_ids")))
     .order_by(audit.c.seq)
 )
 _ROTATED = sa.select(audit.c.seq, audit.c.details).where(audit.c.event == "key_rotated").order_by(audit.c.seq)
+_ACTIONS = sa.select(requests.c.request_id, requests.c.action).where(requests.c.request_id.in_(among("request_ids")))
+
+
+def _holding() -> Iterator[tuple[sa.Table, sa.Select[Any]]]:
+    """Give for each table what reads the rows of turns."""
+    # By thread, too: that is what there is an index of.
+    is_of_turns = requests.c.thread_id.in_(among("thread_ids")) & requests.c.turn_id.in_(among("turn_ids"))
+    of_turns = sa.select(requests.c.request_id).where(is_of_turns)
+    for bound in BOUND.values():
+        table = bound.table
+        if table is tool_definitions:  # of no turn: those of all are compared by `verify`
+            continue
+        of_table: sa.ColumnElement[bool]
+        if table is requests:
+            of_table = is_of_turns
+        elif table in (turns, plans):
+            of_table = table.c.turn_id.in_(among("turn_ids"))
+        else:
+            of_table = table.c.request_id.in_(of_turns)
+        yield table, sa.select(*bound.shown).where(of_table)
+
+
+#: Made once: statements are kept compiled.
+_HOLDING = dict(_holding())
 
 
 def disagreements(
@@ -43,7 +69,7 @@ def disagreements(
     told: dict[tuple[str, str], Told] = {}
     traces: dict[str, str] = {}
     keyed = _Keyed(connection, keys)
-    for *row, before in connection.execute(_OF_TURNS, {"turn_ids": [turn.turn_id for turn in of]}):
+    for *row, before in rows_of(connection, _OF_TURNS, {"turn_ids": [turn.turn_id for turn in of]}):
         wrong = keyed.check(tuple(row), before)
         if wrong:
             found.append(wrong)
@@ -68,9 +94,8 @@ def disagreements(
 
 def _left_behind(connection: Connection, actions: Actions, traces: dict[str, str]) -> Iterator[str]:
     """Say of which requests that were carried out what they left behind is not what the log tells."""
-    query = sa.select(requests.c.request_id, requests.c.action).where(requests.c.request_id.in_(traces))
     of_action: dict[str, list[str]] = {}
-    for request_id, action in connection.execute(query) if traces else ():
+    for request_id, action in rows_of(connection, _ACTIONS, {"request_ids": list(traces)}) if traces else ():
         of_action.setdefault(action, []).append(request_id)
     for action, request_ids in of_action.items():
         left = read_traces(connection, actions, action, request_ids)
@@ -83,7 +108,7 @@ class _Keyed:
     """Checks single rows, each under the key of its time."""
 
     def __init__(self, connection: Connection, keys: Keys) -> None:
-        self._rotations = [(row[0], json.loads(row[1])) for row in connection.execute(_ROTATED)]
+        self._rotations = [(row[0], json.loads(row[1])) for row in rows_of(connection, _ROTATED, {})]
         self._keys = keys
 
     def check(self, row: tuple[Any, ...], before: str) -> str | None:
@@ -98,23 +123,10 @@ class _Keyed:
 
 def _held(connection: Connection, of: Sequence[Turn | Request | SameCall]) -> dict[tuple[str, str], Row]:
     """Read the rows of turns, by table and id."""
-    turn_ids = [turn.turn_id for turn in of]
-    # By thread, too: that is what there is an index of.
-    is_of_turns: sa.ColumnElement[bool] = requests.c.thread_id.in_(
-        {turn.thread_id for turn in of}
-    ) & requests.c.turn_id.in_(turn_ids)
-    of_turns = sa.select(requests.c.request_id).where(is_of_turns)
+    ids = {"turn_ids": [turn.turn_id for turn in of], "thread_ids": sorted({turn.thread_id for turn in of})}
     found: dict[tuple[str, str], Row] = {}
-    for bound in BOUND.values():
-        table = bound.table
-        if table is tool_definitions:  # of no turn: those of all are compared by `verify`
-            continue
-        of_table: sa.ColumnElement[bool]
-        if table is requests:
-            of_table = is_of_turns
-        else:
-            of_table = table.c.turn_id.in_(turn_ids) if table in (turns, plans) else table.c.request_id.in_(of_turns)
-        for given in connection.execute(sa.select(*bound.shown).where(of_table)):
-            row = Row.read(given)
+    for table, query in _HOLDING.items():
+        given = ids if table not in (turns, plans) else {"turn_ids": ids["turn_ids"]}
+        for row in map(Row.read, rows_of(connection, query, given)):
             found[table.name, row.id] = row
     return found
