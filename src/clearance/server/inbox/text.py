@@ -50,20 +50,22 @@ def whole(text: str) -> Markup:
 
 def name(text: str) -> Markup:
     """Give what somebody is called, turned by its own direction only."""
-    return Markup("<bdi>{}</bdi>").format(ours(text))
+    return Markup(f"<bdi>{ours(text)}</bdi>")
 
 
 def ident(text: str) -> Markup:
     """Give an id, unbroken."""
-    return Markup('<span class="id">{}</span>').format(ours(text))
+    return Markup(f'<span class="id">{ours(text)}</span>')
 
 
 def parts(words: Words) -> Markup:
     """Give our words, names and ids, each by its kind."""
-    made = Markup("")
+    made: list[str] = []
     for word in words:
-        made += _part(word) if not made or word[:1] in ",.;:" else Markup(" ") + _part(word)
-    return made
+        if any(made) and word[:1] not in ",.;:":
+            made.append(" ")
+        made.append(_part(word))
+    return Markup("".join(made))
 
 
 def _part(word: str) -> Markup:
