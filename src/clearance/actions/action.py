@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -224,7 +225,7 @@ class Action(BaseModel, Generic[FactsT]):
     @classmethod
     def tool_name(cls) -> str:
         """Give the name the model calls it by: `RefundOrder` is `refund_order`."""
-        return "".join("_" + c.lower() if c.isupper() else c for c in cls.__name__).lstrip("_")
+        return _snake_case(cls.__name__)
 
     @classmethod
     def returned_by_facts(cls) -> type[Facts]:
@@ -299,6 +300,11 @@ class Action(BaseModel, Generic[FactsT]):
         return None
 
 
+@lru_cache(maxsize=1_000)
+def _snake_case(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
 def read_action(cls: type[Action[Any]], arguments: dict[str, Any]) -> Action[Any]:
     """Read arguments from outside into an action.
 
@@ -328,11 +334,23 @@ def in_words(error: ValidationError) -> str:
 
 def shown_facts(facts: Facts) -> list[tuple[str, str]]:
     """List an action's facts as (label, text) for people, in the order they are declared."""
-    shown = []
-    for name, field in type(facts).model_fields.items():
-        to_text = next((item.to_text for item in field.metadata if isinstance(item, Shown)), _plain_text)
-        shown.append((field.title or label_of(name), to_text(getattr(facts, name))))
-    return shown
+    return [
+        (label, (to_text or _plain_text)(getattr(facts, name))) for name, label, to_text in _shown_fields(type(facts))
+    ]
+
+
+# Once for a class: a list has hundreds of values.
+@lru_cache(maxsize=1_000)
+def _shown_fields(cls: type[BaseModel]) -> Sequence[tuple[str, str, Callable[[Any], str] | None]]:
+    """List the fields of a model, which is whole: name, label, and how people read it where it says so."""
+    return [
+        (
+            name,
+            field.title or label_of(name),
+            next((item.to_text for item in field.metadata if isinstance(item, Shown)), None),
+        )
+        for name, field in cls.model_fields.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -354,17 +372,16 @@ def read_arguments(
     `action` is what was read of the arguments, where that was done.
     """
     texts = {name: value if isinstance(value, str) else _json_text(value) for name, value in arguments.items()}
-    fields = cls.model_fields if cls else {}
     try:
         action = action or (read_action(cls, arguments) if cls else None)
     except ActionError:  # stored by a program whose action was another
         action = None
-    for name, field in fields.items():
-        to_text = next((item.to_text for item in field.metadata if isinstance(item, Shown)), None)
+    labels: dict[str, str] = {}
+    for name, label, to_text in _shown_fields(cls) if cls else ():
+        labels[name] = label
         if action is not None and to_text is not None:
             texts[name] = to_text(getattr(action, name))
-    ordered = [name for name in fields if name in texts] + [name for name in texts if name not in fields]
-    labels = {name: field.title for name, field in fields.items()}
+    ordered = [name for name in labels if name in texts] + [name for name in texts if name not in labels]
     return [Argument(name, labels.get(name) or label_of(name), texts[name]) for name in ordered]
 
 

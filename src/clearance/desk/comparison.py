@@ -42,10 +42,18 @@ class Appearance:
     """An action beside its facts, for people."""
 
     review: Review
-    #: (name, label, text) of facts that `review` does not say, as they came.
-    known: list[tuple[str, str, str]]
-    #: What was shown; None where nothing could be read of it.
+    #: What was shown, and its facts; None where nothing could be read of it.
     action: Action[Any] | None = None
+    facts: Facts | None = None
+
+    @property
+    def known(self) -> list[tuple[str, str, str]]:
+        """List the facts that `review` does not say, as they came: (name, label, text)."""
+        # Not written for lists, which show none of them.
+        if self.facts is None:
+            return []
+        named = zip(type(self.facts).model_fields, shown_facts(self.facts), strict=True)
+        return [(name, *fact) for name, fact in named if name not in self.review.said]
 
 
 def as_asked(actions: Actions, request: Request) -> Appearance:
@@ -57,7 +65,7 @@ def as_asked(actions: Actions, request: Request) -> Appearance:
     if read is None:
         # Erasure takes the salt away with the words.
         sentence = request.sentence or (f"{request.action}, erased" if request.salt is None else request.action)
-        return Appearance(Review((sentence,), verb="", past="", line=(sentence,), confirm=request.action), [])
+        return Appearance(Review((sentence,), verb="", past="", line=(sentence,), confirm=request.action))
     return show(*read)
 
 
@@ -71,8 +79,7 @@ def show(action: Action[Any], facts: Facts) -> Appearance:
     if not review.confirm:
         # Of critical risk it could never be approved: there would be nothing to type.
         review = replace(review, confirm=action.tool_name(), confirm_is="the name of the action")
-    named = zip(type(facts).model_fields, shown_facts(facts), strict=True)
-    return Appearance(review, [(name, *fact) for name, fact in named if name not in review.said], action)
+    return Appearance(review, action, facts)
 
 
 @dataclass(frozen=True)
@@ -221,7 +228,10 @@ def unsaid(called: Sequence[Argument], said: Words) -> list[Argument]:
 
     Our own words do not count, nor parts of any: a memo "to" would be hidden by "to Mei".
     """
-    values = {word.casefold() for word in said if isinstance(word, Id | Name) or _is_amount(word)}
+    texts = {one.text.casefold() for one in called}
+    # Whether a word is a number is asked of few: it takes longer than to see that it is no argument.
+    alike = [word for word in said if word.casefold() in texts]
+    values = {word.casefold() for word in alike if isinstance(word, Id | Name) or _is_amount(word)}
     return [one for one in called if one.text and one.text.casefold() not in values]
 
 

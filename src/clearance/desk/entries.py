@@ -14,7 +14,7 @@ from clearance.gate.records import taken_away
 from clearance.journal.attempts import Attempt, attempts_on_all
 from clearance.journal.decisions import Decision, decisions_on
 from clearance.journal.receipts import Receipt, receipts_of
-from clearance.journal.requests import Request, requests_of_plans
+from clearance.journal.requests import InPlan, Request, places_of_plans
 from clearance.text.rendering import line
 
 #: Arguments that are said beside a line, and characters of each.
@@ -30,7 +30,7 @@ class Listed:
     review: Review
     called: Sequence[Argument]
     #: All requests of its plan in order.
-    plan: Sequence[Request]
+    plan: Sequence[InPlan | Request]
     made: Sequence[Decision]
     receipt: Receipt | None
     #: The worst of what is out of the ordinary with it.
@@ -65,9 +65,9 @@ def read_listed(
 ) -> list[Listed]:
     """Read what stands around these requests; `alike` names who looks like whom."""
     ids = [one.request_id for one in requests]
-    plans: dict[str, list[Request]] = {}
-    for one in requests_of_plans(connection, sorted({one.plan_id for one in requests})):
-        plans.setdefault(one.plan_id, []).append(one)
+    plans: dict[str, list[InPlan]] = {}
+    for place in places_of_plans(connection, sorted({one.plan_id for one in requests})):
+        plans.setdefault(place.plan_id, []).append(place)
     made: dict[str, list[Decision]] = {}
     for decision in decisions_on(connection, ids):
         made.setdefault(decision.request_id, []).append(decision)

@@ -109,12 +109,25 @@ class SameCall(NamedTuple):
         return self.state in OPEN_STATES
 
 
+class InPlan(NamedTuple):
+    """A request as its place in a plan tells of it: a list has plans of many, and says no more of them."""
+
+    request_id: str
+    plan_id: str
+    state: str
+
+
 #: So many requests for the same calls are read.
 _MOST_SAME = 100
 _RECEIPT_SENTENCE = receipts.c.sentence.label("receipt")
 _REQUEST = sa.select(requests).where(requests.c.request_id == param("request_id"))
 _REQUESTS_OF_PLAN = sa.select(requests).where(requests.c.plan_id == param("plan_id")).order_by(requests.c.position)
 _REQUESTS_OF_PLANS = sa.select(requests).where(requests.c.plan_id.in_(among("plan_ids"))).order_by(requests.c.number)
+_PLACES_OF_PLANS = (
+    sa.select(*(requests.c[name] for name in InPlan._fields))
+    .where(requests.c.plan_id.in_(among("plan_ids")))
+    .order_by(requests.c.number)
+)
 # By their plans: there is no index of requests by turn, and each of the three is read in every cycle.
 PLANS_OF = sa.select(plans.c.plan_id).where(plans.c.turn_id == param("turn_id")).scalar_subquery()
 _OPEN_REQUESTS = (
@@ -219,6 +232,11 @@ def requests_of_plan(connection: Connection, plan_id: str) -> list[Request]:
 def requests_of_plans(connection: Connection, plan_ids: Sequence[str]) -> list[Request]:
     """Read the requests of several plans, oldest first."""
     return read_all(connection, _REQUESTS_OF_PLANS, Request, plan_ids=plan_ids) if plan_ids else []
+
+
+def places_of_plans(connection: Connection, plan_ids: Sequence[str]) -> list[InPlan]:
+    """Read where the requests of several plans stand, oldest first."""
+    return read_all(connection, _PLACES_OF_PLANS, InPlan, plan_ids=plan_ids) if plan_ids else []
 
 
 def open_requests_of_turn(connection: Connection, turn_id: str) -> list[Request]:
