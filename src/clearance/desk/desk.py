@@ -141,9 +141,14 @@ class Desk:
         )
 
     async def count(self, viewer: Principal, wanted: Wanted) -> int:
-        """Count a list, up to `listing.MOST_COUNTED`."""
+        """Count a list, up to `lists.MOST_COUNTED`."""
+        (number,) = await self.counts(viewer, [wanted])
+        return number
+
+    async def counts(self, viewer: Principal, wanted: Sequence[Wanted]) -> list[int]:
+        """Count several lists at one moment."""
         sees_all = self.sees_all(viewer)
-        return await self._gate.database.read(lambda c: count(c, viewer, wanted, sees_all=sees_all))
+        return await self._gate.database.read(lambda c: [count(c, viewer, one, sees_all=sees_all) for one in wanted])
 
     async def some(self, viewer: Principal, request_ids: list[str]) -> list[Request]:
         """Read these requests; those that are not there, or not for this person to see, are left out."""

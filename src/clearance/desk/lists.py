@@ -11,7 +11,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -22,7 +23,7 @@ from clearance.db.compiled import rows_of
 from clearance.db.tables import IN_FLIGHT_STATES, OPEN_STATES, decisions, requests
 from clearance.db.types import from_text, to_text
 from clearance.journal.requests import Request
-from clearance.journal.statements import written_out
+from clearance.journal.statements import among, param, read_all, written_out
 from clearance.principal import Principal
 
 #: Counts stop here: beyond it nobody counts, they read "999+".
@@ -41,6 +42,8 @@ _is_decided = requests.c.finished_at.is_not(None)
 #: By list, what is in it and by which moment it is in order; of the others what is open, by deadline.
 _HOLDS = {"in_flight": _is_in_flight, "decided": _is_decided}
 _BY = {"in_flight": requests.c.opened_at, "decided": requests.c.finished_at}
+#: By which a list is narrowed to what has a value; parts of `Wanted`, and columns.
+_NAMED = ("action", "risk", "requested_by", "thread_id")
 
 
 class CursorError(ValueError):
@@ -85,13 +88,14 @@ def read_page(
     Raises:
         CursorError: `after` is no cursor.
     """
-    place = _read_cursor(after) if after is not None else None
-    queries = [
+    place = _at(_read_cursor(after)) if after is not None else {}
+    shape = _shape(viewer, wanted, sees_all=sees_all)
+    query = _paging(shape, has_place=bool(place))
+    found = [
         # One more than asked for tells of a next page.
-        _from(query, wanted.tab, place).limit(limit + 1)
-        for query in _queries(connection, viewer, wanted, sees_all=sees_all)
+        read_all(connection, query, Request, **given, **place, most=limit + 1)
+        for given in _values(connection, viewer, wanted, shape)
     ]
-    found = [[Request(*row) for row in connection.execute(query)] for query in queries]
     # Each query is in order: what they hold together is, too.
     merged = heapq.merge(*found, key=lambda one: _key(one, wanted.tab), reverse=wanted.tab == "decided")
     page = [one for one, _ in zip(merged, range(limit + 1), strict=False)]
@@ -108,11 +112,12 @@ def read_neighbours(
     """
     if wanted.tab == "decided" and request.finished_at is None:
         return None, None
-    queries, place = _queries(connection, viewer, wanted, sees_all=sees_all), _key(request, wanted.tab)
+    shape, place = _shape(viewer, wanted, sees_all=sees_all), _at(_key(request, wanted.tab))
+    values = _values(connection, viewer, wanted, shape)
 
     def nearest(*, is_back: bool) -> Request | None:
-        ordered = [_from(query, wanted.tab, place, is_back=is_back).limit(1) for query in queries]
-        found = [Request(*row) for query in ordered for row in connection.execute(query)]
+        query = _paging(shape, has_place=True, is_back=is_back)
+        found = [one for given in values for one in read_all(connection, query, Request, **given, **place, most=1)]
         first = max if (wanted.tab == "decided") is not is_back else min
         return first(found, key=lambda one: _key(one, wanted.tab), default=None)
 
@@ -121,14 +126,12 @@ def read_neighbours(
 
 def read_requesters(connection: Connection, tab: Tab) -> list[str]:
     """Read who asked for what a list may hold, by name; at most `MOST_REQUESTERS` of them."""
-    return list(connection.scalars(_each(requests.c.requested_by, _HOLDS.get(tab, _is_open), MOST_REQUESTERS)))
+    return [row[0] for row in rows_of(connection, _REQUESTERS.get(tab, _REQUESTERS_OF_OPEN), {})]
 
 
 def read_some(connection: Connection, request_ids: Sequence[str]) -> list[Request]:
     """Read these requests, in no order; those that are not there are left out."""
-    return [
-        Request(*row) for row in connection.execute(sa.select(requests).where(requests.c.request_id.in_(request_ids)))
-    ]
+    return read_all(connection, _SOME, Request, request_ids=request_ids) if request_ids else []
 
 
 def read_beginning(connection: Connection, prefix: str, *, requested_by: str | None, limit: int) -> list[Request]:
@@ -145,61 +148,99 @@ def read_beginning(connection: Connection, prefix: str, *, requested_by: str | N
 
 def approved_by(connection: Connection, person: str, *, limit: int) -> list[Request]:
     """Read what somebody approved and what is not carried out yet, first to expire first."""
-    approved = sa.exists().where(
-        decisions.c.request_id == requests.c.request_id, decisions.c.decided_by == person, _counts
-    )
-    query = (
-        sa.select(requests)
-        # SQLite would read all that is open, along the index of that.
-        .with_hint(requests, "INDEXED BY ix_requests_open_begun", "sqlite")
-        .where(_is_open, _may_be_begun, approved)
-        .order_by(requests.c.expires_at, requests.c.request_id)
-    )
-    return [Request(*row) for row in connection.execute(query.limit(limit))]
+    return read_all(connection, _APPROVED_BY, Request, person=person, most=limit)
 
 
 def count(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool) -> int:
     """Count what a list holds, up to `MOST_COUNTED`."""
-    total = 0
-    for query in _queries(connection, viewer, wanted, sees_all=sees_all):
+    shape, total = _shape(viewer, wanted, sees_all=sees_all), 0
+    for given in _values(connection, viewer, wanted, shape):
         if total >= MOST_COUNTED:
             break
-        counted = query.with_only_columns(requests.c.request_id)
-        if wanted.opened_after is None:  # else the index of that is the one to go along
-            # In order, which is along an index: in none PostgreSQL reads all decisions for those of one person.
-            counted = _from(counted, wanted.tab, None)
-        few = counted.limit(MOST_COUNTED).subquery()
-        total += connection.scalar(sa.select(sa.func.count()).select_from(few)) or 0
+        ((more,),) = rows_of(connection, _counting(shape), {**given, "most": MOST_COUNTED})
+        total += more
     return min(total, MOST_COUNTED)
 
 
-def _queries(connection: Connection, viewer: Principal, wanted: Wanted, *, sees_all: bool) -> Sequence[sa.Select[Any]]:
-    query = sa.select(requests)
-    query = query.where(_HOLDS.get(wanted.tab, _is_open))
-    for name in ("action", "risk", "requested_by", "thread_id"):
-        if (value := getattr(wanted, name)) is not None:
-            query = query.where(requests.c[name] == value)
-    if wanted.opened_before is not None:
-        # Not by an index: most of what is open is older than that, and would be put in order each time.
-        query = query.where(sa.func.coalesce(requests.c.opened_at, requests.c.opened_at) < wanted.opened_before)
-    if wanted.opened_after is not None:
-        query = query.where(requests.c.opened_at > wanted.opened_after)
-    if not sees_all:
-        query = query.where(requests.c.requested_by == viewer.id)
+class _Shape(NamedTuple):
+    """What the statement for a list depends on; the values are given to it."""
+
+    tab: Tab
+    #: Columns that are to be equal to a value.
+    named: tuple[str, ...]
+    is_opened_before: bool
+    is_opened_after: bool
+    #: Whether it holds what the viewer asked for alone, and what others asked for alone.
+    is_own: bool
+    is_of_others: bool
+
+
+def _shape(viewer: Principal, wanted: Wanted, *, sees_all: bool) -> _Shape:
+    return _Shape(
+        wanted.tab,
+        tuple(name for name in _NAMED if getattr(wanted, name) is not None),
+        wanted.opened_before is not None,
+        wanted.opened_after is not None,
+        is_own=not sees_all,
+        is_of_others=wanted.tab == "mine" and not viewer.may_approve_own,
+    )
+
+
+def _values(connection: Connection, viewer: Principal, wanted: Wanted, shape: _Shape) -> list[dict[str, Any]]:
+    """Give what is given to a statement of this shape, each time that it is asked: together that is the list."""
+    given: dict[str, Any] = {name: getattr(wanted, name) for name in shape.named}
+    if shape.is_opened_before:
+        given["opened_before"] = wanted.opened_before
+    if shape.is_opened_after:
+        given["opened_after"] = wanted.opened_after
+    if shape.is_own or wanted.tab == "mine":
+        given["viewer"] = viewer.id
     if wanted.tab != "mine":
-        return [query]
-    query = query.where(requests.c.state == "asked")
-    if not viewer.may_approve_own:
-        query = query.where(requests.c.requested_by != viewer.id)
+        return [given]
+    needed = [needs for needs in _needs(connection) if all(viewer.has_role(role) for role in needs.split())]
+    return [{**given, "needs": needs} for needs in needed]
+
+
+@lru_cache(maxsize=500)
+def _paging(shape: _Shape, *, has_place: bool, is_back: bool = False) -> sa.Select[Any]:
+    """Make the statement for some of a list in its order, or in the opposite one, after a place or from its start."""
+    return _from(_narrowed(shape), shape.tab, has_place=has_place, is_back=is_back).limit(param("most"))
+
+
+@lru_cache(maxsize=500)
+def _counting(shape: _Shape) -> sa.Select[Any]:
+    """Make the statement that counts a list, up to `most`."""
+    counted = _narrowed(shape).with_only_columns(requests.c.request_id)
+    if not shape.is_opened_after:  # else the index of that is the one to go along
+        # In order, which is along an index: in none PostgreSQL reads all decisions for those of one person.
+        counted = _from(counted, shape.tab, has_place=False)
+    return sa.select(sa.func.count()).select_from(counted.limit(param("most")).subquery())
+
+
+def _narrowed(shape: _Shape) -> sa.Select[Any]:
+    query = sa.select(requests).where(_HOLDS.get(shape.tab, _is_open))
+    for name in shape.named:
+        query = query.where(requests.c[name] == param(name))
+    if shape.is_opened_before:
+        # Not by an index: most of what is open is older than that, and would be put in order each time.
+        opened_at = sa.func.coalesce(requests.c.opened_at, requests.c.opened_at)
+        query = query.where(opened_at < param("opened_before"))
+    if shape.is_opened_after:
+        query = query.where(requests.c.opened_at > param("opened_after"))
+    if shape.is_own:
+        query = query.where(requests.c.requested_by == param("viewer"))
+    if shape.tab != "mine":
+        return query
+    query = query.where(requests.c.state == "asked", requests.c.needs == param("needs"))
+    if shape.is_of_others:
+        query = query.where(requests.c.requested_by != param("viewer"))
     decided = sa.exists().where(
         decisions.c.request_id == requests.c.request_id,
-        decisions.c.decided_by == viewer.id,
+        decisions.c.decided_by == param("viewer"),
         decisions.c.counts | (decisions.c.decision == "edit"),
     )
     # Of one that takes one approval and was never edited nobody did: there is nothing to look up.
-    query = query.where(~(((requests.c.approvals > 1) | (requests.c.revision > 1)) & decided))
-    needed = [needs for needs in _needs(connection) if all(viewer.has_role(role) for role in needs.split())]
-    return [query.where(requests.c.needs == needs) for needs in needed]
+    return query.where(~(((requests.c.approvals > 1) | (requests.c.revision > 1)) & decided))
 
 
 def _needs(connection: Connection) -> list[str]:
@@ -222,16 +263,31 @@ def _each(column: sa.Column[str], condition: sa.ColumnElement[bool], most: int) 
 
 #: Made once: statements are kept compiled.
 _NEEDED = _each(requests.c.needs, _is_open, _MOST_NEEDS)
+_REQUESTERS_OF_OPEN = _each(requests.c.requested_by, _is_open, MOST_REQUESTERS)
+_REQUESTERS = {tab: _each(requests.c.requested_by, held, MOST_REQUESTERS) for tab, held in _HOLDS.items()}
+_SOME = sa.select(requests).where(requests.c.request_id.in_(among("request_ids")))
+_APPROVED_BY = (
+    sa.select(requests)
+    # SQLite would read all that is open, along the index of that.
+    .with_hint(requests, "INDEXED BY ix_requests_open_begun", "sqlite")
+    .where(
+        _is_open,
+        _may_be_begun,
+        sa.exists().where(
+            decisions.c.request_id == requests.c.request_id, decisions.c.decided_by == param("person"), _counts
+        ),
+    )
+    .order_by(requests.c.expires_at, requests.c.request_id)
+    .limit(param("most"))
+)
 
 
-def _from(
-    query: sa.Select[Any], tab: Tab, place: tuple[datetime, str] | None, *, is_back: bool = False
-) -> sa.Select[Any]:
-    """Put a query in the order of its list, or in the opposite one, and let it begin after a place."""
+def _from(query: sa.Select[Any], tab: Tab, *, has_place: bool, is_back: bool = False) -> sa.Select[Any]:
+    """Put a query in the order of its list, or in the opposite one, and let it begin after a place, see `_at`."""
     moment = _BY.get(tab, requests.c.expires_at)
     is_down = (tab == "decided") is not is_back
-    if place is not None:
-        here = sa.tuple_(sa.bindparam(None, place[0], moment.type), sa.bindparam(None, place[1], sa.Text))
+    if has_place:
+        here = sa.tuple_(sa.bindparam("place_at", type_=moment.type), sa.bindparam("place_id", type_=sa.Text))
         there = sa.tuple_(moment, requests.c.request_id)
         query = query.where(there < here if is_down else there > here)
     if is_down:
@@ -243,6 +299,11 @@ def _key(request: Request, tab: Tab) -> tuple[datetime, str]:
     moment: datetime | None = getattr(request, _BY.get(tab, requests.c.expires_at).name)
     assert moment is not None
     return moment, request.request_id
+
+
+def _at(place: tuple[datetime, str]) -> dict[str, Any]:
+    """Give a place to a statement."""
+    return {"place_at": place[0], "place_id": place[1]}
 
 
 def _cursor(request: Request, tab: Tab) -> str:

@@ -324,8 +324,11 @@ class Head:
 
 def read_head(connection: Connection) -> Head:
     """Read where the log ends."""
-    row = connection.execute(sa.select(audit_head.c.seq, audit_head.c.mac)).one()
-    return Head(row.seq, row.mac)
+    ((seq, mac),) = rows_of(connection, _END, {})
+    return Head(seq, mac)
+
+
+_END = sa.select(audit_head.c.seq, audit_head.c.mac)
 
 
 def read_key_id(connection: Connection) -> str | None:
@@ -351,8 +354,11 @@ def rows(connection: Connection, after: int | None = None) -> Iterator[dict[str,
 
 def rows_about(connection: Connection, request_id: str) -> list[dict[str, Any]]:
     """Read the rows about one request, oldest first."""
-    query = sa.select(audit).where(audit.c.request_id == request_id).order_by(audit.c.seq)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    found = rows_of(connection, _ABOUT, {"request_id": request_id})
+    return [dict(zip(audit.c.keys(), row, strict=True)) for row in found]
+
+
+_ABOUT = sa.select(audit).where(audit.c.request_id == sa.bindparam("request_id")).order_by(audit.c.seq)
 
 
 def details_of(connection: Connection, event: str, request_ids: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from clearance.db.compiled import rows_of
 from clearance.db.tables import audit_head
 from clearance.db.types import from_text
 from clearance.journal.audit import ahead_of
@@ -28,13 +29,15 @@ class Switch:
 
 def read_switch(connection: Connection) -> Switch:
     """Read the switch without locking it."""
-    query = sa.select(audit_head.c.frozen_by, audit_head.c.frozen_reason, audit_head.c.frozen_at, audit_head.c.at)
-    row = connection.execute(query).one()
+    ((frozen_by, frozen_reason, frozen_at, written_at),) = rows_of(connection, _SWITCH, {})
     try:
-        at = from_text(row.at)
+        at = from_text(written_at)
     except (TypeError, ValueError):  # bent, which `verify` tells; nothing can be written then
         at = None
-    return Switch(row.frozen_by, row.frozen_reason, row.frozen_at, at)
+    return Switch(frozen_by, frozen_reason, frozen_at, at)
+
+
+_SWITCH = sa.select(audit_head.c.frozen_by, audit_head.c.frozen_reason, audit_head.c.frozen_at, audit_head.c.at)
 
 
 def set_freeze(connection: Connection, *, by: str | None, reason: str | None, at: datetime | None) -> None:

@@ -101,7 +101,8 @@ async def look_up(
 async def count_requests(person: Person, desk: OfDesk) -> contract.Counts:
     """Count what waits for the caller, what is open, what is in flight elsewhere and what is decided."""
     tabs: tuple[contract.Tab, ...] = get_args(contract.Tab)
-    return contract.Counts(**{tab: await desk.count(person, Wanted(tab)) for tab in tabs})
+    counted = await desk.counts(person, [Wanted(tab) for tab in tabs])
+    return contract.Counts(**dict(zip(tabs, counted, strict=True)))
 
 
 @router.get("/requests/{request_id}", responses=_NOT_FOUND)

@@ -54,9 +54,10 @@ async def show_list(
     )
     requesters = await _requesters(parts, filters.tab) if session.is_decider else []
     beside: tuple[Tab, Tab] = ("open", "in_flight")
-    counts = {one: capped(await desk.count(session.person, Wanted(one))) for one in beside}
-    counted = {"mine": around["mine"], **counts}
-    total = capped(await desk.count(session.person, filters.wanted)) if filters.is_set else counted.get(tab, "")
+    wanted = [*map(Wanted, beside), *([filters.wanted] if filters.is_set else [])]
+    numbers = [capped(number) for number in await desk.counts(session.person, wanted)]
+    counted: dict[Tab, str] = {"mine": around["mine"], **dict(zip(beside, numbers, strict=False))}
+    total = numbers[-1] if filters.is_set else counted.get(tab, "")
     response = page(
         "list.html",
         **around,

@@ -75,8 +75,13 @@ async def _freeze_page(
 ) -> Response:
     around = await frame(session, desk, here="freeze")
     flying = await _in_flight(session, desk, around["now"])
-    counts = await desk.open_counts()
+    counts = await _open_counts(desk, around)
     return page("freeze.html", status, **around, flying=flying, open_counts=counts, error=error, typed=typed)
+
+
+async def _open_counts(desk: Desk, around: dict[str, Any]) -> dict[str, int]:
+    """Count what is open, which is told while effects are frozen alone: all of it is looked at."""
+    return await desk.open_counts() if around["switch"].frozen_by else {}
 
 
 async def _in_flight(session: Session, desk: Desk, now: datetime) -> list[Row]:
@@ -135,7 +140,7 @@ async def show_audit(
         "audit.html",
         **around,
         flying=await _in_flight(session, desk, around["now"]),
-        open_counts=await desk.open_counts(),
+        open_counts=await _open_counts(desk, around),
         rows=[_row(row, around["now"]) for row in rows],
         words={one.request_id: as_asked(actions, one).review for one in about},
         head=head,
