@@ -6,6 +6,7 @@ its receipt said that it failed, or was left out, and then it was done again.
 
 import asyncio
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from clearance import ExternalAction
 from clearance.actions import Call, Done
 from clearance.actions.action import Action, Effect, Facts, Reading, Volatile
 from clearance.db.engine import Database
+from clearance.db.kept import Kept
 from clearance.desk.desk import Desk, Standing
 from clearance.journal import audit
 from clearance.journal.exported import check
@@ -55,13 +57,13 @@ Way = Callable[[Connection], object]
 
 #: Of transactions and their savepoints, on either; and what would hold for what the gate does after it.
 TEXTS = (
-    "COMMIT", "END", "ROLLBACK", "commit work", "/* a /* b */ */ -- c\n Commit", "BEGIN", "ROLLBACK TO sa_savepoint_1",
-    "RELEASE sa_savepoint_1", "SAVEPOINT sa_savepoint_1",
+    "COMMIT", "END", "ROLLBACK", "commit work", "/* a /* b */ */ -- c\n Commit", "BEGIN", "ROLLBACK TO clearance_part",
+    "RELEASE clearance_part", "SAVEPOINT clearance_part",
 )  # fmt: skip
 POSTGRES_TEXTS = (
     "ABORT", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "START TRANSACTION", "PREPARE TRANSACTION 'x'", "COMMIT; BEGIN",
     "SELECT 'a;b'; COMMIT", "DO $$ BEGIN COMMIT; END $$", "ROLLBACK; " + WRITE.format("after it"),
-    'RELEASE SAVEPOINT "sa_savepoint_1"', "ROLLBACK WORK TO SAVEPOINT SA_SAVEPOINT_1",
+    'RELEASE SAVEPOINT "clearance_part"', "ROLLBACK WORK TO SAVEPOINT CLEARANCE_PART",
     "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SET TRANSACTION READ ONLY", "SET LOCAL lock_timeout = 0",
     "SET statement_timeout = 0", "RESET ALL", "DISCARD ALL",
 )  # fmt: skip
@@ -171,6 +173,7 @@ def _give_back(connection: Connection) -> None:
 FOUND_BY_SQLITE: dict[str, tuple[Way, int]] = {
     "conflict": (_roll_back_by_conflict, 1),
     "past the guard": (_past_the_guard, 2),
+    "guard taken away": (lambda c: _driver(c).set_authorizer(None), 0),
     "gives it back": (_give_back, 0),
 }
 FOUND_BY_POSTGRES: dict[str, tuple[Way, int]] = {
@@ -180,7 +183,7 @@ FOUND_BY_POSTGRES: dict[str, tuple[Way, int]] = {
     "rollback": (_past_ours("ROLLBACK"), 0),
     "rollback and chain": (_past_ours("ROLLBACK AND CHAIN"), 0),
     "rollback and write": (_past_ours(f"ROLLBACK; {WRITE.format('after it')}"), 1),
-    "release": (_past_ours("RELEASE SAVEPOINT sa_savepoint_1"), 0),
+    "release": (_past_ours("RELEASE SAVEPOINT clearance_part"), 0),
     "raw commit": (lambda c: _driver(c).pgconn.exec_(b"COMMIT"), 0),
     "raw rollback and chain": (lambda c: _driver(c).pgconn.exec_(b"ROLLBACK AND CHAIN"), 0),
     "gives it back": (_give_back, 0),
@@ -276,10 +279,12 @@ WAYS: dict[str, Way] = {
     **{f"postgres {name}": way for name, (way, _) in FOUND_BY_POSTGRES.items()},
     **{name: _raises(exc) for name, exc in ENDINGS.items()},
     "closed": lambda c: _driver(c).close(),
-    "look": lambda c: c.exec_driver_sql("RELEASE SAVEPOINT clearance_look"),
+    "look": lambda c: c.exec_driver_sql("RELEASE SAVEPOINT clearance_part"),
     "writes": _write,
+    "makes a table": lambda c: c.exec_driver_sql("CREATE TABLE more_slips (way TEXT)"),
     "query_only": lambda c: c.exec_driver_sql("PRAGMA query_only = 0"),
     "nothing": lambda _: None,
+    "searches": lambda c: c.exec_driver_sql("SELECT * FROM places WHERE low > 1").all(),
     "fails": lambda c: c.exec_driver_sql("SELECT * FROM nothing"),
     "rolled back in the middle": _rolled_back,
 }  # fmt: skip
@@ -370,10 +375,8 @@ async def test_what_would_end_the_transaction_is_refused_and_nothing_is_done(sli
 
 async def test_facts_do_not_end_the_transaction_either_nor_write(slipping: World) -> None:
     ways = {**REFUSED, **(REFUSED_BY_POSTGRES if is_postgres(slipping) else REFUSED_BY_SQLITE)}
-    ways |= {"look": WAYS["look"], "writes": WAYS["writes"], "query_only": WAYS["query_only"]}
+    ways |= {name: WAYS[name] for name in ("look", "writes", "makes a table", "query_only")}
     for number, way in enumerate(ways):
-        if "sa_savepoint_1" in way.lower():  # there it would be its own
-            continue
         (said,) = await slip(slipping, way, "facts", thread=str(number))
 
         assert said.startswith("Not done: what is true about it cannot be read"), way
@@ -381,6 +384,49 @@ async def test_facts_do_not_end_the_transaction_either_nor_write(slipping: World
     assert set(slipping.states()) == {"refused"}
     assert Slip.performed == []
     assert slipping.audit_is_whole()
+
+
+async def test_facts_keep_nothing_that_they_write_in_words_of_an_effect(slipping: World) -> None:
+    """SQLite has them prepared, and prepares nothing twice."""
+    assert await slip(slipping, "writes", thread="1") == ["Done."]
+    written = slips(slipping)
+
+    (said,) = await slip(slipping, "writes", "facts", thread="2")
+
+    assert said.startswith("Not done: what is true about it cannot be read")
+    assert slips(slipping) == written
+    assert slipping.states() == ["executed", "refused"]
+    assert slipping.audit_is_whole()
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_facts_may_search_what_sqlite_connects_to_as_they_ask(slipping: World) -> None:
+    """A virtual table: as it is connected to, SQLite asks whether the writes that it may need one day may be made."""
+    slipping.execute("CREATE VIRTUAL TABLE places USING rtree (number, low, high)")
+    slipping.database._engine.dispose()
+
+    assert await slip(slipping, "searches", "facts", thread="1") == ["Done."]
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_what_an_effect_and_its_facts_are_kept_from_has_nothing_prepared_anew(
+    slipping: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What went wrong: each cycle prepared all its statements a few times, which took longer than to run them."""
+    asked: list[int] = []
+    authorize = Kept.authorize
+
+    def counting(kept: Kept, code: int, *given: Any) -> int:
+        asked.append(code)
+        return authorize(kept, code, *given)
+
+    monkeypatch.setattr(Kept, "authorize", counting)
+    for number in range(2):
+        asked.clear()
+        await slip(slipping, "writes", thread=str(number))
+
+    # Whether it is asked still: once for the facts when it is opened, and once for them and the effect when it is done.
+    assert asked == [sqlite3.SQLITE_PRAGMA] * 3
 
 
 async def test_what_is_found_only_afterwards_is_known_by_nobody_and_not_done_again(slipping: World) -> None:

@@ -99,7 +99,7 @@ class Facts(BaseModel):
 
 @dataclass(frozen=True)
 class Reading:
-    """What `facts` may use: a transaction that refuses writes.
+    """What `facts` may use: a transaction that keeps no writes.
 
     Attributes:
         connection: Of SQLAlchemy, to the database of DATABASE_URL.

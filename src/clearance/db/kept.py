@@ -26,8 +26,10 @@ _inside = threading.local()
 class Kept:
     """What an open transaction is kept from."""
 
-    #: Savepoint that is not theirs who write in it; None where there is none.
-    outer: str | None
+    #: Savepoint that is not theirs who write in it.
+    outer: str
+    #: Whether it is not to be written in. SQLite is kept only from what is no change of rows, see `lent.read_only`.
+    is_look: bool = False
     #: Whether it was found to be over.
     is_over: bool = False
     #: Whether something was sent that was not looked at.
@@ -64,14 +66,22 @@ class Kept:
         match code:
             case sqlite3.SQLITE_TRANSACTION:
                 return sqlite3.SQLITE_DENY
-            case sqlite3.SQLITE_SAVEPOINT if self.outer is not None and (second or "").lower() == self.outer:
+            case sqlite3.SQLITE_SAVEPOINT if (second or "").lower() == self.outer:
                 return sqlite3.SQLITE_DENY
             case sqlite3.SQLITE_PRAGMA if second is not None and (first or "").lower() not in _PRAGMAS:
+                return sqlite3.SQLITE_DENY
+            case _ if self.is_look and code not in _OF_ROWS:
                 return sqlite3.SQLITE_DENY
             case _:
                 return sqlite3.SQLITE_OK
 
 
+#: Of statements that change no table's shape.
+_OF_ROWS = frozenset({
+    sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,
+    sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE, sqlite3.SQLITE_PRAGMA,
+    sqlite3.SQLITE_SAVEPOINT,
+})  # fmt: skip
 #: Those with a value that change nothing for anybody else.
 _PRAGMAS = frozenset({
     "defer_foreign_keys", "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo",

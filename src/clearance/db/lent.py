@@ -17,17 +17,21 @@ from clearance.db.compiled import shares_trips
 from clearance.db.driver_errors import is_out_of_place
 from clearance.db.kept import SENTENCE, Kept, inside
 
-_LOOK = "clearance_look"
+#: The savepoint that is ours while a part of the transaction is lent.
+_OURS = "clearance_part"
+#: SQLite looks at a statement when it prepares it, once for each text, and at these while nobody is kept from them: so
+#: they are in words that nobody else writes.
+_BEGIN, _RELEASE, _UNDO = (
+    f"{what} SAVEPOINT {_OURS} /* {secrets.token_hex(8)} */".lstrip() for what in ("", "RELEASE", "ROLLBACK TO")
+)
 #: To what the open transaction was lent last, in the `info` of its connection.
 _LENT_TO = "clearance_lent_to"
 #: Whether no transaction of it writes, there.
 _READER = "clearance_reader"
 #: What keeps a part of it now, there.
 _KEPT = "clearance_kept"
-#: What SQLite asks about each statement that it prepares, there.
-_AUTHORIZE = "clearance_authorize"
-#: SQLite prepares a statement once for each text: in these words nobody else's turns it on and off.
-_QUERY_ONLY = f"PRAGMA query_only = {{}} /* {secrets.token_hex(8)} */"
+#: Refused by what `watch` sets; nothing to SQLite without it.
+_PROBE = "PRAGMA clearance_is_watched = 1"
 
 
 class TransactionEndedError(Exception):
@@ -42,46 +46,77 @@ class TransactionEndedError(Exception):
 
 
 @contextmanager
-def read_only(connection: Connection, of: str = "a look") -> Iterator[None]:
-    """Make the rest of the open transaction refuse writes, and its end, for the length of the block.
+def savepoint(connection: Connection) -> Iterator[None]:
+    """Undo what the block writes in the open transaction when it raises."""
+    connection.exec_driver_sql(_BEGIN)
+    try:
+        yield
+    except BaseException:
+        if not connection.invalidated:
+            connection.exec_driver_sql(_UNDO)
+        raise
+    connection.exec_driver_sql(_RELEASE)
 
-    What an action reads as facts runs inside this, also within the executing transaction.
+
+@contextmanager
+def read_only(connection: Connection, of: str = "a look") -> Iterator[None]:
+    """Let the rest of the open transaction keep nothing that is written in it, for the length of the block, nor end.
+
+    What an action reads as facts runs inside this, also within the executing transaction. PostgreSQL refuses what
+    writes; in SQLite it is undone at the end of the block, which raises then.
 
     Raises:
         TransactionEndedError: the block ended the transaction.
     """
-    if connection.dialect.name == "sqlite":
-        is_reader = _READER in connection.info
-        if not is_reader:
-            connection.exec_driver_sql(_QUERY_ONLY.format(1))
-        try:
-            with _kept(connection, of, Kept(None)):
-                yield
-        finally:
-            if not is_reader and not connection.invalidated:
-                connection.exec_driver_sql(_QUERY_ONLY.format(0))
+    if _READER in connection.info:  # there it is refused anyhow
+        with _kept(connection, of, Kept(_OURS, is_look=True)):
+            yield
     else:
-        # PostgreSQL restores read-write at the end of the savepoint that made it read-only, and only there.
-        driver: Any = connection.connection.dbapi_connection
-        connection.exec_driver_sql(f"SAVEPOINT {_LOOK}")
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-        driver.is_read_only = True
-        try:
-            with _kept(connection, of, Kept(_LOOK)):
-                yield
-            # Fails where the block hid that a statement of its own did.
-            connection.exec_driver_sql(f"RELEASE SAVEPOINT {_LOOK}")
-        except BaseException:
-            if not connection.invalidated:
-                _undo_look(connection, of)
-            raise
-        finally:
-            driver.is_read_only = False
+        with (_undone if connection.dialect.name == "sqlite" else _refused)(connection, of):
+            yield
 
 
-def _undo_look(connection: Connection, of: str) -> None:
+@contextmanager
+def _undone(connection: Connection, of: str) -> Iterator[None]:
+    # To refuse it there is `query_only`: with it SQLite prepares all statements of the connection anew, each time that
+    # it is turned on and off, and that took longer than to run them.
+    driver: Any = connection.connection.dbapi_connection
+    before = driver.total_changes
+    connection.exec_driver_sql(_BEGIN)
     try:
-        connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_LOOK}; RELEASE SAVEPOINT {_LOOK}")
+        with _kept(connection, of, Kept(_OURS, is_look=True)):
+            yield
+        if driver.total_changes != before:
+            raise RuntimeError("what only looks wrote something, and that is undone")
+    finally:
+        if not connection.invalidated:
+            _undo(connection, of)
+
+
+@contextmanager
+def _refused(connection: Connection, of: str) -> Iterator[None]:
+    # PostgreSQL restores read-write at the end of the savepoint that made it read-only, and only there.
+    driver: Any = connection.connection.dbapi_connection
+    connection.exec_driver_sql(_BEGIN)
+    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    driver.is_read_only = True
+    try:
+        with _kept(connection, of, Kept(_OURS, is_look=True)):
+            yield
+        # Fails where the block hid that a statement of its own did.
+        connection.exec_driver_sql(_RELEASE)
+    except BaseException:
+        if not connection.invalidated:
+            _undo(connection, of)
+        raise
+    finally:
+        driver.is_read_only = False
+
+
+def _undo(connection: Connection, of: str) -> None:
+    try:
+        connection.exec_driver_sql(_UNDO)
+        connection.exec_driver_sql(_RELEASE)
     except DBAPIError as exc:
         if not is_out_of_place(exc):
             raise
@@ -91,7 +126,7 @@ def _undo_look(connection: Connection, of: str) -> None:
 
 @contextmanager
 def kept_open(connection: Connection, of: str) -> Iterator[None]:
-    """Let nobody end the open transaction, nor the savepoint it is in, for the length of the block.
+    """Let nobody end the open transaction, nor the `savepoint` it is in, for the length of the block.
 
     An effect that commits by itself would have happened without its receipt, and would happen again. What cannot be
     refused is found: here, or where the transaction ends, and then it ends with nothing more done.
@@ -99,13 +134,7 @@ def kept_open(connection: Connection, of: str) -> Iterator[None]:
     Raises:
         TransactionEndedError: the block ended it all the same.
     """
-    nested: Any = connection.get_nested_transaction()
-    authorize = connection.info.get(_AUTHORIZE)
-    if authorize is not None:
-        # What it has prepared in these very words, for us, is prepared anew then, and looked at.
-        driver: Any = connection.connection.dbapi_connection
-        driver.set_authorizer(authorize)
-    with _kept(connection, of, Kept(nested._savepoint if nested is not None else None)):
+    with _kept(connection, of, Kept(_OURS)):
         yield
 
 
@@ -141,14 +170,14 @@ def _kept(connection: Connection, of: str, kept: Kept) -> Iterator[None]:
     finally:
         for name in (*_ENDS, "invalidate"):
             delattr(here, name)
-        if shares:
-            driver.kept = None
-        else:
-            info.pop(_KEPT, None)
         is_over = kept.is_over or (
             not connection.invalidated
             and (connection.connection.dbapi_connection is not driver or _is_over(driver, shares=shares))
         )
+        if shares:
+            driver.kept = None
+        else:
+            info.pop(_KEPT, None)
         if shares and is_done and not is_over:
             driver.let_go()
             is_over = kept.is_passed and driver.is_another
@@ -165,9 +194,19 @@ def _is_over(driver: Any, *, shares: bool) -> bool:
     if shares:
         return bool(driver.is_over)
     try:
-        return not driver.in_transaction
+        return not driver.in_transaction or not _is_watched(driver)
     except sqlite3.ProgrammingError:  # closed: with it all that was written is gone, and each statement says so
         return False
+
+
+def _is_watched(driver: Any) -> bool:
+    try:
+        driver.execute(_PROBE).close()
+    except sqlite3.ProgrammingError:
+        raise
+    except sqlite3.DatabaseError:
+        return True
+    return False  # nobody knows what was done since
 
 
 def watch(driver: Any, info: Any, *, is_reader: bool) -> None:
@@ -177,8 +216,8 @@ def watch(driver: Any, info: Any, *, is_reader: bool) -> None:
         kept: Kept | None = info.get(_KEPT)
         return sqlite3.SQLITE_OK if kept is None else kept.authorize(code, first, second)
 
+    # Once: each time that it is set, SQLite prepares all statements anew.
     driver.set_authorizer(authorize)
-    info[_AUTHORIZE] = authorize
     if is_reader:
         info[_READER] = True
 
@@ -190,8 +229,6 @@ def take_back(driver: Any, info: Any) -> None:
     """
     if info.pop(_KEPT, None) is not None:
         driver.rollback()
-        if _READER not in info:
-            driver.execute(_QUERY_ONLY.format(0)).close()
 
 
 def forget(info: Any) -> None:

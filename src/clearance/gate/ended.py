@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-from sqlalchemy.engine import Connection, NestedTransaction
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from clearance.db.driver_errors import is_out_of_place
@@ -86,7 +86,6 @@ def own_part(log: Log, of: str) -> Iterator[None]:
     own: BaseException | None = None
     try:
         with log.savepoint():
-            outer = log.connection.get_nested_transaction()
             try:
                 with kept_open(log.connection, of):
                     yield
@@ -95,16 +94,16 @@ def own_part(log: Log, of: str) -> Iterator[None]:
                 raise
             finally:
                 # They would end with ours, and SQLAlchemy would warn of that, or raise, when it is done.
-                _end_inner(log.connection, outer, is_kept=own is None)
+                _end_inner(log.connection, is_kept=own is None)
     except BaseException as exc:  # whatever it is, the savepoint could not be ended: it is not there any more
         if exc is own or (isinstance(exc, DBAPIError) and not is_out_of_place(exc)):
             raise
         raise TransactionEndedError(of) from exc
 
 
-def _end_inner(connection: Connection, outer: NestedTransaction | None, *, is_kept: bool) -> None:
+def _end_inner(connection: Connection, *, is_kept: bool) -> None:
     """End the savepoints that an action left open."""
-    while (inner := connection.get_nested_transaction()) is not None and inner is not outer:
+    while (inner := connection.get_nested_transaction()) is not None:
         if is_kept and inner.is_active:
             inner.commit()
         else:

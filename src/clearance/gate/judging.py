@@ -60,7 +60,7 @@ class Judge:
         number: int,
         plan_id: str,
     ) -> Judged:
-        """Read the facts of `action` in the open transaction, writes refused, and ask the policy.
+        """Read the facts of `action` in the open transaction, which keeps no writes of theirs, and ask the policy.
 
         `number` and `plan_id` are the request's place in the order: what stands before it counts towards limits.
 

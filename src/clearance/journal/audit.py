@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from clearance.canonical import canonical
+from clearance.db import lent
 from clearance.db.compiled import ask, insert_all, rows_of, wait_for_all
 from clearance.db.tables import audit, audit_head, refusal_totals
 from clearance.db.types import from_text, to_text
@@ -104,7 +105,7 @@ class Log:
     def savepoint(self) -> Iterator[None]:
         """Undo what the block wrote and noted when it raises."""
         events, written = len(self._events), self._written.copy()
-        with self.connection.begin_nested():
+        with lent.savepoint(self.connection):
             try:
                 yield
                 wait_for_all(self.connection)  # what the block asked for and fails is undone with it
