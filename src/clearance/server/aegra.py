@@ -201,7 +201,8 @@ class NoStatelessRuns:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_run = scope["type"] == "http" and scope["method"] == "POST" and parts_of(scope) in _STATELESS
-        if not is_run:
+        # Asked with each request, not when this is put together: our app may be imported before the server's own.
+        if not is_run or not is_here():
             await self._app(scope, receive, send)
             return
         body, receive = await read_body(receive)
