@@ -1,8 +1,9 @@
 """A process that has imported the libraries of others once, and becomes a server as often as it is asked to.
 
-Most of what a server's start costs are these imports, and the tests start some hundred. Nothing of ours is among them,
-and nothing of the server itself: each imports that anew, under its own environment. This file runs by itself, outside
-the tests' package, in the Python of `langgraph dev` or of Aegra: what it imports, a server finds imported.
+Most of what a server's start costs are these imports, and the tests start some hundred. Nothing of the server itself is
+among them, and nothing of the sample's graph: each imports that anew, under its own environment. This file runs by
+itself, outside the tests' package, in the Python of `langgraph dev` or of Aegra: what it imports, a server finds
+imported.
 """
 
 import fcntl
@@ -55,6 +56,12 @@ LIBRARIES = {
         "uvicorn.protocols.websockets.websockets_sansio_impl", "xxhash", "yaml",
     ),
 }  # fmt: skip
+
+#: Of ours, what reads no setting before a server asks for something: importing it does nothing.
+OURS = (
+    "agent.actions", "agent.analysis", "agent.lookups", "agent.offline_model", "clearance.server.app",
+    "clearance.server.auth",
+)  # fmt: skip
 
 
 def serve(door: socket.socket) -> dict[str, Any] | None:
@@ -156,8 +163,8 @@ def main() -> None:
     if os.fork():
         return  # what begins this may end before it
     name, number = sys.argv[1:]
-    for library in LIBRARIES[name]:
-        importlib.import_module(library)
+    for module in (*LIBRARIES[name], *OURS):
+        importlib.import_module(module)
     fork_modules()
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError("one of the libraries started a thread")
