@@ -550,7 +550,7 @@ class _Call:
 
     def __init__(self, source: int, target: int, minor: int, is_small: bool, is_payment: bool, is_deletion: bool):
         self.source, self.target, self.minor = _account(source), _account(target), minor
-        self.iban = f"DE8937040044{source:05}{target:05}" if is_payment else None
+        self.iban = _iban(source, target) if is_payment else None
         self.verdict = "allow" if is_small else "ask"
         payer, receiver = f"C-{10_000 + source}", f"C-{10_000 + target}"
         amount = to_decimal_text(minor)
@@ -559,7 +559,8 @@ class _Call:
         if is_deletion:
             self.action, self.minor = "delete_user", 0
             self.arguments: dict[str, Any] = {"user_id": payer, "reason": "moved away"}
-            self.facts: dict[str, Any] = {"name": f"Customer {source}"}
+            self.facts: dict[str, Any] = {"name": f"Customer {source}", "since": "2020-01-01", "accounts": self.source}
+            self.facts |= {"account_count": 1, "ledger_entries": 2, "memos": 0, "waiting": 0}
             self.sentence, self.rule = f"Delete {payer} (Customer {source})", "deletion of a person (policy.toml:90)"
         elif self.iban:
             self.action = "send_payment"
@@ -581,6 +582,11 @@ def _subjects(request: Request) -> list[str]:
     facts, arguments = request.facts or {}, request.arguments or {}
     found = {facts.get("from_customer"), facts.get("to_customer"), arguments.get("user_id")} - {None}
     return sorted(f"customer:{one}" for one in found)
+
+
+def _iban(source: int, target: int) -> str:
+    account = f"37040044{source:05}{target:05}"
+    return f"DE{98 - int(f'{account}131400') % 97:02}{account}"  # D is 13, E is 14
 
 
 def _account(number: int) -> str:
