@@ -188,6 +188,11 @@ class _Indexes:
         self._of = [index for tables in (metadata, bank) for table in tables.sorted_tables for index in table.indexes]
         engine = sa.create_engine(self._url)
         with engine.begin() as connection:
+            if connection.dialect.name == "sqlite":
+                # In the order in which they were made: of two that serve alike SQLite takes the newer one.
+                made = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'index' ORDER BY rowid")
+                names = [row[0] for row in made]
+                self._of.sort(key=lambda index: names.index(str(index.name)))
             for index in self._of:
                 index.drop(connection)
         engine.dispose()

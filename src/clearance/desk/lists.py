@@ -268,8 +268,6 @@ _REQUESTERS = {tab: _each(requests.c.requested_by, held, MOST_REQUESTERS) for ta
 _SOME = sa.select(requests).where(requests.c.request_id.in_(among("request_ids")))
 _APPROVED_BY = (
     sa.select(requests)
-    # SQLite would read all that is open, along the index of that.
-    .with_hint(requests, "INDEXED BY ix_requests_open_begun", "sqlite")
     .where(
         _is_open,
         _may_be_begun,
