@@ -180,3 +180,21 @@ async def test_pruning_all_deletes_the_thread(graph: Any, saver: SqliteCheckpoin
 async def test_a_thread_is_deleted_before_any_checkpoint_was_stored(saver: SqliteCheckpointer) -> None:
     """The server answered 500 then: there were no tables yet."""
     await saver.adelete_thread(str(uuid4()))
+
+
+async def test_a_state_is_read_by_one_way_to_the_connection_and_back_for_each_part_of_it(
+    graph: Any, saver: SqliteCheckpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A way for each statement, its rows and its cursor takes longer than to read them."""
+    await say(graph, "one", uuid4())
+    ways: list[Any] = []
+    go = saver.conn._execute
+
+    async def going(work: Any, *given: Any) -> Any:
+        ways.append(work)
+        return await go(work, *given)  # type: ignore[no-untyped-call]  # not public
+
+    monkeypatch.setattr(saver.conn, "_execute", going)
+
+    assert await words(graph, "one") == ["hello", "heard 1"]
+    assert len(ways) == (1 if is_whole(graph) else 2)

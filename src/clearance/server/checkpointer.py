@@ -6,16 +6,20 @@ busy), for copies of threads and for pruning; added here.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
-from langgraph.checkpoint.base import Checkpoint
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import Checkpoint, CheckpointTuple, DeltaChannelHistory
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from clearance.db.files import make_database_private, make_folder
 from clearance.settings import settings
+
+T = TypeVar("T")
 
 _TABLES = ("writes", "checkpoints")
 _IS_ONE = "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
@@ -44,6 +48,24 @@ _CHAIN = (
 
 class SqliteCheckpointer(AsyncSqliteSaver):
     """A SQLite saver with all that the server asks of one."""
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Read a checkpoint."""
+        return await self._read_at_once(lambda saver: saver.get_tuple(config))
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Read of which updates the state of channels is made that keep what is new."""
+        return await self._read_at_once(lambda saver: saver.get_delta_channel_history(config=config, channels=channels))
+
+    async def _read_at_once(self, read: Callable[[SqliteSaver], T]) -> T:
+        # Each statement, its rows and its cursor are a way there and back, else, which takes longer than to read them.
+        await self.setup()
+        saver = SqliteSaver(self.conn._conn, serde=self.serde)
+        saver.is_setup, saver._has_task_path = True, self._has_task_path
+        async with self.lock:
+            return await self._at_once(read, saver)
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete a thread's checkpoints; without tables, before the first one was stored, there are none."""
@@ -93,13 +115,14 @@ class SqliteCheckpointer(AsyncSqliteSaver):
             async with self.lock:
                 await self._at_once(self._delete, _BUT_NEWEST, [str(thread_id)])
 
-    async def _at_once(self, work: Callable[..., None], *given: Any) -> None:
-        """Do several things in the connection's thread and commit, in one go.
+    async def _at_once(self, work: Callable[..., T], *given: Any) -> T:
+        """Do several things in the connection's thread, in one go.
 
         A run that is undone is deleted by whom cancels it and by what runs it, and the server answers 404 to the first
         where the second is quicker: to come back here between statements would make that the rule.
         """
-        await self.conn._execute(work, *given)  # type: ignore[no-untyped-call]  # not public
+        done: T = await self.conn._execute(work, *given)  # type: ignore[no-untyped-call]  # not public
+        return done
 
     def _delete(self, which: str, given: Sequence[str]) -> None:
         """Delete the checkpoints that a query finds for each of some values, but for those that others need."""
@@ -129,17 +152,17 @@ class SqliteCheckpointer(AsyncSqliteSaver):
                 waiting.append((one, counted))
         needed: set[str] = set()
         for one, counted in waiting:
-            found = self._read(where, one)
+            found = self._checkpoint(where, one)
             missing = (json.loads(counted).keys() & found["channel_versions"].keys()) - found["channel_values"].keys()
             way, at = {one}, parents[one]
             while missing and at is not None and at in parents and at not in way:
                 way.add(at)
-                missing -= self._read(where, at)["channel_values"].keys()
+                missing -= self._checkpoint(where, at)["channel_values"].keys()
                 at = parents[at]
             needed |= way & going
         return needed
 
-    def _read(self, where: tuple[str, str], checkpoint_id: str) -> Checkpoint:
+    def _checkpoint(self, where: tuple[str, str], checkpoint_id: str) -> Checkpoint:
         query = f"SELECT type, checkpoint FROM checkpoints WHERE {_IS_ONE}"
         found: Checkpoint = self.serde.loads_typed(self.conn._conn.execute(query, (*where, checkpoint_id)).fetchone())
         return found
