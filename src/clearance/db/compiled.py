@@ -227,6 +227,15 @@ def driver_form(connection: Connection, statement: Statement, given: Mapping[str
     return form.sql, form.values(given)
 
 
+def run_text(connection: Connection, sql: str) -> None:
+    """Run a statement that has neither values nor rows in the open transaction.
+
+    Raises:
+        DBAPIError: as SQLAlchemy raises it.
+    """
+    _run(connection, sql, ())
+
+
 def insert_all(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, each with the same columns, by one statement; many by a few. See `ask` for when they are sent.
 

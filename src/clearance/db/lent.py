@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from clearance.db.compiled import shares_trips
+from clearance.db.compiled import run_text, shares_trips
 from clearance.db.driver_errors import is_out_of_place
 from clearance.db.kept import SENTENCE, Kept, inside
 
@@ -48,14 +48,14 @@ class TransactionEndedError(Exception):
 @contextmanager
 def savepoint(connection: Connection) -> Iterator[None]:
     """Undo what the block writes in the open transaction when it raises."""
-    connection.exec_driver_sql(_BEGIN)
+    run_text(connection, _BEGIN)
     try:
         yield
     except BaseException:
         if not connection.invalidated:
-            connection.exec_driver_sql(_UNDO)
+            run_text(connection, _UNDO)
         raise
-    connection.exec_driver_sql(_RELEASE)
+    run_text(connection, _RELEASE)
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def _undone(connection: Connection, of: str) -> Iterator[None]:
     # it is turned on and off, and that took longer than to run them.
     driver: Any = connection.connection.dbapi_connection
     before = driver.total_changes
-    connection.exec_driver_sql(_BEGIN)
+    run_text(connection, _BEGIN)
     try:
         with _kept(connection, of, Kept(_OURS, is_look=True)):
             yield
@@ -97,14 +97,14 @@ def _undone(connection: Connection, of: str) -> Iterator[None]:
 def _refused(connection: Connection, of: str) -> Iterator[None]:
     # PostgreSQL restores read-write at the end of the savepoint that made it read-only, and only there.
     driver: Any = connection.connection.dbapi_connection
-    connection.exec_driver_sql(_BEGIN)
-    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    run_text(connection, _BEGIN)
+    run_text(connection, "SET TRANSACTION READ ONLY")
     driver.is_read_only = True
     try:
         with _kept(connection, of, Kept(_OURS, is_look=True)):
             yield
         # Fails where the block hid that a statement of its own did.
-        connection.exec_driver_sql(_RELEASE)
+        run_text(connection, _RELEASE)
     except BaseException:
         if not connection.invalidated:
             _undo(connection, of)
@@ -115,8 +115,8 @@ def _refused(connection: Connection, of: str) -> Iterator[None]:
 
 def _undo(connection: Connection, of: str) -> None:
     try:
-        connection.exec_driver_sql(_UNDO)
-        connection.exec_driver_sql(_RELEASE)
+        run_text(connection, _UNDO)
+        run_text(connection, _RELEASE)
     except DBAPIError as exc:
         if not is_out_of_place(exc):
             raise

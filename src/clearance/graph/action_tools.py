@@ -51,6 +51,11 @@ class _ActionTool(StructuredTool):
     def _parse_input(self, tool_input: str | dict[str, Any], tool_call_id: str | None) -> dict[str, Any]:
         return {}
 
+    async def _arun(self, *_: Any, **__: Any) -> Any:
+        # langchain's reads the annotations of what it runs each time, for what else that takes: nothing.
+        assert self.coroutine is not None
+        return await self.coroutine()
+
 
 def _progress_of(action: str, request: Request) -> Callable[[Any], None]:
     """Pass on how far an action elsewhere is to the stream of the run that waits for it."""
