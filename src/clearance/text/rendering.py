@@ -218,15 +218,17 @@ def markdown(text: str) -> str:
     show Markdown as it is written show escapes, too. What programs make links of, escaped or not, stands as code.
     """
     words = visible(text.strip()).split(" ")
-    together = " ".join(word for word in words if not _ADDRESS.search(word))
+    addresses = {word for word in words if _ADDRESS.search(word)}
+    together = " ".join(word for word in words if word not in addresses)
     meaning = [pattern for pattern, least in _MEANING if len(pattern.findall(together)) >= least]
-    if any(_ADDRESS.search(word) for word in words):
+    if addresses:
         meaning.append(_TICK)  # one alone would begin a code that ends with ours
     if _LINK.search(together):
         meaning.append(_BRACKET)
-    written = [_as_code(word) if _ADDRESS.search(word) else _escaped(word, meaning) for word in words]
+    if addresses or meaning:
+        words = [_as_code(word) if word in addresses else _escaped(word, meaning) for word in words]
     # What only means something at the start of a paragraph.
-    return _START.sub(lambda start: start[0][:-1] + "\\" + start[0][-1], " ".join(written))
+    return _START.sub(lambda start: start[0][:-1] + "\\" + start[0][-1], " ".join(words))
 
 
 #: Addresses, as eager programs find them: `https://x`, `www.x`, `x.com`, `a@b`.
