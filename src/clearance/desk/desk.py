@@ -160,15 +160,32 @@ class Desk:
         by = None if self.sees_all(viewer) else viewer.id
         return await self._gate.database.read(lambda c: read_beginning(c, prefix, requested_by=by, limit=limit))
 
-    async def listed(self, requests: Sequence[Request]) -> list[Listed]:
-        """Give what a list says of these requests, in their order."""
-        records, actions = self._gate.records, self._gate.judge.actions
+    async def listed_page(
+        self, viewer: Principal, wanted: Wanted, *, after: str | None, limit: int
+    ) -> tuple[list[Listed], str | None]:
+        """Read a page of a list with what it says of each request, and where the next page begins.
 
-        def work(connection: Connection) -> list[Listed]:
-            alike = records.alike(connection, {one.requested_by: None for one in requests})
-            return read_listed(connection, actions, requests, alike, records.clock())
+        Raises:
+            CursorError: `after` is no cursor.
+        """
+        sees_all = self.sees_all(viewer)
+
+        def work(connection: Connection) -> tuple[list[Listed], str | None]:
+            page = read_page(connection, viewer, wanted, sees_all=sees_all, after=after, limit=limit)
+            return self._listed(connection, page.requests), page.next
 
         return await self._gate.database.read(work)
+
+    async def listed(self, requests: Sequence[Request]) -> list[Listed]:
+        """Give what a list says of these requests, in their order."""
+        if not requests:
+            return []
+        return await self._gate.database.read(lambda c: self._listed(c, requests))
+
+    def _listed(self, connection: Connection, requests: Sequence[Request]) -> list[Listed]:
+        records = self._gate.records
+        alike = records.alike(connection, {one.requested_by: None for one in requests})
+        return read_listed(connection, self._gate.judge.actions, requests, alike, records.clock())
 
     async def detail(self, viewer: Principal, request_id: str) -> Detail:
         """Read one request.
@@ -274,8 +291,8 @@ class Desk:
 
     async def in_flight(self, viewer: Principal) -> list[Listed]:
         """Read what is in flight elsewhere, oldest first and `MOST_IN_FLIGHT` at most, as this person may see it."""
-        page = await self.page(viewer, Wanted("in_flight"), after=None, limit=MOST_IN_FLIGHT)
-        return await self.listed(page.requests)
+        listed, _ = await self.listed_page(viewer, Wanted("in_flight"), after=None, limit=MOST_IN_FLIGHT)
+        return listed
 
     async def standing(self, request_id: str) -> Standing:
         """Read how a request stands."""

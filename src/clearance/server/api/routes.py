@@ -80,10 +80,10 @@ async def list_requests(
     of_thread = canonical_id(thread_id) if thread_id is not None else None
     wanted = Wanted(tab, action, risk, requested_by, of_thread, before)
     try:
-        page = await desk.page(person, wanted, after=after, limit=limit)
+        listed, following = await desk.listed_page(person, wanted, after=after, limit=limit)
     except CursorError as exc:
         raise HTTPException(422, str(exc)) from exc
-    return contract.Page(requests=await _entries(desk, page.requests), next=page.next)
+    return contract.Page(requests=[shapes.entry(one) for one in listed], next=following)
 
 
 @router.get("/lookup")

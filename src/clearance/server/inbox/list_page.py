@@ -42,11 +42,11 @@ async def show_list(
     tab = filters.tab
     around = await frame(session, desk, here="inbox")
     try:
-        found = await desk.page(session.person, filters.wanted, after=after, limit=_ON_A_PAGE)
+        listed, following = await desk.listed_page(session.person, filters.wanted, after=after, limit=_ON_A_PAGE)
     except CursorError as exc:
         raise HTTPException(422, "This page of the list is none of ours.") from exc
     parts = (await wall()).parts
-    shown = await _rows(desk, session, found.requests, around["now"])
+    shown = [list_rows.row(one, session.person, around["now"]) for one in listed]
     own = (
         await _approved_rows(parts, desk, session, around["now"])
         if tab == "mine" and not after and not filters.is_set
@@ -69,7 +69,7 @@ async def show_list(
         actions=[cls.tool_name() for cls in parts.gate.judge.actions],
         risks=RISKS,
         ages=AGES,
-        older=filters.address(after=found.next) if found.next else "",
+        older=filters.address(after=following) if following else "",
         is_first=after is None,
         since=around["now"].isoformat(),
         requesters=requesters,

@@ -10,6 +10,7 @@ from clearance.text.rendering import span
 
 #: So long before its deadline a request is marked.
 SOON = timedelta(minutes=60)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,12 @@ class Moment:
 
 def clock(at: datetime, now: datetime, *, seconds: bool = False) -> str:
     """Write a time of day, with the day when it is another one."""
-    text = f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
+    # By its parts: strftime takes ten times as long, and a list asks a hundred times.
+    text = f"{at.hour:02}:{at.minute:02}:{at.second:02}" if seconds else f"{at.hour:02}:{at.minute:02}"
     if at.date() == now.date():
         return text
-    return f"{at:%-d %b} {text}" if at.year == now.year else f"{at:%-d %b %Y} {text}"
+    day = f"{at.day} {_MONTHS[at.month - 1]}"
+    return f"{day} {text}" if at.year == now.year else f"{day} {at.year} {text}"
 
 
 def moment(at: datetime, now: datetime, *, seconds: bool = False) -> Moment:
