@@ -7,6 +7,7 @@ imported.
 """
 
 import fcntl
+import functools
 import gc
 import importlib
 import json
@@ -18,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from typing import Any
 
 #: By the server's command. Each brings others with it. None starts a thread: a fork would be without it.
@@ -158,6 +160,21 @@ def fork_modules() -> None:
     subprocess.run = forking  # type: ignore[assignment]  # as much of it as is asked for
 
 
+def work_out() -> None:
+    """Work out what is alike in each: the description of our routes, and the certificates of each client of HTTP."""
+    import httpx
+    from httpx._transports import default
+
+    from clearance.server.app import app
+
+    with warnings.catch_warnings():
+        # Of pydantic, about models that are built when they are first used. A server does not show them.
+        warnings.simplefilter("ignore")
+        app.openapi()  # keeps it
+    default.create_ssl_context = functools.cache(httpx.create_ssl_context)  # type: ignore[attr-defined]  # not public
+    httpx.Client().close()
+
+
 def main() -> None:
     """Import all of a server's, and serve whoever comes."""
     if os.fork():
@@ -165,6 +182,7 @@ def main() -> None:
     name, number = sys.argv[1:]
     for module in (*LIBRARIES[name], *OURS):
         importlib.import_module(module)
+    work_out()
     fork_modules()
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError("one of the libraries started a thread")
