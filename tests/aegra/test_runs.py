@@ -55,7 +55,7 @@ async def running(case: Case) -> tuple[str, str]:
     return thread_id, run_id
 
 
-@pytest.mark.parametrize("how", ["cancel", "interrupt", "patch", "delete"])
+@pytest.mark.parametrize("how", ["cancel", "interrupt", "patch", "delete", "list", "all"])
 async def test_a_cancel_by_the_owner_withdraws_what_is_not_carried_out(case: Case, how: str) -> None:
     thread_id, run_id = await running(case)
     path = f"/threads/{thread_id}/runs/{run_id}"
@@ -65,6 +65,10 @@ async def test_a_cancel_by_the_owner_withdraws_what_is_not_carried_out(case: Cas
             met = await case.olga.send("PATCH", path, json={"run_id": run_id, "status": "interrupted"})
         case "delete":
             met = await case.olga.send("DELETE", f"{path}?force=1")
+        case "list":
+            met = await case.olga.post("/runs/cancel", {"thread_id": thread_id, "run_ids": [run_id]})
+        case "all":
+            met = await case.olga.post("/runs/cancel", {"status": "all"})
         case _:
             met = await case.olga.post(f"{path}/cancel?action={how}")
 

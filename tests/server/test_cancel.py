@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from clearance.db.tables import audit, receipts, requests
+from clearance.db.tables import audit, receipts, requests, turns
 from tests.attacks.stock import SLOW
 from tests.attacks.targets import Attacker, Case, Effect, SlowServer, Target
 from tests.support.conversation import GRAPH
@@ -139,6 +140,30 @@ async def test_a_cancel_by_the_owner_withdraws_what_is_not_carried_out(case: Cas
     told = [message["content"] for message in said.body["messages"] if message["type"] == "tool"]
     assert any("cancelled the run" in text for text in told) or how in ("rollback", "delete")
     assert case.effects() == [made.first]
+
+
+@pytest.fixture
+def many_open(case: Case) -> Iterator[None]:
+    """Let more turns be open, before all others, than anybody looks through; their threads are not there."""
+    made = [f"open-{number}" for number in range(1_100)]
+    row = {
+        "number": 1, "requested_by": "nobody-else", "requester_kind": "person", "requester_roles": [], "messages": [],
+        "is_durable": True, "state": "open", "opened_at": datetime(2020, 1, 1, tzinfo=UTC), "place": "",
+    }  # fmt: skip
+    rows = [{**row, "turn_id": one, "thread_id": f"of-{one}", "message_id": one} for one in made]
+    case.target.write(lambda connection: connection.execute(turns.insert(), rows))
+    yield
+    case.target.write(lambda connection: connection.execute(turns.delete().where(turns.c.turn_id.in_(made))))
+
+
+@pytest.mark.usefixtures("many_open")
+async def test_a_cancel_of_whatever_runs_finds_it_beside_any_number_of_open_turns(case: Case) -> None:
+    made = await two(case)
+
+    cancelled = await case.olga.post("/runs/cancel", {"status": "all"})
+
+    assert cancelled.status == 204, cancelled
+    assert [outcome for outcome, _ in ends(case, made.thread_id)] == ["executed", "withdrawn"]
 
 
 async def test_what_else_ends_a_run_withdraws_nothing_and_it_is_carried_on(case: Case) -> None:

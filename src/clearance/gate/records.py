@@ -23,7 +23,7 @@ from clearance.journal.plans import Plan, plans_of_turn, read_plan_and_turn
 from clearance.journal.questions import asking_in, questions_of
 from clearance.journal.receipts import Receipt, ended_of_turn, receipts_of_turn
 from clearance.journal.requests import Request, SameCall, read_request, requests_of_plan
-from clearance.journal.turns import Turn, open_turn_of, open_turns, open_turns_of, read_turn
+from clearance.journal.turns import Turn, open_turn_of, open_turns_of, read_turn
 from clearance.text.namesakes import Known
 from clearance.text.rendering import line
 
@@ -111,10 +111,6 @@ class Records:
     async def open_turns_of(self, thread_id: str) -> list[Turn]:
         """Read the open turns of a thread, one for each place of it."""
         return await self._database.read(lambda connection: open_turns_of(connection, thread_id))
-
-    async def open_turns(self) -> list[Turn]:
-        """Read all open turns of threads that are kept, oldest first."""
-        return await self._database.read(open_turns)
 
     async def requester_of_run(self, thread_id: str, run_id: str | None, called_in: str | None) -> Turn | None:
         """Find the turn whose requester is the one who asks in an agent that is nested, None where there is none yet.

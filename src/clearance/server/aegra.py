@@ -84,14 +84,22 @@ async def unfinished(person: str) -> Counter[str]:
     from aegra_api.core.orm import Run
     from aegra_api.services.run_status import ACTIVE_RUN_STATES
     from sqlalchemy import func, select
-    from sqlalchemy.exc import SQLAlchemyError
 
     query = select(Run.thread_id, func.count()).where(Run.user_id == person, Run.status.in_(ACTIVE_RUN_STATES))
-    try:
-        async with _own_engine().connect() as connection:
-            return Counter({row[0]: row[1] for row in await connection.execute(query.group_by(Run.thread_id))})
-    except (SQLAlchemyError, OSError) as exc:
-        raise DatabaseUnavailable(f"Aegra's database did not answer: {exc}") from exc
+    return Counter({row[0]: row[1] for row in await _rows(query.group_by(Run.thread_id))})
+
+
+async def busy_threads() -> list[str]:
+    """Name the threads in which a run of anybody waits or runs.
+
+    Raises:
+        DatabaseUnavailable: Aegra's database did not answer.
+    """
+    from aegra_api.core.orm import Run
+    from aegra_api.services.run_status import ACTIVE_RUN_STATES
+    from sqlalchemy import select
+
+    return [row[0] for row in await _rows(select(Run.thread_id).where(Run.status.in_(ACTIVE_RUN_STATES)).distinct())]
 
 
 def graphs() -> dict[str, object]:
@@ -136,26 +144,24 @@ async def cron_of(cron_id: str) -> tuple[str, str | None] | None:
     """
     from aegra_api.core.orm import Cron
     from sqlalchemy import select
-    from sqlalchemy.exc import SQLAlchemyError
 
-    try:
-        async with _own_engine().connect() as connection:
-            found = await connection.execute(select(Cron.assistant_id, Cron.thread_id).where(Cron.cron_id == cron_id))
-            row = found.one_or_none()
-    except (SQLAlchemyError, OSError) as exc:
-        raise DatabaseUnavailable(f"Aegra's database did not answer: {exc}") from exc
-    return (str(row[0]), row[1]) if row else None
+    rows = await _rows(select(Cron.assistant_id, Cron.thread_id).where(Cron.cron_id == cron_id))
+    return (str(rows[0][0]), rows[0][1]) if rows else None
 
 
 async def _scalar(query: "Select[Any]") -> str | None:
+    rows = await _rows(query)
+    return str(rows[0][0]) if rows and rows[0][0] else None
+
+
+async def _rows(query: "Select[Any]") -> list[tuple[Any, ...]]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         async with _own_engine().connect() as connection:
-            found = await connection.scalar(query)
+            return [tuple(row) for row in await connection.execute(query)]
     except (SQLAlchemyError, OSError) as exc:
         raise DatabaseUnavailable(f"Aegra's database did not answer: {exc}") from exc
-    return str(found) if found else None
 
 
 @functools.cache

@@ -124,8 +124,12 @@ async def update_thread(ctx: Any, value: Any) -> Result:
     thread_id = str(value.get("thread_id"))
     # Aegra gives the body of a state update as it came, so anything may stand beside what makes it one.
     is_state = bool({"values", "as_node", "checkpoint", "checkpoint_id"} & value.keys())
-    # To cancel, Aegra names the run and nothing else.
-    is_cancel = not is_state and (value.get("action") in ("interrupt", "rollback") or "run_id" in value)
+    # To cancel, Aegra names the run, or runs, and nothing else; or no thread, but which of one's own by their status.
+    is_cancel = not is_state and (
+        value.get("action") in ("interrupt", "rollback")
+        or not {"run_id", "run_ids"}.isdisjoint(value)
+        or ("status" in value and "thread_id" not in value)
+    )
     metadata = value.get("metadata")
     is_patch = not is_state and not is_cancel and isinstance(metadata, dict)
     if is_cancel:

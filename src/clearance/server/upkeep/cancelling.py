@@ -38,8 +38,8 @@ logger = logger_of(__name__)
 _ACTIVE = ("pending", "running")
 #: Seconds after which it is looked once more: a run that had just begun may open its turn while it is being stopped.
 _AGAIN_S = 2
-#: Threads of one person that are looked at when they cancel whatever runs.
-_MOST_THREADS = 1_000
+#: Busy threads that are named at a time.
+_PAGE = 1_000
 _NOT_WITHDRAWN = (
     "The run is stopped, but the database does not answer: what was cleared and not carried out is withdrawn when it"
     " does, as long as this server runs. Look at the thread then; a new message there withdraws what is left."
@@ -131,17 +131,31 @@ async def _named(body: dict[str, Any]) -> list[_Target]:
         return await _of_thread(canonical_id(thread_id), [canonical_id(str(one)) for one in run_ids])
     if not isinstance(status, str):
         return []
-    # Whatever runs: the threads in which something does and a turn is open; whose they are is looked at afterwards.
-    by_thread: dict[str, list[Turn]] = {}
-    for turn in await (await the_parts()).gate.records.open_turns():
-        by_thread.setdefault(turn.thread_id, []).append(turn)
+    # Whatever runs: of threads in which something does there are few, of open turns there may be a hundred thousand.
+    # Whose they are is looked at afterwards.
+    records = (await the_parts()).gate.records
     found: list[_Target] = []
-    for thread_id, turns in list(by_thread.items())[:_MOST_THREADS]:
-        client = _client(turns[0].requested_by)
-        for run in await _active(client, thread_id):
-            if status.lower() in ("all", run["status"]):
-                found.append(_target(run, turns))
+    for thread_id in await _busy():
+        if turns := await records.open_turns_of(thread_id):
+            for run in await _active(_client(turns[0].requested_by), thread_id):
+                if status.lower() in ("all", run["status"]):
+                    found.append(_target(run, turns))
     return found
+
+
+async def _busy() -> list[str]:
+    """Name the threads in which a run waits or runs."""
+    if aegra.is_here():
+        return await aegra.busy_threads()
+    threads, found = get_client(url=None).threads, dict[str, None]()
+    # By what does not change meanwhile: in another order a page could pass over one.
+    while page := await threads.search(
+        status="busy", limit=_PAGE, offset=len(found), sort_by="thread_id", select=["thread_id"]
+    ):
+        found |= dict.fromkeys(str(one["thread_id"]) for one in page)
+        if len(page) < _PAGE:
+            break
+    return list(found)
 
 
 async def _active(client: LangGraphClient, thread_id: str) -> list[Mapping[str, Any]]:
