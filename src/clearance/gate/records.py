@@ -1,7 +1,7 @@
 """What the graph reads: turns, plans and calls as they are in the journal, whatever the state of a thread says."""
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -23,7 +23,7 @@ from clearance.journal.plans import Plan, plans_of_turn, read_plan_and_turn
 from clearance.journal.questions import asking_in, questions_of
 from clearance.journal.receipts import Receipt, ended_of_turn, receipts_of_turn
 from clearance.journal.requests import Request, SameCall, read_request, requests_of_plan
-from clearance.journal.turns import Turn, open_turn_of, open_turns_of, read_turn
+from clearance.journal.turns import Turn, open_turn_of, open_turns_in, open_turns_of, read_turn
 from clearance.text.namesakes import Known
 from clearance.text.rendering import line
 
@@ -111,6 +111,10 @@ class Records:
     async def open_turns_of(self, thread_id: str) -> list[Turn]:
         """Read the open turns of a thread, one for each place of it."""
         return await self._database.read(lambda connection: open_turns_of(connection, thread_id))
+
+    async def open_turns_in(self, thread_ids: Sequence[str]) -> list[Turn]:
+        """Read the open turns of some threads, those of each together, oldest first."""
+        return await self._database.read(lambda connection: open_turns_in(connection, thread_ids))
 
     async def requester_of_run(self, thread_id: str, run_id: str | None, called_in: str | None) -> Turn | None:
         """Find the turn whose requester is the one who asks in an agent that is nested, None where there is none yet.

@@ -63,6 +63,11 @@ _TURNS_BY_ID = sa.select(turns).where(turns.c.turn_id.in_(among("turn_ids"))).or
 _OPEN_TURNS_OF = (
     sa.select(turns).where(turns.c.thread_id == param("thread_id"), turns.c.state == "open").order_by(turns.c.number)
 )
+_OPEN_TURNS_IN = (
+    sa.select(turns)
+    .where(turns.c.thread_id.in_(among("thread_ids")), turns.c.state == "open")
+    .order_by(turns.c.thread_id, turns.c.number)
+)
 _OPEN_TURN_OF = _OPEN_TURNS_OF.where(turns.c.place == param("place"))
 #: Written out, and along the index that says the same: by a parameter SQLite would read every turn that ever was.
 _IS_OPEN = turns.c.state == sa.literal_column("'open'")
@@ -111,6 +116,11 @@ def open_turn_of(connection: Connection, thread_id: str, place: str = "") -> Tur
 def open_turns_of(connection: Connection, thread_id: str) -> list[Turn]:
     """Read the open turns of a thread, one for each place of it, oldest first."""
     return read_all(connection, _OPEN_TURNS_OF, Turn, thread_id=thread_id)
+
+
+def open_turns_in(connection: Connection, thread_ids: Sequence[str]) -> list[Turn]:
+    """Read the open turns of some threads, those of each together, oldest first."""
+    return read_all(connection, _OPEN_TURNS_IN, Turn, thread_ids=thread_ids)
 
 
 def open_turns(connection: Connection) -> list[Turn]:

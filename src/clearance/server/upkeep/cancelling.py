@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import httpx
@@ -132,14 +133,14 @@ async def _named(body: dict[str, Any]) -> list[_Target]:
     if not isinstance(status, str):
         return []
     # Whatever runs: of threads in which something does there are few, of open turns there may be a hundred thousand.
-    # Whose they are is looked at afterwards.
-    records = (await the_parts()).gate.records
+    # Whose they are is looked at afterwards. Read even where nothing runs: without a database none is cancelled.
+    opened = await (await the_parts()).gate.records.open_turns_in(await _busy())
     found: list[_Target] = []
-    for thread_id in await _busy():
-        if turns := await records.open_turns_of(thread_id):
-            for run in await _active(_client(turns[0].requested_by), thread_id):
-                if status.lower() in ("all", run["status"]):
-                    found.append(_target(run, turns))
+    for thread_id, of_thread in groupby(opened, lambda turn: turn.thread_id):
+        turns = list(of_thread)
+        for run in await _active(_client(turns[0].requested_by), thread_id):
+            if status.lower() in ("all", run["status"]):
+                found.append(_target(run, turns))
     return found
 
 
