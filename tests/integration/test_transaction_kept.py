@@ -23,8 +23,8 @@ from sqlalchemy.engine import Connection
 from agent.actions import ACTIONS as BANK_ACTIONS
 from clearance import ExternalAction
 from clearance.actions import Call, Done
-from clearance.actions.action import Action, Effect, Facts, Reading, Volatile
-from clearance.db.engine import Database
+from clearance.actions.action import Action, ActionError, Effect, Facts, Reading, Volatile
+from clearance.db.engine import Database, DatabaseUnavailable
 from clearance.db.kept import Kept
 from clearance.desk.desk import Desk, Standing
 from clearance.journal import audit
@@ -165,6 +165,12 @@ def _past_the_guard(connection: Connection) -> None:
     connection.exec_driver_sql("COMMIT")
 
 
+def _guarded_by_another(connection: Connection) -> None:
+    """As a library does that lets a model's SQL only read, and forgets to take its guard away."""
+    denied = (sqlite3.SQLITE_PRAGMA, sqlite3.SQLITE_DELETE)
+    _driver(connection).set_authorizer(lambda code, *_: sqlite3.SQLITE_DENY if code in denied else sqlite3.SQLITE_OK)
+
+
 def _give_back(connection: Connection) -> None:
     connection.connection.close()
 
@@ -174,6 +180,7 @@ FOUND_BY_SQLITE: dict[str, tuple[Way, int]] = {
     "conflict": (_roll_back_by_conflict, 1),
     "past the guard": (_past_the_guard, 2),
     "guard taken away": (lambda c: _driver(c).set_authorizer(None), 0),
+    "another guard": (_guarded_by_another, 0),
     "gives it back": (_give_back, 0),
 }
 FOUND_BY_POSTGRES: dict[str, tuple[Way, int]] = {
@@ -237,6 +244,14 @@ def _a_cursor_closed(connection: Connection) -> None:
     _write(connection)
 
 
+#: Cursors that an action has not read to their end, and has still.
+HELD: list[sqlite3.Cursor] = []
+
+
+def _unread(connection: Connection) -> None:
+    HELD.append(_driver(connection).execute("INSERT INTO slips VALUES ('one'), ('two'), ('three') RETURNING way"))
+
+
 def _rolled_back(connection: Connection) -> None:
     _past_ours("ROLLBACK")(connection)
     _write(connection)
@@ -284,6 +299,8 @@ WAYS: dict[str, Way] = {
     "makes a table": lambda c: c.exec_driver_sql("CREATE TABLE more_slips (way TEXT)"),
     "query_only": lambda c: c.exec_driver_sql("PRAGMA query_only = 0"),
     "nothing": lambda _: None,
+    "leaves a savepoint": lambda c: c.begin_nested(),
+    "unread": _unread,
     "searches": lambda c: c.exec_driver_sql("SELECT * FROM places WHERE low > 1").all(),
     "fails": lambda c: c.exec_driver_sql("SELECT * FROM nothing"),
     "rolled back in the middle": _rolled_back,
@@ -425,8 +442,61 @@ async def test_what_an_effect_and_its_facts_are_kept_from_has_nothing_prepared_a
         asked.clear()
         await slip(slipping, "writes", thread=str(number))
 
-    # Whether it is asked still: once for the facts when it is opened, and once for them and the effect when it is done.
-    assert asked == [sqlite3.SQLITE_PRAGMA] * 3
+    # Whether it is asked, before and after: for the facts as it is opened, and for them and the effect as it is done.
+    assert asked == [sqlite3.SQLITE_PRAGMA] * 6
+
+
+async def test_facts_that_leave_a_savepoint_open_leave_the_effect_alone(slipping: World) -> None:
+    """What went wrong: its savepoint went with ours, and where the effect ended it, nobody knew what became of that."""
+    assert await slip(slipping, "leaves a savepoint", "facts", thread="1") == ["Done."]
+    assert slips(slipping) == ["leaves a savepoint"]
+    assert slipping.audit_is_whole()
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_an_effect_is_kept_on_a_connection_that_its_facts_detached(
+    slipping: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What went wrong: nobody was asked for it, so the effect was not done, and the lock was held on."""
+    monkeypatch.setitem(WAYS, "detaches", lambda c: c.detach())
+
+    assert await slip(slipping, "detaches", "facts", thread="1") == ["Done."]
+    assert await slip(slipping, "nothing", thread="2") == ["Done."]
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_facts_are_not_blamed_for_a_guard_that_was_gone_before(slipping: World) -> None:
+    def look(connection: Connection) -> Any:
+        requester = Principal("olga")
+        action = Slip(way="COMMIT", where="facts") if is_ending else Slip(way="nothing", where="facts")
+        return slipping.gate.judge.judge(
+            connection, slipping.clock(), action, requester=requester, number=1, plan_id=""
+        ).verdict.word
+
+    for is_ending in (False, True):
+        slipping.database.read_now(lambda c: _driver(c).set_authorizer(None))
+        if is_ending:
+            with pytest.raises(ActionError, match="cannot be read"):
+                slipping.database.read_now(look)
+        else:
+            assert slipping.database.read_now(look) == "allow"
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_a_cursor_that_facts_still_have_holds_up_nobody(slipping: World) -> None:
+    """What went wrong: SQLite kept the connection that was closed, and its lock, as long as the cursor was there."""
+    try:
+        (said,) = await slip(slipping, "unread", "facts", thread="1")
+
+        assert said.startswith("Not done: what is true about it cannot be read")
+        assert await slip(slipping, "nothing", thread="2") == ["Done."]
+        with pytest.raises(DatabaseUnavailable, match="did not answer"):
+            await slip(slipping, "unread", thread="3")
+        assert await slip(slipping, "nothing", thread="4") == ["Done."]
+    finally:
+        HELD.clear()
+    assert slips(slipping) == ["nothing", "nothing"]
+    assert slipping.audit_is_whole()
 
 
 async def test_what_is_found_only_afterwards_is_known_by_nobody_and_not_done_again(slipping: World) -> None:

@@ -52,6 +52,11 @@ def is_out_of_place(exc: DBAPIError) -> bool:
     return isinstance(exc, sa.exc.OperationalError) and str(exc.orig).startswith("no such savepoint")
 
 
+def is_held_up(exc: DBAPIError) -> bool:
+    """Tell whether SQLite cannot end a savepoint or the transaction since what writes in it was not read to its end."""
+    return isinstance(exc, sa.exc.OperationalError) and str(exc.orig).endswith("SQL statements in progress")
+
+
 def is_refusing(exc: DBAPIError) -> bool:
     """Tell whether the database cannot do anything for now, so that another try is no use."""
     name = str(getattr(exc.orig, "sqlite_errorname", ""))

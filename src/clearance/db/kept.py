@@ -34,6 +34,8 @@ class Kept:
     is_over: bool = False
     #: Whether something was sent that was not looked at.
     is_passed: bool = False
+    #: Whether SQLite asked what it is kept from.
+    is_asked: bool = False
 
     def refusal(self, sql: str) -> str | None:
         """Say why some statements of PostgreSQL's are not to be sent; None when they are."""
@@ -63,6 +65,7 @@ class Kept:
 
     def authorize(self, code: int, first: str | None, second: str | None) -> int:
         """Tell SQLite whether a statement may be prepared, as its `set_authorizer` asks."""
+        self.is_asked = True
         match code:
             case sqlite3.SQLITE_TRANSACTION:
                 return sqlite3.SQLITE_DENY

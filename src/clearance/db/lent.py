@@ -7,14 +7,15 @@ before is refused, see `kept`; what ends a transaction all the same is found, he
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from clearance.db.compiled import run_text, shares_trips
-from clearance.db.driver_errors import is_out_of_place
+from clearance.db.driver_errors import is_held_up, is_out_of_place
 from clearance.db.kept import SENTENCE, Kept, inside
 
 #: The savepoint that is ours while a part of the transaction is lent.
@@ -28,10 +29,17 @@ _BEGIN, _RELEASE, _UNDO = (
 _LENT_TO = "clearance_lent_to"
 #: Whether no transaction of it writes, there.
 _READER = "clearance_reader"
-#: What keeps a part of it now, there.
-_KEPT = "clearance_kept"
+#: The `_Now` of it, there; a connection that is detached goes on with a copy of its `info`.
+_NOW = "clearance_now"
 #: Refused by what `watch` sets; nothing to SQLite without it.
 _PROBE = "PRAGMA clearance_is_watched = 1"
+
+
+@dataclass
+class _Now:
+    """What keeps a part of a connection's open transaction now; None where nobody is kept from anything."""
+
+    kept: Kept | None = None
 
 
 class TransactionEndedError(Exception):
@@ -103,6 +111,7 @@ def _refused(connection: Connection, of: str) -> Iterator[None]:
     try:
         with _kept(connection, of, Kept(_OURS, is_look=True)):
             yield
+        end_inner(connection, is_kept=False)
         # Fails where the block hid that a statement of its own did.
         run_text(connection, _RELEASE)
     except BaseException:
@@ -115,13 +124,40 @@ def _refused(connection: Connection, of: str) -> Iterator[None]:
 
 def _undo(connection: Connection, of: str) -> None:
     try:
+        end_inner(connection, is_kept=False)
         run_text(connection, _UNDO)
         run_text(connection, _RELEASE)
     except DBAPIError as exc:
-        if not is_out_of_place(exc):
+        if not (is_out_of_place(exc) or is_held_up(exc)):
             raise
-        connection.invalidate()
+        _drop(connection)
         raise TransactionEndedError(of) from exc
+
+
+def end_inner(connection: Connection, *, is_kept: bool) -> None:
+    """End the savepoints that an action left open: else SQLAlchemy would take them to be there still."""
+    while (inner := connection.get_nested_transaction()) is not None:
+        if is_kept and inner.is_active:
+            inner.commit()
+        else:
+            inner.rollback()
+        if connection.get_nested_transaction() is inner:
+            break
+
+
+def roll_back(connection: Connection | None) -> None:
+    """Roll back what is to be closed: SQLite would keep it open, and locked, for a cursor that somebody still has."""
+    if connection is None or connection.invalidated or connection.dialect.name != "sqlite":
+        return
+    with suppress(sqlite3.Error):  # it is closed already
+        driver: Any = connection.connection.dbapi_connection
+        driver.set_authorizer(None)  # which may be another's by now
+        driver.rollback()
+
+
+def _drop(connection: Connection) -> None:
+    roll_back(connection)
+    connection.invalidate()
 
 
 @contextmanager
@@ -147,7 +183,10 @@ def _kept(connection: Connection, of: str, kept: Kept) -> Iterator[None]:
     if shares:
         driver.keep(kept)
     else:
-        info[_KEPT] = kept
+        now = info.setdefault(_NOW, _Now())
+        now.kept = kept
+        if not _is_watched(driver, kept):  # whoever had the connection before took that away
+            watch(driver, info, is_reader=_READER in info)
     invalidate = connection.invalidate
 
     def refuse() -> None:
@@ -172,17 +211,20 @@ def _kept(connection: Connection, of: str, kept: Kept) -> Iterator[None]:
             delattr(here, name)
         is_over = kept.is_over or (
             not connection.invalidated
-            and (connection.connection.dbapi_connection is not driver or _is_over(driver, shares=shares))
+            and (connection.connection.dbapi_connection is not driver or _is_over(driver, kept, shares=shares))
         )
         if shares:
             driver.kept = None
         else:
-            info.pop(_KEPT, None)
+            now.kept = None
         if shares and is_done and not is_over:
             driver.let_go()
             is_over = kept.is_passed and driver.is_another
         if is_over:
-            connection.invalidate()  # whatever is left of it
+            if connection.invalidated or connection.connection.dbapi_connection is not driver:
+                connection.invalidate()  # whatever is left of it
+            else:
+                _drop(connection)
             raise TransactionEndedError(of)
 
 
@@ -190,31 +232,33 @@ def _kept(connection: Connection, of: str, kept: Kept) -> Iterator[None]:
 _ENDS = ("commit", "rollback", "close", "get_transaction", "get_nested_transaction")
 
 
-def _is_over(driver: Any, *, shares: bool) -> bool:
+def _is_over(driver: Any, kept: Kept, *, shares: bool) -> bool:
     if shares:
         return bool(driver.is_over)
     try:
-        return not driver.in_transaction or not _is_watched(driver)
+        return not driver.in_transaction or not _is_watched(driver, kept)
     except sqlite3.ProgrammingError:  # closed: with it all that was written is gone, and each statement says so
         return False
 
 
-def _is_watched(driver: Any) -> bool:
+def _is_watched(driver: Any, kept: Kept) -> bool:
+    """Tell whether SQLite asks us still, and not whom an action set in our place."""
+    kept.is_asked = False
     try:
         driver.execute(_PROBE).close()
     except sqlite3.ProgrammingError:
         raise
     except sqlite3.DatabaseError:
-        return True
-    return False  # nobody knows what was done since
+        pass
+    return kept.is_asked
 
 
 def watch(driver: Any, info: Any, *, is_reader: bool) -> None:
-    """Let SQLite ask about each statement that a new connection prepares; `info` is the connection's."""
+    """Let SQLite ask about each statement that a connection prepares; `info` is the connection's."""
+    now: _Now = info.setdefault(_NOW, _Now())
 
     def authorize(code: int, first: str | None, second: str | None, *_: Any) -> int:
-        kept: Kept | None = info.get(_KEPT)
-        return sqlite3.SQLITE_OK if kept is None else kept.authorize(code, first, second)
+        return sqlite3.SQLITE_OK if now.kept is None else now.kept.authorize(code, first, second)
 
     # Once: each time that it is set, SQLite prepares all statements anew.
     driver.set_authorizer(authorize)
@@ -227,7 +271,9 @@ def take_back(driver: Any, info: Any) -> None:
 
     Else what it is kept from would hold for the next who gets it.
     """
-    if info.pop(_KEPT, None) is not None:
+    now: _Now | None = info.get(_NOW)
+    if now is not None and now.kept is not None:
+        now.kept = None
         driver.rollback()
 
 

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from clearance.db.driver_errors import is_out_of_place
-from clearance.db.lent import TransactionEndedError, kept_open
+from clearance.db.lent import TransactionEndedError, end_inner, kept_open
 from clearance.journal.audit import Log
 from clearance.loglines import logger_of
 
@@ -94,19 +93,8 @@ def own_part(log: Log, of: str) -> Iterator[None]:
                 raise
             finally:
                 # They would end with ours, and SQLAlchemy would warn of that, or raise, when it is done.
-                _end_inner(log.connection, is_kept=own is None)
+                end_inner(log.connection, is_kept=own is None)
     except BaseException as exc:  # whatever it is, the savepoint could not be ended: it is not there any more
         if exc is own or (isinstance(exc, DBAPIError) and not is_out_of_place(exc)):
             raise
         raise TransactionEndedError(of) from exc
-
-
-def _end_inner(connection: Connection, *, is_kept: bool) -> None:
-    """End the savepoints that an action left open."""
-    while (inner := connection.get_nested_transaction()) is not None:
-        if is_kept and inner.is_active:
-            inner.commit()
-        else:
-            inner.rollback()
-        if connection.get_nested_transaction() is inner:
-            break
