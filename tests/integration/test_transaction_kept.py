@@ -482,6 +482,23 @@ async def test_facts_are_not_blamed_for_a_guard_that_was_gone_before(slipping: W
             assert slipping.database.read_now(look) == "allow"
 
 
+def _rows_of_its_own(connection: Connection) -> None:
+    driver = _driver(connection)
+    driver.text_factory = bytes
+    driver.row_factory = lambda cursor, row: dict(zip((told[0] for told in cursor.description), row, strict=True))
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_rows_are_read_as_ever_after_an_action_had_them_otherwise(
+    slipping: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What went wrong: whoever had the connection next could not read the log any more."""
+    monkeypatch.setitem(WAYS, "has rows of its own", _rows_of_its_own)
+    for where in ("facts", "perform"):
+        assert await slip(slipping, "has rows of its own", where, thread=where) == ["Done."]
+    assert slipping.audit_is_whole()
+
+
 @pytest.mark.parametrize("world", ["sqlite"], indirect=True)
 async def test_a_cursor_that_facts_still_have_holds_up_nobody(slipping: World) -> None:
     """What went wrong: SQLite kept the connection that was closed, and its lock, as long as the cursor was there."""

@@ -217,6 +217,7 @@ def _kept(connection: Connection, of: str, kept: Kept) -> Iterator[None]:
             driver.kept = None
         else:
             now.kept = None
+            driver.row_factory, driver.text_factory = None, str  # how it reads rows is ours again
         if shares and is_done and not is_over:
             driver.let_go()
             is_over = kept.is_passed and driver.is_another
