@@ -59,7 +59,7 @@ def savepoint(connection: Connection) -> Iterator[None]:
     run_text(connection, _BEGIN)
     try:
         yield
-    except BaseException:
+    except BaseException:  # a cancel as well: what it cut off is half written
         if not connection.invalidated:
             run_text(connection, _UNDO)
         raise
@@ -114,7 +114,7 @@ def _refused(connection: Connection, of: str) -> Iterator[None]:
         end_inner(connection, is_kept=False)
         # Fails where the block hid that a statement of its own did.
         run_text(connection, _RELEASE)
-    except BaseException:
+    except BaseException:  # a cancel as well: else the rest of the transaction would stay read-only
         if not connection.invalidated:
             _undo(connection, of)
         raise
