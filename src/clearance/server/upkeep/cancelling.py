@@ -32,6 +32,7 @@ from clearance.server.entry.ids import canonical_id
 from clearance.server.entry.later_runs import deleting
 from clearance.server.entry.paths import is_inside, parts_of
 from clearance.server.failures import follow_up
+from clearance.server.interrupts import server_client
 from clearance.server.upkeep.duties import do_later
 
 logger = logger_of(__name__)
@@ -138,7 +139,7 @@ async def _named(body: dict[str, Any]) -> list[_Target]:
     found: list[_Target] = []
     for thread_id, of_thread in groupby(opened, lambda turn: turn.thread_id):
         turns = list(of_thread)
-        for run in await _active(_client(turns[0].requested_by), thread_id):
+        for run in await _active(server_client(turns[0].requested_by), thread_id):
             if status.lower() in ("all", run["status"]):
                 found.append(_target(run, turns))
     return found
@@ -172,7 +173,7 @@ async def _of_thread(thread_id: str, run_ids: Sequence[str], *, is_deleted: bool
     if not turns:
         # Nothing is open, or the run has not come so far: then it is looked for once more afterwards.
         return [_Target(thread_id, run_id) for run_id in run_ids]
-    client = _client(turns[0].requested_by)
+    client = server_client(turns[0].requested_by)
     found: list[_Target] = []
     for run_id in run_ids:
         try:
@@ -194,12 +195,6 @@ def _target(run: Mapping[str, Any], turns: Sequence[Turn]) -> _Target:
     is_unheard = run["status"] == "pending" and isinstance(given, dict) and bool(given.get("messages"))
     goes_on_with = () if is_unheard else tuple(turn.turn_id for turn in turns)
     return _Target(turns[0].thread_id, str(run["run_id"]), goes_on_with)
-
-
-def _client(owner: str) -> LangGraphClient:
-    if aegra.is_here():
-        return aegra.client(owner if aegra.has_auth() else "anonymous")
-    return get_client(url=None)
 
 
 async def _withdraw(person: Principal | None, targets: Sequence[_Target]) -> None:
