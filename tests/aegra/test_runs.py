@@ -153,3 +153,16 @@ async def test_a_run_that_ends_in_whatever_way_makes_room(case: Case) -> None:
 
     met = await flood(case.olga, 4)
     assert [reply.status for _, reply in met].count(200) == 3
+
+
+@pytest.mark.parametrize("beside", [{"run_id": "x"}, {"run_ids": []}, {"action": "interrupt"}, {"status": "all"}])
+async def test_what_a_cancel_says_beside_metadata_makes_no_cancel_of_it(case: Case, beside: dict[str, object]) -> None:
+    """Aegra asks about both in the same words, with the body as it came."""
+    thread_id = await case.olga.thread()
+
+    met = await case.olga.send(
+        "PATCH", f"/threads/{thread_id}", json={**beside, "metadata": {"owner": "mallory", "graph_id": "other"}}
+    )
+
+    assert met.status == 403, met
+    assert (await case.olga.get(f"/threads/{thread_id}")).body["metadata"]["owner"] == case.olga.name
