@@ -19,6 +19,7 @@ from clearance.journal.audit import Log
 from clearance.journal.requests import count_open
 from tests.support.faults import end_all
 from tests.support.scripted_model import calls
+from tests.support.waiting import until
 from tests.support.world import World, results
 
 SMALL = ("transfer_funds", {"from_account": "A-2001", "to_account": "A-2003", "amount": "900"})
@@ -120,9 +121,9 @@ async def test_a_decision_stands_behind_no_queue_of_what_runs_write(world: World
     assert await asyncio.to_thread(started.wait, 60)
     runs = [asyncio.create_task(world.gate.write(lambda _: order.append("run"))) for _ in range(40)]
     try:
-        await _until(lambda: _waiting(world.database) == engine._WRITERS - 1)
+        await until(lambda: _waiting(world.database) == engine._WRITERS - 1)
         deciding = asyncio.create_task(world.gate.write(lambda _: order.append("decision"), is_urgent=True))
-        await _until(lambda: _waiting(world.database) == engine._WRITERS)
+        await until(lambda: _waiting(world.database) == engine._WRITERS)
     finally:
         go.set()
     await asyncio.gather(holding, deciding, *runs)
@@ -147,14 +148,6 @@ async def test_a_decision_waits_for_no_other_that_takes_long(world: World) -> No
 def _waiting(database: Database) -> int:
     """Count the writers that wait behind one that holds the lock."""
     return database._writing.waiting if database._writing else len(database._doing) - 1
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if is_so():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it was not so in some seconds")
 
 
 async def test_a_freeze_from_another_process_answers_too(

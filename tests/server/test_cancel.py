@@ -5,13 +5,11 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -23,6 +21,7 @@ from tests.attacks.targets import Attacker, Case, Effect, SlowServer, Target
 from tests.support.conversation import GRAPH
 from tests.support.server import ROOT
 from tests.support.tokens import token
+from tests.support.waiting import until
 
 #: Timekeeping goes on with a turn that nothing runs on after 10 s, and looks every 5.
 CARRIED_ON_S = 40
@@ -76,18 +75,12 @@ async def two(case: Case, amounts: tuple[int, int] = (3_000, 2_000), *, approver
         Effect("transfer_funds", source, target, amounts[0] * 100, memo),
         Effect("transfer_funds", source, other, amounts[1] * 100, ""),
     )
-    await _until(lambda: made.first in case.effects())
+    await until(lambda: made.first in case.effects())
     return made
 
 
-async def _until(is_so: Any, timeout_s: float = 20) -> bool:
-    until = time.monotonic() + timeout_s
-    while True:
-        if is_so():
-            return True
-        if time.monotonic() > until:
-            return False
-        await asyncio.sleep(0.2)
+def _happened(case: Case, effect: Effect) -> bool:
+    return effect in case.effects()
 
 
 def ends(case: Case, thread_id: str) -> list[tuple[str, str]]:
@@ -203,7 +196,7 @@ async def test_what_else_ends_a_run_withdraws_nothing_and_it_is_carried_on(case:
     )
 
     for one in made:
-        assert await _until(lambda one=one: one.second in case.effects(), CARRIED_ON_S), one
+        await until(partial(_happened, case, one.second), within_s=CARRIED_ON_S)
         assert withdrawn_by(case, one.thread_id) == []
     assert case.unwanted(*(effect for one in made for effect in (one.first, one.second))) == 0
 
@@ -228,7 +221,7 @@ async def test_a_page_whose_tab_is_closed_withdraws_nothing_and_it_is_carried_on
             if first in case.effects():
                 break
 
-    assert await _until(lambda: second in case.effects(), CARRIED_ON_S)
+    await until(lambda: second in case.effects(), within_s=CARRIED_ON_S)
     assert withdrawn_by(case, thread_id) == []
     assert case.unwanted(first, second) == 0
 
@@ -290,7 +283,7 @@ async def test_ctrl_c_in_chat_withdraws_what_its_message_asked_for_and_says_so(c
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
-    await _until(lambda: first in case.effects())
+    await until(lambda: first in case.effects())
     chat.send_signal(signal.SIGINT)
     said, _ = await asyncio.wait_for(chat.communicate(), 60)
 
