@@ -77,9 +77,12 @@ def digest(action: str, arguments: dict[str, Any]) -> str:
 _sorted = json.JSONEncoder(sort_keys=True).encode
 
 
-def words_of(message: dict[str, Any]) -> str:
-    """Write out what an AI message, as JSON, says and calls: where two are the same, so are their digests."""
-    return repr(_said(message))
+def words_of(content: Any, calls: Sequence[Any]) -> tuple[Any, str]:
+    """Write out what an AI message says and calls: where two are the same, so are their digests.
+
+    Its text stands for itself, and anything else is written out: equal numbers of other kinds are not the same there.
+    """
+    return content if type(content) is str else (repr(content),), repr(calls)
 
 
 def _said(message: dict[str, Any]) -> list[Any]:

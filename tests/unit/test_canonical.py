@@ -1,5 +1,6 @@
 """Keys and digests: the same input gives the same text, another one another."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -98,10 +99,17 @@ WRITTEN = JSON | st.floats() | st.sampled_from([0, 0.0, -0.0, False, 1, 1.0, Tru
 
 @given(WRITTEN, WRITTEN)
 def test_where_words_are_the_same_so_is_their_digest(one: Any, other: Any) -> None:
-    messages = [
-        {"content": "", "tool_calls": [{"id": "a", "name": "pay", "args": {"amount": value}}]} for value in (one, other)
-    ]
+    for messages in (
+        [
+            {"content": "", "tool_calls": [{"id": "a", "name": "pay", "args": {"amount": value}}]}
+            for value in (one, other)
+        ],
+        [{"content": value, "tool_calls": []} for value in (one, other, [one], str([one]), repr(other))],
+    ):
+        for left, right in itertools.combinations(messages, 2):
+            if words_of(**_spoken(left)) == words_of(**_spoken(right)):
+                assert said_digest(left) == said_digest(right)
 
-    if words_of(messages[0]) == words_of(messages[1]):
-        assert said_digest(messages[0]) == said_digest(messages[1])
-    assert words_of({"content": one, "tool_calls": []}) == words_of({"content": one})
+
+def _spoken(message: dict[str, Any]) -> dict[str, Any]:
+    return {"content": message["content"], "calls": message["tool_calls"]}

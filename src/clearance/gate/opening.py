@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from clearance.actions.action import ActionError, read_action
 from clearance.actions.external import ExternalAction
-from clearance.canonical import key
 from clearance.gate.judging import Judge, Judged, requester_of
 from clearance.gate.looking import ToLook, need
 from clearance.gate.losses import after_no, fail
@@ -19,22 +17,11 @@ from clearance.gate.transitions import SYSTEM_ACTOR, asked, expire_due, finish, 
 from clearance.gate.unread import unparsed_call
 from clearance.journal.audit import Log
 from clearance.journal.decisions import decisions_on
-from clearance.journal.plans import Plan, mark_opened
+from clearance.journal.plans import Plan, mark_opened, request_id
 from clearance.journal.receipts import ended_of_plans
 from clearance.journal.requests import Request, add_request, change_request, rejected_before, requests_of_plan
 from clearance.journal.turns import Turn
 from clearance.text.rendering import line
-
-
-def request_id(plan: Plan, tool_call_id: str) -> str:
-    """Derive the id of a call's request from turn, AI message and tool call."""
-    return _request_id(plan.turn_id, plan.message_id, tool_call_id)
-
-
-# Every step asks for those of all calls of its thread.
-@lru_cache(maxsize=20_000)
-def _request_id(turn_id: str, message_id: str, tool_call_id: str) -> str:
-    return key("request", turn_id, message_id, tool_call_id, size=24)
 
 
 def advance(log: Log, judge: Judge, plan: Plan) -> PlanStanding:

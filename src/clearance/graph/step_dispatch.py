@@ -9,7 +9,6 @@ from langgraph.graph import END
 from langgraph.types import Command, Send
 
 from clearance.gate.notices import tell_given, tell_unknown
-from clearance.gate.opening import request_id
 from clearance.gate.records import Truth
 from clearance.gate.unread import unparsed_call
 from clearance.graph.forged import note_forged, note_forged_calls, note_undurable, put_right
@@ -27,6 +26,7 @@ from clearance.graph.transcript import (
     result_id,
     results_in,
 )
+from clearance.journal.plans import request_id
 from clearance.parts import Parts
 
 

@@ -211,9 +211,13 @@ def _stored(turn: Turn) -> list[HumanMessage]:
 
 def _rewrite(true: list[AnyMessage], found: list[AnyMessage] | None = None) -> dict[str, Any]:
     """Update the state to `true`, or not at all when it says the same already."""
-    if found is not None and [_face(message) for message in true] == [_face(message) for message in found]:
+    if found is not None and len(true) == len(found) and all(map(_is_same, true, found)):
         return {}
     return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), *true]}
+
+
+def _is_same(one: AnyMessage, other: AnyMessage) -> bool:
+    return one is other or _face(one) == _face(other)
 
 
 def _face(message: AnyMessage) -> tuple[Any, ...]:

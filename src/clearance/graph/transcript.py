@@ -23,11 +23,10 @@ from langgraph.types import Command
 
 from clearance.canonical import clean, is_too_much, said_digest, words_of
 from clearance.gate.notices import OUTCOME
-from clearance.gate.opening import request_id
 from clearance.gate.records import Truth
 from clearance.gate.unread import TOO_MUCH, UNPARSED
 from clearance.journal.erasure import ERASED
-from clearance.journal.plans import Plan
+from clearance.journal.plans import Plan, request_id
 from clearance.journal.receipts import Receipt
 from clearance.journal.requests import Request
 
@@ -134,11 +133,9 @@ def true_transcript(
             is_as_said = is_known and plan.message is not None and isinstance(message, AIMessage)
             said = cast("AIMessage", message) if is_as_said else _said(plan, message)
             true.append(said)
-            true.extend(_result_of(plan, call, truth, results) for call in said.tool_calls)
+            true += [_result_of(plan, call, truth, results) for call in said.tool_calls]
         elif message.id in truth.heard:
-            content = truth.heard[message.id]
-            is_same = isinstance(message, HumanMessage) and clean(message.content) == content
-            true.append(message if is_same else _persons(message.id, truth))
+            true.append(message if _is_as_heard(message, truth.heard[message.id]) else _persons(message.id, truth))
         elif message.id in truth.notices:
             true.append(notice(message.id, truth.notices[message.id]))
     return true
@@ -160,9 +157,10 @@ def for_model(messages: Sequence[AnyMessage], truth: Truth) -> list[AnyMessage]:
         if isinstance(message, AIMessage):
             plan = truth.plans.get(message.id or "")
             stored = (plan.message if plan else None) or {}
-            own = {name: stored.get(name, {}) for name in ("additional_kwargs", "response_metadata")}
-            if any(getattr(message, name) != value for name, value in own.items()):
-                message = message.model_copy(update=deepcopy(own))  # as in `from_json`
+            kwargs, metadata = stored.get("additional_kwargs", {}), stored.get("response_metadata", {})
+            if message.additional_kwargs != kwargs or message.response_metadata != metadata:
+                own = deepcopy({"additional_kwargs": kwargs, "response_metadata": metadata})  # as in `from_json`
+                message = message.model_copy(update=own)
         read.append(message)
     return read
 
@@ -195,22 +193,43 @@ def _said(plan: Plan, found: AnyMessage) -> AIMessage:
 
 def _is_as_said(plan: Plan, found: AIMessage) -> bool:
     """Tell whether a message says and calls what the journal has of it."""
-    spoken = {"content": found.content, "tool_calls": found.tool_calls}
-    # Nearly always the first, which costs a fifth: each step looks at all messages of its thread.
-    return words_of(spoken) == plan.words or said_digest(spoken) == plan.digest
+    # Nearly always the first, which costs a tenth: each step looks at all messages of its thread.
+    if words_of(found.content, found.tool_calls) == plan.words:
+        return True
+    return said_digest({"content": found.content, "tool_calls": found.tool_calls}) == plan.digest
+
+
+def _is_as_heard(message: AnyMessage, content: Any) -> bool:
+    """Tell whether a message is a person's, and says what the journal heard."""
+    return isinstance(message, HumanMessage) and (message.content == content or clean(message.content) == content)
 
 
 def _result_of(plan: Plan, call: Any, truth: Truth, results: dict[str, ToolMessage]) -> ToolMessage:
     request = truth.requests.get(request_id(plan, call["id"]))
     if request is not None:
         receipt = truth.receipts.get(request.request_id)
-        if receipt is not None:
-            return receipt_message(plan, call, receipt)
-        return _without_receipt(plan, call, request)
+        if receipt is None:
+            return _without_receipt(plan, call, request)
+        found = results.get(f"{RESULT}{request.request_id}")
+        is_same = found is not None and _tells(found, call, receipt)
+        return found if is_same and found is not None else receipt_message(plan, call, receipt)
     found = results.get(result_id(plan, call["id"]))
     if found is not None and found.tool_call_id == call["id"]:
         return found
     return result(plan, call, "No result: the call was interrupted.", is_error=True)
+
+
+def _tells(found: ToolMessage, call: Any, receipt: Receipt) -> bool:
+    """Tell whether a message is what `receipt_message` would make."""
+    return (
+        found.content == receipt.sentence
+        and found.tool_call_id == call["id"]
+        and found.name == call["name"]
+        and found.status == ("success" if receipt.outcome == "executed" else "error")
+        and found.artifact == receipt.artifact
+        and type(found) is ToolMessage
+        and not (found.additional_kwargs or found.response_metadata or found.model_extra)
+    )
 
 
 def _without_receipt(plan: Plan, call: Any, request: Request | None) -> ToolMessage:
@@ -224,7 +243,9 @@ Results = Mapping[str, tuple[Plan, Any]]
 
 def calls_by_result(truth: Truth) -> Results:
     """Give the calls that results may stand for, by the ids of the results."""
-    return {result_id(plan, call["id"]): (plan, call) for plan in truth.plans.values() for call in _calls(plan)}
+    return {
+        f"{RESULT}{asked}": (plan, call) for plan in truth.plans.values() for asked, call in plan.by_request.items()
+    }
 
 
 def disbelieved(messages: Iterable[AnyMessage], truth: Truth) -> list[AnyMessage]:
@@ -246,7 +267,7 @@ def _is_believed(message: AnyMessage, truth: Truth, results: Results) -> bool:
         return plan.message is None or (isinstance(message, AIMessage) and _is_as_said(plan, message))  # None: erased
     if message_id in truth.heard:
         content = truth.heard[message_id]
-        return content == ERASED or (isinstance(message, HumanMessage) and clean(message.content) == content)
+        return _is_as_heard(message, content) or bool(content == ERASED)
     if message_id in truth.notices:
         return isinstance(message, AIMessage) and message.content == truth.notices[message_id]
     if isinstance(message, ToolMessage):
@@ -255,7 +276,7 @@ def _is_believed(message: AnyMessage, truth: Truth, results: Results) -> bool:
             return True
         if found is None or message.tool_call_id != found[1]["id"]:
             return False
-        asked = request_id(found[0], message.tool_call_id)
+        asked = message_id.removeprefix(RESULT)
         if asked not in truth.requests or message.content in (_UNDECIDED, _IN_FLIGHT):
             return True  # a look-up's is what the state says
         receipt = truth.receipts.get(asked)
@@ -291,16 +312,10 @@ def unanswered(plan: Plan, messages: Sequence[AnyMessage], truth: Truth) -> list
     present = results_in(messages)
     return [
         call["id"]
-        for call in _calls(plan)
+        for call in plan.calls
         if (asked := request_id(plan, call["id"])) not in truth.receipts
         and (asked in truth.requests or result_id(plan, call["id"]) not in present)
     ]
-
-
-def _calls(plan: Plan) -> list[Any]:
-    """List the calls of a stored message; none where nobody can read them: the thread goes on without that turn."""
-    calls = (plan.message or {}).get("tool_calls", [])
-    return [call for call in calls if isinstance(call, dict) and "id" in call] if isinstance(calls, list) else []
 
 
 def results_in(messages: Iterable[AnyMessage]) -> set[str]:
@@ -310,4 +325,4 @@ def results_in(messages: Iterable[AnyMessage]) -> set[str]:
 
 def ids_of(messages: Iterable[AnyMessage]) -> list[str]:
     """List the ids under which the model's messages may stand, whatever stands there now."""
-    return [clean(message.id) for message in messages if message.id]
+    return [one if one.isascii() and "\0" not in one else clean(one) for message in messages if (one := message.id)]

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from clearance.canonical import words_of
+from clearance.canonical import key, words_of
 from clearance.db.tables import plans, turns
 from clearance.journal.binding import read_since_written
 from clearance.journal.statements import among, insert, param, prefetch, read_all, read_once, read_one, run, write
@@ -32,13 +32,34 @@ class Plan:
     stored_at: datetime
     version: int | None = 1
 
+    # What follows from a message is worked out once: each step of a thread looks at all that was said in it.
+
     @cached_property
-    def words(self) -> str:
-        """What it says and calls, see `words_of`; empty when it is erased, or nobody can read it."""
-        try:
-            return words_of(self.message or {})
-        except (KeyError, TypeError):
-            return ""
+    def words(self) -> tuple[Any, str] | None:
+        """What it says and calls, see `words_of`; None when it is erased."""
+        return words_of(self.message.get("content", ""), self.message.get("tool_calls") or []) if self.message else None
+
+    @cached_property
+    def calls(self) -> list[Any]:
+        """Its calls; none where nobody can read them: the thread goes on without that turn."""
+        calls = (self.message or {}).get("tool_calls", [])
+        return [call for call in calls if isinstance(call, dict) and "id" in call] if isinstance(calls, list) else []
+
+    @cached_property
+    def by_request(self) -> dict[str, Any]:
+        """Its calls by the ids of the requests that they have, or would have."""
+        return {request_id(self, call["id"]): call for call in self.calls}
+
+
+def request_id(plan: Plan, tool_call_id: str) -> str:
+    """Derive the id of a call's request from turn, AI message and tool call."""
+    return _request_id(plan.turn_id, plan.message_id, tool_call_id)
+
+
+# Every step asks for those of all calls of its thread.
+@lru_cache(maxsize=20_000)
+def _request_id(turn_id: str, message_id: str, tool_call_id: str) -> str:
+    return key("request", turn_id, message_id, tool_call_id, size=24)
 
 
 _PLANS_OF_TURN = sa.select(plans).where(plans.c.turn_id == param("turn_id")).order_by(plans.c.position)

@@ -10,11 +10,10 @@ import httpx
 from langgraph_sdk.errors import APIError
 
 from clearance.desk.detail import Detail
-from clearance.gate.opening import request_id
 from clearance.gate.question import is_passed_on, spoken, written
 from clearance.graph.transcript import result_id
 from clearance.journal.erasure import ERASED
-from clearance.journal.plans import Plan
+from clearance.journal.plans import Plan, request_id
 from clearance.journal.receipts import Receipt
 from clearance.journal.turns import Turn
 from clearance.loglines import logger_of
