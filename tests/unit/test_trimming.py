@@ -20,6 +20,7 @@ from langchain_core.messages.utils import count_tokens_approximately
 
 from clearance.gate.unread import UNPARSED
 from clearance.models import NO_NAME, normalised, open_calls, presentable, trim
+from clearance.models.answer import bare
 from clearance.models.history import recent
 
 
@@ -262,3 +263,26 @@ def test_calls_of_any_model_are_brought_into_one_shape() -> None:
     assert all(ids)
     assert len(set(ids)) == 3
     assert normalised(answer).tool_calls == got.tool_calls
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        AIMessage("x", id="1", name="n", response_metadata={"a": 1}, tool_calls=[]),
+        ToolMessage("x", id="1", name="n", tool_call_id="c", status="error", artifact=[1]),
+    ],
+    ids=["said", "result"],
+)
+def test_what_is_given_of_a_message_is_its_copy_and_leaves_it_alone(message: Any) -> None:
+    before: Any = message.model_copy(deep=True)
+    copied: Any = bare(message)
+
+    copied.additional_kwargs["more"] = copied.response_metadata["more"] = 1
+    copied.content = "y"
+
+    assert message == before
+    assert message.model_fields_set == before.model_fields_set
+    given: Any = bare(message)
+    assert given == message.model_copy(update={name: getattr(given, name) for name in type(message).model_fields})
+    assert (given.id, given.content, given.name, given.response_metadata) == ("1", "x", None, {})
+    assert given.model_dump(mode="json") == type(message).model_validate(given.model_dump()).model_dump(mode="json")

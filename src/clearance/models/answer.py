@@ -143,10 +143,21 @@ def bare(message: _Message) -> _Message | None:
         return None
     content = message.content if isinstance(message.content, str) else str(message.text)
     update: dict[str, Any] = {"content": content, "name": None, "additional_kwargs": {}, "response_metadata": {}}
-    of_kind: dict[str, Any] = (
-        {"usage_metadata": None, "invalid_tool_calls": []} if kind is AIMessage else {"artifact": None}
+    if kind is AIMessage:
+        update |= {"usage_metadata": None, "invalid_tool_calls": []}
+    else:
+        update["artifact"] = None
+    # What `model_copy` does, in a third of its time.
+    copied = kind.__new__(kind)
+    copied.__setstate__(
+        {
+            "__dict__": {**message.__dict__, **update},
+            "__pydantic_fields_set__": {*message.__pydantic_fields_set__, *update},
+            "__pydantic_extra__": None,
+            "__pydantic_private__": None,
+        }
     )
-    return message.model_copy(update=update | of_kind)
+    return copied
 
 
 def _blocks(blocks: list[Any], text: str, calls: dict[str | None, ToolCall]) -> Iterator[Any]:
