@@ -24,8 +24,8 @@ from agent.bank.wording import quoted
 from agent.lookups import Reader
 from clearance import ActionError, lookup
 from clearance.canonical import key
-from clearance.db.engine import DatabaseUnavailable
 from clearance.db.types import from_text, to_text
+from clearance.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 

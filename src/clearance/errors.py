@@ -6,7 +6,13 @@ ClearanceError
 ├── AuditKeyError      the audit log is under another key than the one given
 ├── NewerSchemaError   the database was migrated by a newer version; in `db.migrate`
 └── ActionError        an action says, in a sentence for people, why it cannot be done
+
+DatabaseUnavailable    the database did not answer: nothing is wrong with what was asked
 """
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not answer; nothing was changed, or what was changed is found again under its key."""
 
 
 class ClearanceError(Exception):

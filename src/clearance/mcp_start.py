@@ -13,9 +13,9 @@ from clearance.actions.action import Action, Actions
 from clearance.actions.definition import ToolDefinition
 from clearance.actions.mcp import McpTools
 from clearance.actions.mcp_sessions import NotSentError
-from clearance.db.engine import DatabaseUnavailable
 from clearance.db.migrate import Migrations, migrate
 from clearance.db.opening import open_database
+from clearance.errors import DatabaseUnavailable
 from clearance.gate.gate import Gate
 from clearance.gate.listing import Listing, note_listing, read_listing, why_not
 from clearance.gate.writing import under_lock

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from langchain_core.messages import AIMessage
 
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.journal.attempts import attempts_on
 from tests.integration.test_external import PAID, PAY, woken
 from tests.support.faults import cut_at, end_all

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 
 from agent.actions import TransferFunds
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.gate import transitions
 from clearance.journal.receipts import add_receipt, read_receipt
 from tests.support.faults import failing_commits, slow_writes

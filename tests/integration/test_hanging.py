@@ -13,8 +13,9 @@ from langchain_core.messages import AIMessage
 from agent.actions import TransferFunds
 from clearance.actions.action import Effect
 from clearance.db import engine
-from clearance.db.engine import Database, DatabaseBusy, DatabaseUnavailable
+from clearance.db.engine import Database, DatabaseBusy
 from clearance.desk.desk import Desk
+from clearance.errors import DatabaseUnavailable
 from clearance.journal.audit import Log
 from clearance.journal.requests import count_open
 from tests.support.faults import end_all

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from agent.bank import MIGRATIONS
-from clearance.db.engine import Database, DatabaseUnavailable
+from clearance.db.engine import Database
 from clearance.db.files import close_folder, make_folder
 from clearance.db.migrate import migrate
 from clearance.db.opening import open_database
 from clearance.db.tables import audit_head
+from clearance.errors import DatabaseUnavailable
 from clearance.key_files import audit_keys, auth_secret
 from clearance.server import checkpointer
 from clearance.settings import Settings

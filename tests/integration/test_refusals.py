@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from clearance.db.engine import DatabaseUnavailable
 from clearance.db.tables import refusal_totals, refusals
+from clearance.errors import DatabaseUnavailable
 from clearance.journal.refusals import FLOOD, ROWS_A_MINUTE, Floods, chain_totals, note_refused
 from clearance.journal.verification import verify
 from clearance.server.entry.refusal_counts import RefusalCounts

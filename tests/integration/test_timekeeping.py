@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 
-from clearance.db.engine import DatabaseUnavailable
 from clearance.db.tables import leases, requests
+from clearance.errors import DatabaseUnavailable
 from clearance.gate import deadlines
 from clearance.journal import notifications, turns
 from clearance.journal.questions import questions_of

@@ -24,9 +24,10 @@ from agent.actions import ACTIONS as BANK_ACTIONS
 from clearance import ExternalAction
 from clearance.actions import Call, Done
 from clearance.actions.action import Action, ActionError, Effect, Facts, Reading, Volatile
-from clearance.db.engine import Database, DatabaseUnavailable
+from clearance.db.engine import Database
 from clearance.db.kept import Kept
 from clearance.desk.desk import Desk, Standing
+from clearance.errors import DatabaseUnavailable
 from clearance.journal import audit
 from clearance.journal.exported import check
 from clearance.principal import Principal

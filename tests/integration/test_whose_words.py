@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.types import Command
 
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, BEN, OLGA, TESS, Person, World, question
 

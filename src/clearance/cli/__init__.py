@@ -52,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _is_ours(exc: Exception) -> bool:
-    from clearance.db.engine import DatabaseUnavailable  # heavy, and most commands end well
-    from clearance.errors import ClearanceError
+    from clearance.errors import ClearanceError, DatabaseUnavailable
 
     return isinstance(exc, ClearanceError | DatabaseUnavailable)

@@ -40,9 +40,8 @@ def opened_database(settings: "Settings") -> "Iterator[Database]":
     """
     import sqlalchemy as sa
 
-    from clearance.db.engine import DatabaseUnavailable
     from clearance.db.opening import open_database
-    from clearance.errors import AuditKeyError
+    from clearance.errors import AuditKeyError, DatabaseUnavailable
     from clearance.key_files import left_by_change
     from clearance.settings import SettingsError
 

@@ -32,6 +32,7 @@ from clearance.db.driver_errors import is_busy, is_lost, is_refusing, is_timeout
 from clearance.db.fair_lock import FairLock
 from clearance.db.files import make_database_private
 from clearance.db.kept import refuse_another
+from clearance.errors import DatabaseUnavailable
 from clearance.loglines import logger_of
 
 T = TypeVar("T")
@@ -58,10 +59,6 @@ _ATTEMPTS = 4
 _READERS_BUSY = "Nothing was read: the database is busy with what others read."
 #: Instructions of SQLite's machine between two looks at the clock; some milliseconds.
 _STEPS = 200_000
-
-
-class DatabaseUnavailable(Exception):
-    """The database did not answer; nothing was changed, or what was changed is found again under its key."""
 
 
 @dataclass

@@ -18,8 +18,8 @@ from uuid import uuid4
 from clearance.actions.action import Facts
 from clearance.actions.external import Absent, Call, Done, ExternalAction, Looking, LookUp, NotDone, Unclear
 from clearance.actions.soundness import an
-from clearance.db.engine import Database, DatabaseUnavailable
-from clearance.errors import ActionError
+from clearance.db.engine import Database
+from clearance.errors import ActionError, DatabaseUnavailable
 from clearance.gate.looking import MOST_ROUNDS, NeedsLookError, Seen, Sight, ToLook, sight
 from clearance.gate.performing import AuthorsLoop, Loop, Running, Slots, begin
 from clearance.gate.settling import Outcome, Unknown, settle

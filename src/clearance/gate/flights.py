@@ -16,8 +16,8 @@ from sqlalchemy.engine import Connection
 
 from clearance.actions.action import read_action
 from clearance.actions.external import ExternalAction
-from clearance.db.engine import Database, DatabaseUnavailable
-from clearance.errors import ActionError
+from clearance.db.engine import Database
+from clearance.errors import ActionError, DatabaseUnavailable
 from clearance.gate.elsewhere import LEASE_TIME, Elsewhere, Started
 from clearance.gate.execution import InFlight, carry_out, send_again
 from clearance.gate.judging import Judge

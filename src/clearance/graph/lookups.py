@@ -14,8 +14,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.errors import GraphBubbleUp
 from pydantic import ValidationError
 
-from clearance.db.engine import DatabaseUnavailable
-from clearance.errors import ActionError
+from clearance.errors import ActionError, DatabaseUnavailable
 from clearance.loglines import logger_of
 
 if TYPE_CHECKING:

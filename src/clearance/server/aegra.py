@@ -14,7 +14,7 @@ from langgraph_sdk.client import LangGraphClient
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.graph.identity import OF_SYSTEM
 from clearance.loglines import logger_of
 from clearance.server.entry.bodies import read_body

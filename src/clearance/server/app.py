@@ -10,9 +10,8 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from clearance.application import check_alone, the_clearance, the_parts
-from clearance.db.engine import DatabaseUnavailable
 from clearance.db.files import close_folder
-from clearance.errors import ClearanceError
+from clearance.errors import ClearanceError, DatabaseUnavailable
 from clearance.loglines import guard_handlers, logger_of, tell_no_start
 from clearance.parts import Parts
 from clearance.server import aegra, graphs

@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clearance.canonical import clean
-from clearance.db.engine import DatabaseUnavailable, Written, written
+from clearance.db.engine import Written, written
+from clearance.errors import DatabaseUnavailable
 from clearance.loglines import logger_of
 
 logger = logger_of(__name__)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import NotFoundError, UnprocessableEntityError
 
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.graph import reach
 from clearance.server import aegra
 

@@ -12,10 +12,11 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import StreamingResponse
 
 from clearance import contract
-from clearance.db.engine import DatabaseBusy, DatabaseUnavailable
+from clearance.db.engine import DatabaseBusy
 from clearance.desk.comparison import show
 from clearance.desk.desk import Desk, Seen, Standing, WrongInputError, not_frozen, read_decision
 from clearance.desk.lists import CursorError, Wanted
+from clearance.errors import DatabaseUnavailable
 from clearance.gate.decision import Refusal
 from clearance.journal.requests import Request
 from clearance.server import graphs

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy.engine import Connection
 
-from clearance.db.engine import Database, DatabaseUnavailable
+from clearance.db.engine import Database
+from clearance.errors import DatabaseUnavailable
 from clearance.journal.refusals import Floods, note_refused
 from clearance.loglines import logger_of
 

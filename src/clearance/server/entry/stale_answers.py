@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clearance.application import the_parts
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.journal.decisions import decisions_on
 from clearance.journal.questions import questions_of
 from clearance.journal.requests import read_request

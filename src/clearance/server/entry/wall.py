@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from langgraph_sdk import Auth
 
 from clearance.application import the_parts
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.gate.answers import Unclear, parse
 from clearance.gate.door import AMBIGUOUS, Arriving
 from clearance.gate.question import IS_RESUME, IS_TAKEN

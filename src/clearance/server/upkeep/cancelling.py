@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clearance.application import the_parts
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.gate.ending import cancel_run
 from clearance.journal.attempts import in_flight_of_thread
 from clearance.journal.turns import Turn

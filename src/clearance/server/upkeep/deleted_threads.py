@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clearance.application import the_parts
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.gate.ending import withdraw_thread
 from clearance.journal.turns import open_turns_of
 from clearance.server.entry.callers import asked_by

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.gate.gate import Gate
 from clearance.loglines import logger_of
 

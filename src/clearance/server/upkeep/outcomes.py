@@ -9,7 +9,7 @@ from langgraph_sdk.errors import APIError, NotFoundError
 from langgraph_sdk.schema import Thread
 from sqlalchemy.engine import Connection
 
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.gate.notices import tell_outcome
 from clearance.graph.transcript import receipt_message
 from clearance.journal.attempts import change_attempt, untold

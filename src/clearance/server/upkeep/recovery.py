@@ -18,7 +18,7 @@ from langgraph_sdk.errors import APIError, ConflictError, NotFoundError
 from langgraph_sdk.schema import Thread
 from sqlalchemy.engine import Connection
 
-from clearance.db.engine import DatabaseUnavailable
+from clearance.errors import DatabaseUnavailable
 from clearance.gate import deadlines
 from clearance.gate.ending import begin_run, withdraw_thread
 from clearance.gate.notices import NOTICE
