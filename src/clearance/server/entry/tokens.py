@@ -5,14 +5,14 @@ import time
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
-
-import jwt
-from jwt import PyJWK, PyJWKClient
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from clearance.principal import is_reserved
 from clearance.settings import Settings
 from clearance.text.rendering import visible
+
+if TYPE_CHECKING:
+    from jwt import PyJWK
 
 #: What development tokens name as their issuer.
 DEVELOPMENT = "clearance-development"
@@ -47,9 +47,14 @@ class SignedIn:
 
 
 class TokenReader:
-    """Reads tokens; keys are cached, so that a request costs one signature check."""
+    """Reads tokens; keys are cached, so that a request costs one signature check.
+
+    Made in a thread: PyJWT and its cryptography are loaded here, and not at all where nobody signs in.
+    """
 
     def __init__(self, settings: Settings, secret: bytes | None) -> None:
+        if settings.auth == "on":
+            import jwt  # noqa: F401
         self._audience = settings.auth_audience
         self._roles_claim = settings.auth_roles_claim
         self._issuer = settings.auth_issuer if settings.auth_jwks_url else DEVELOPMENT
@@ -62,6 +67,8 @@ class TokenReader:
         Raises:
             NotSignedInError: malformed, unsigned, expired, signed by somebody else, for another audience, or nameless.
         """
+        import jwt
+
         if not token or len(token) > _LONGEST_TOKEN or not token.isascii():
             raise NotSignedInError("no token, or none that can be one")
         try:
@@ -98,12 +105,14 @@ class _ProviderKeys:
     """The keys of an identity provider, by id. Asked for again when they are old, or a token names an unknown one."""
 
     def __init__(self, url: str) -> None:
+        from jwt import PyJWKClient
+
         self._client = PyJWKClient(url, cache_keys=False, cache_jwk_set=False, timeout=5)
         self._asking = asyncio.Lock()
         self._keys: dict[str, PyJWK] = {}
         self._asked = self._answered = float("-inf")
 
-    async def find(self, kid: str | None) -> PyJWK | None:
+    async def find(self, kid: str | None) -> "PyJWK | None":
         now = time.monotonic()
         if now - self._answered < _FRESH_S and (found := self._known(kid)):
             return found
@@ -112,7 +121,7 @@ class _ProviderKeys:
             await self._ask()
         return self._known(kid) if time.monotonic() - self._answered < _TOO_OLD_S else None
 
-    def _known(self, kid: str | None) -> PyJWK | None:
+    def _known(self, kid: str | None) -> "PyJWK | None":
         if kid is None:
             return next(iter(self._keys.values())) if len(self._keys) == 1 else None
         return self._keys.get(kid)
@@ -121,6 +130,8 @@ class _ProviderKeys:
         # Made-up key ids must not make us ask the provider for each.
         if time.monotonic() - self._asked < _BETWEEN_S:
             return
+        import jwt
+
         self._asked = time.monotonic()
         try:
             keys = await asyncio.to_thread(self._client.get_signing_keys)
@@ -136,6 +147,8 @@ def make_token(settings: Settings, secret: bytes, name: str, roles: list[str], l
     Raises:
         NotSignedInError: no person can have this name.
     """
+    import jwt
+
     claims: dict[str, Any] = {
         "sub": _name(name),
         "iss": DEVELOPMENT,
