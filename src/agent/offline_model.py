@@ -52,7 +52,9 @@ def read(sentence: str) -> list[Wish] | None:
     while rest:
         before = wishes[-1].tool if wishes else None
         for clause in _CLAUSES:
-            found = clause.pattern.match(rest) if not clause.goes_on or before in _MOVES else None
+            # Compiled at its first use, and kept by `re`: who has a model of their own never uses it.
+            is_next = not clause.goes_on or before in _MOVES
+            found = re.match(clause.pattern, rest, re.IGNORECASE) if is_next else None
             if found:
                 break
         else:
@@ -75,7 +77,7 @@ def _value(name: str, text: str) -> str:
 
 class _Clause(NamedTuple):
     tool: str
-    pattern: re.Pattern[str]
+    pattern: str
     #: Whether it needs a clause of `_MOVES` before it ("… and 250.50 from A-2002 to A-2003").
     goes_on: bool = False
 
@@ -106,7 +108,7 @@ _OF_ACCOUNT = rf"(?:of|for|on) (?:account )?(?P<account_id>{_ID})"
 
 
 def _clause(tool: str, pattern: str, *, goes_on: bool = False) -> _Clause:
-    return _Clause(tool, re.compile(pattern + _END, re.IGNORECASE), goes_on)
+    return _Clause(tool, pattern + _END, goes_on)
 
 
 #: Tried in this order at the beginning of what is left of the sentence.
