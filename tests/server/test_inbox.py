@@ -19,11 +19,11 @@ from agent.bank.tables import transfers
 from clearance.db.engine import Database
 from clearance.db.tables import audit
 from clearance.desk.desk import Desk
-from clearance.server.app import app
-from clearance.server.entry.callers import deciders_only, signed_in
+from clearance.server.entry.dependencies import deciders_only, signed_in
 from clearance.server.inbox.oversight import BrokenLogError, log_lines
 from clearance.server.inbox.route import HEADERS
 from clearance.server.inbox.session import COOKIE, posted, session, signing_in
+from clearance.server.reviewers import reviewers_app
 from tests.conftest import copied
 from tests.support.command import run
 from tests.support.conversation import GRAPH, connected, converse
@@ -123,7 +123,7 @@ def test_every_route_of_ours_asks_who_calls() -> None:
     known = {signed_in, deciders_only, session, posted, signing_in}
     public = {"/inbox/sign-in", "/inbox/static/{name}"}
 
-    routes = list(_routes(app.routes))
+    routes = list(_routes(reviewers_app().routes))
     open_ones = {route.path for route in routes if not known & _dependencies(route.dependant)}
 
     assert len(routes) > 20

@@ -197,6 +197,16 @@ assert not {{"mcp", "langchain_mcp_adapters"}} & sys.modules.keys()
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_server_loads_before_its_start_leads_to_little() -> None:
+    # Until its start begins, the server looks for garbage again and again, in all that is there.
+    code = "import clearance.server.app, clearance.server.auth, sys; print(*sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    heavy = {"sqlalchemy", "fastapi", "jwt", "cel_expr_python", "clearance.application"}
+    assert heavy & set(loaded) == set()
+
+
 def _imports(path: Path) -> list[tuple[str, bool]]:
     """List what a file imports, and whether it does so inside a function."""
     tree = ast.parse(path.read_text())

@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clearance.errors import DatabaseUnavailable
-from clearance.graph.identity import OF_SYSTEM
 from clearance.loglines import logger_of
 from clearance.server.entry.bodies import read_body
 from clearance.server.entry.paths import parts_of
@@ -45,6 +44,8 @@ def client(owner: str) -> LangGraphClient:
     """Give a client of this server's own routes that acts as the owner of a thread: Aegra lets nobody else at it."""
     from aegra_api.main import app
     from aegra_api.models.auth import User
+
+    from clearance.graph.identity import OF_SYSTEM
 
     user = User(identity=owner, **{OF_SYSTEM: True})
 

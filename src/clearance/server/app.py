@@ -1,161 +1,76 @@
-"""The HTTP app that the server runs beside the graph. Its start is where a bad setting or policy stops the server."""
+"""The HTTP app that the server runs beside the graph, as its configuration names it.
+
+What it leads to is loaded when the server starts, and not when this is imported: see `start` and `late`.
+"""
 
 import asyncio
-import gc
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from clearance.application import check_alone, the_clearance, the_parts
-from clearance.db.files import close_folder
-from clearance.errors import ClearanceError, DatabaseUnavailable
-from clearance.loglines import guard_handlers, logger_of, tell_no_start
-from clearance.parts import Parts
-from clearance.server import aegra, graphs
-from clearance.server.api import routes
-from clearance.server.entry.closed_routes import ClosedRoutes
-from clearance.server.entry.ids import ReadIds
-from clearance.server.entry.received import NoteReceived
-from clearance.server.entry.sizes import BoundBodies
-from clearance.server.entry.stale_answers import TellStale
-from clearance.server.entry.token_lifetimes import EndWithToken
-from clearance.server.entry.unfinished_runs import NoteAnswered
-from clearance.server.entry.wall import note_served, wall
-from clearance.server.failures import NoteWritten, database_unavailable
-from clearance.server.inbox import pages
-from clearance.server.upkeep.cancelling import WithdrawCancelled
-from clearance.server.upkeep.deleted_threads import NoteDeletedThreads
-from clearance.server.upkeep.outcomes import Outcomes
-from clearance.server.upkeep.recovery import Asker, recover
-from clearance.server.upkeep.timekeeping import timekeeper_of
-from clearance.server.upkeep.webhooks import sender_of
-from clearance.settings import SettingsError
+from clearance.errors import DatabaseUnavailable
+from clearance.server import aegra
+from clearance.server.collecting import StartUncollected
+from clearance.server.late import DescribeReviewers, ReviewersRoute
 
-logger = logger_of(__name__)
 
-_SWITCH_S = 0.0005
-#: Where the development server keeps threads, runs and their words, relative to where it runs. Its files are 0644.
-_PLATFORMS = Path(".langgraph_api")
+class Surroundings:
+    """ASGI middleware around all routes: all of ours, see `middleware`, put together at the first request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._inner = app
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._inner(scope, receive, send)
+            return
+        if self._app is None:
+            from clearance.server.middleware import around  # loaded by the start
+
+            self._app = around(self._inner)
+        await self._app(scope, receive, send)
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Wire the parts, warn about what is open; recover, keep time and send notifications in the background.
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    """Start what goes on beside the routes; see `start.running`.
 
     Raises:
         SettingsError, PolicyError, SecondClearanceError: the server does not start, and says where.
     """
-    guard_handlers()
-    try:
-        background = await _start()
-    except (ClearanceError, DatabaseUnavailable) as exc:
-        tell_no_start(exc)
-        raise
-    try:
+    async with await asyncio.to_thread(_running):
         yield
-    finally:
-        parts = await the_parts()
-        # Not ended by the end of their runs: what a provider is doing just now would become unknown.
-        await parts.gate.elsewhere.drained(parts.settings.perform_grace_s)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
 
 
-async def _start() -> "list[asyncio.Task[None]]":
-    """Wire the parts and give what goes on in the background. Raises: see `lifespan`."""
-    await asyncio.to_thread(close_folder, _PLATFORMS)
-    project = await asyncio.to_thread(the_clearance)
-    parts = await project.parts()
-    check_alone(project)
-    if project.at_start is not None:
-        await asyncio.to_thread(project.at_start)
-    # A decision is some dozens of statements, and after each its thread has to get the interpreter back from whatever
-    # computes: that is this long each time. By default 5 ms.
-    sys.setswitchinterval(_SWITCH_S)
-    if parts.settings.auth == "off":
-        logger.warning(
-            "NO AUTHENTICATION: everybody who reaches this server is the principal 'local', holds every role and may"
-            " approve their own requests; each such decision is marked in the audit log"
-        )
-    if aegra.is_here():
-        if parts.settings.auth == "on" and not aegra.has_auth():
-            raise SettingsError("AUTH: is on, but Aegra loaded no authentication; its log says why")
-        await aegra.end_dead_runs()
-    elif parts.settings.auth == "on" and not _has_auth():
-        raise SettingsError(
-            "AUTH: is on, but the server's configuration names no authentication; write"
-            ' "auth": {"path": "clearance.server.auth:auth"} into langgraph.json'
-        )
-    here = await wall()
-    note_served()
-    if parts.settings.auth_both_parts:
-        logger.warning(
-            "BOTH PARTS: AUTH_BOTH_PARTS is on, so people may approve what they asked for, and LangGraph Studio holds"
-            " every role without a key; each such decision is marked in the audit log"
-        )
-    outcomes = Outcomes(parts)
-    outcomes.listen()
-    sender = sender_of(parts.settings, parts.gate)
-    recovery = asyncio.create_task(recover(parts), name="recovery")
-    recovery.add_done_callback(_tell_failure)
-    background = [recovery, asyncio.create_task(timekeeper_of(parts).run(), name="timekeeping")]
-    background.append(asyncio.create_task(outcomes.run(), name="outcomes"))
-    background.append(asyncio.create_task(here.counts.keep(), name="counts of refusals"))
-    if aegra.is_here():
-        background.append(asyncio.create_task(Asker(parts).run(), name="asking"))
-    if sender:
-        await sender.begin()
-        background.append(asyncio.create_task(sender.run(), name="notifications"))
-    _greet(parts)
-    # What is there by now stays: to look through it for garbage again and again would stop everything, for longer than
-    # most decisions take, each time.
-    gc.freeze()
-    return background
+def _running() -> AbstractAsyncContextManager[None]:
+    from clearance.server import middleware, start
+
+    assert middleware  # loaded here, in a thread, for the first request
+    return start.running()
 
 
-def _greet(parts: Parts) -> None:
-    """Tell what is held, and where people decide: the server's own first lines name its API and Studio only."""
-    held = ", ".join(sorted(cls.tool_name() for cls in parts.gate.judge.actions)) or "nothing: there is no action"
-    if not aegra.is_here():  # it loads its graphs later
-        if not (gated := graphs.gated_here()):
-            logger.warning(
-                "no graph of this server has the gate in it, so it holds nothing: see Clearance.add_to and .middleware"
-            )
-        held += f" (in {', '.join(gated)})" if gated else ""
-    logger.info("Clearance holds %s", held)
-    roles = " or ".join(parts.gate.judge.policy.roles)
-    token = f"; `clearance token NAME --role ROLE` makes a token for development, ROLE is {roles}"
-    is_signed_here = parts.settings.auth == "on" and not parts.settings.auth_jwks_url
-    logger.info("people decide at /inbox of this server%s", token if is_signed_here else "")
+async def _tell_unavailable(request: Request, exc: Exception) -> Response:
+    from clearance.server.failures import database_unavailable
+
+    return await database_unavailable(request, exc)
 
 
-def _has_auth() -> bool:
-    from langgraph_api.auth.custom import get_auth_instance
+def _app() -> Starlette:
+    if aegra.is_here():  # which takes nothing else, and has FastAPI loaded
+        from clearance.server.reviewers import reviewers_app
 
-    return get_auth_instance() is not None
+        return reviewers_app(lifespan)
+    made = Starlette(lifespan=lifespan, exception_handlers={DatabaseUnavailable: _tell_unavailable})
+    made.router.routes.append(ReviewersRoute())
+    made.add_middleware(DescribeReviewers)
+    return made
 
 
-def _tell_failure(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (exc := task.exception()):
-        logger.error("recovery failed: open turns stay as they are until the next start", exc_info=exc)
-
-
-app = FastAPI(title="Clearance", lifespan=lifespan, openapi_url=None)
-app.add_exception_handler(DatabaseUnavailable, database_unavailable)
-# As they stand: `include_router` would make each of them anew at every start.
-app.router.routes.extend([*routes.router.routes, *pages.router.routes])
-app.add_middleware(NoteDeletedThreads)
-app.add_middleware(WithdrawCancelled)
-app.add_middleware(TellStale)
-app.add_middleware(ReadIds)
-app.add_middleware(ClosedRoutes)
-app.add_middleware(aegra.NoStatelessRuns, is_others=graphs.is_assistant_of_others)
-app.add_middleware(EndWithToken)
-app.add_middleware(NoteWritten)
-app.add_middleware(NoteAnswered)
-app.add_middleware(BoundBodies)
-app.add_middleware(NoteReceived)
+app = _app()
+app.add_middleware(Surroundings)
+app.add_middleware(StartUncollected)

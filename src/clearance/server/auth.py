@@ -2,22 +2,29 @@
 
 A server that is given this file by its path loads it as a second copy of the module: what has to be one thing stands in
 `wall`.
+
+A server loads it before its start begins, so it leads to little: what the handlers do is loaded by the start.
 """
 
-from typing import Any, NoReturn
+import asyncio
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from langgraph_sdk import Auth
 from langgraph_sdk.auth.types import StudioUser
 
 from clearance.principal import LOCAL, STUDIO_ID, Principal
 from clearance.server import aegra, graphs
-from clearance.server.entry.callers import note_person
+from clearance.server.entry.asked import note_person
 from clearance.server.entry.closed_routes import studio_may_enter
 from clearance.server.entry.later_runs import deleting, has_later
-from clearance.server.entry.run_options import TOLD_BY_SERVER
 from clearance.server.entry.sizes import check_metadata
-from clearance.server.entry.wall import SIGN_IN, Wall, tell_unless_served, wall
 
+if TYPE_CHECKING:
+    from clearance.server.entry.wall import Wall
+
+_WALL = "clearance.server.entry.wall"
 _GONE_ON = "Later runs of this thread go on from this one: delete those first, or the thread as a whole."
 
 auth = Auth()
@@ -27,10 +34,21 @@ Result = Auth.types.HandlerResult
 _MADE_BY = "created_by"
 
 
+async def _wall() -> "Wall":
+    """Give the wall of this process."""
+    if _WALL not in sys.modules:  # a server that was set up without our app, whose start loads it: see there
+        await asyncio.to_thread(importlib.import_module, _WALL)
+    from clearance.server.entry.wall import wall
+
+    return await wall()
+
+
 @auth.authenticate
 async def authenticate(headers: dict[bytes, bytes]) -> dict[str, Any]:
     """Give who sends a request: name and roles of its token."""
-    here = await wall()
+    here = await _wall()
+    from clearance.server.entry.wall import tell_unless_served
+
     tell_unless_served()
     if here.parts.settings.auth == "off":
         return {"identity": LOCAL.id, "is_authenticated": True, "permissions": [], "roles": []}
@@ -45,11 +63,13 @@ async def authenticate(headers: dict[bytes, bytes]) -> dict[str, Any]:
     }
 
 
-async def _arrived(ctx: Any) -> tuple[Wall, Principal]:
-    here = await wall()
+async def _arrived(ctx: Any) -> "tuple[Wall, Principal]":
+    here = await _wall()
     person = here.person(ctx.user)
     # `closed_routes` takes Studio's header out; a server set up to authenticate before our middleware meets this.
     if (person.id == STUDIO_ID or isinstance(ctx.user, StudioUser)) and not studio_may_enter(here.parts.settings):
+        from clearance.server.entry.wall import SIGN_IN
+
         raise Auth.exceptions.HTTPException(status_code=401, detail=SIGN_IN)
     return here, person
 
@@ -61,7 +81,7 @@ async def refuse_what_is_not_known(ctx: Any, value: Any) -> bool:
     await _refuse(ctx, here, person)
 
 
-async def _refuse(ctx: Any, here: Wall, person: Principal) -> NoReturn:
+async def _refuse(ctx: Any, here: "Wall", person: Principal) -> NoReturn:
     what = f"{ctx.resource}.{ctx.action}"
     await here.refuse(person, "not allowed", f"{what} is not allowed here.", attempt=what)
 
@@ -88,7 +108,9 @@ async def create_thread(ctx: Any, value: Any) -> Result:
     return here.own_threads(person)
 
 
-async def _refuse_told_by_server(here: Wall, person: Principal, metadata: dict[str, Any], **about: Any) -> None:
+async def _refuse_told_by_server(here: "Wall", person: Principal, metadata: dict[str, Any], **about: Any) -> None:
+    from clearance.server.entry.run_options import TOLD_BY_SERVER
+
     # LangGraph's server hands a thread's metadata down to its runs.
     for name in TOLD_BY_SERVER:
         if name in metadata:
@@ -264,7 +286,7 @@ async def _own_where_others_are(ctx: Any) -> Result:
     return {"owner": person.id}
 
 
-async def _let_others_assistant(ctx: Any, here: Wall, person: Principal, assistant: Any) -> None:
+async def _let_others_assistant(ctx: Any, here: "Wall", person: Principal, assistant: Any) -> None:
     graph = await graphs.graph_of_assistant(assistant)
     if graph is None:  # none that this person may see
         raise Auth.exceptions.HTTPException(status_code=404, detail="There is no such assistant.")

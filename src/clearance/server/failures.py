@@ -1,27 +1,18 @@
 """What callers are told when something fails: what it was, and whether anything was recorded. Never a bare 500."""
 
-import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import sqlalchemy as sa
-from fastapi import HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException as AnyHTTPException  # what FastAPI itself raises, too
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clearance.canonical import clean
 from clearance.db.engine import Written, written
 from clearance.errors import DatabaseUnavailable
 from clearance.loglines import logger_of
 
 logger = logger_of(__name__)
-
-#: What no column can hold: numbers beyond 64 bits, half characters, NUL, more levels than a stack has.
-_NO_VALUE = (OverflowError, UnicodeError, RecursionError, sa.exc.DataError)
 
 
 class NoteWritten:
@@ -36,30 +27,6 @@ class NoteWritten:
             await self._app(scope, receive, send)
         finally:
             written.reset(token)
-
-
-class TellingRoute(APIRoute):
-    """A route of ours whose failures are told."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the route's own handler, dependencies included."""
-        inner = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            try:
-                return await inner(request)
-            except RequestValidationError as exc:
-                # What is wrong is told with what came, and half a character cannot be sent back.
-                raise RequestValidationError(clean(list(exc.errors()))) from exc
-            except (AnyHTTPException, DatabaseUnavailable, asyncio.CancelledError):
-                raise
-            except _NO_VALUE as exc:
-                logger.info("%s holds what cannot be stored: %s", request.url.path, type(exc).__name__)
-                raise HTTPException(422, f"A number or text of this request cannot be one. {recorded()}") from exc
-            except Exception as exc:  # noqa: BLE001  callers get a sentence with an id, the log gets the cause
-                return failed(request, exc)
-
-        return handle
 
 
 def recorded() -> str:

@@ -10,7 +10,6 @@ from langgraph_sdk import get_client
 from langgraph_sdk.errors import NotFoundError, UnprocessableEntityError
 
 from clearance.errors import DatabaseUnavailable
-from clearance.graph import reach
 from clearance.server import aegra
 
 #: Of those of this server, by name: the graph, and whether our steps are in it. A graph may be loaded anew.
@@ -36,6 +35,8 @@ def note_gated(names: set[str]) -> None:
 
 def gated() -> list[str]:
     """Give the names of the gated graphs, in order."""
+    from clearance.graph import reach  # loaded by the start; not with the handlers, which a server loads before it
+
     loaded = all_graphs()
     for name, graph in loaded.items():
         if name not in _looked_at or _looked_at[name][0] is not graph:
@@ -61,6 +62,8 @@ def only_gated() -> str | None:
 
 def model_node(graph: str) -> str:
     """Give what the node is called in which the model of this graph of the server speaks."""
+    from clearance.graph import reach
+
     return reach.model_node(all_graphs().get(graph))
 
 

@@ -19,7 +19,6 @@ import socket
 import subprocess
 import sys
 import time
-import warnings
 from typing import Any
 
 #: By the server's command. Each brings others with it. None starts a thread: a fork would be without it.
@@ -61,8 +60,8 @@ LIBRARIES = {
 
 #: Of ours, what reads no setting before a server asks for something: importing it does nothing.
 OURS = (
-    "agent.actions", "agent.analysis", "agent.lookups", "agent.offline_model", "clearance.server.app",
-    "clearance.server.auth",
+    "agent.actions", "agent.analysis", "agent.lookups", "agent.offline_model", "clearance.server.auth",
+    "clearance.server.middleware", "clearance.server.reviewers", "clearance.server.start",
 )  # fmt: skip
 
 
@@ -161,16 +160,10 @@ def fork_modules() -> None:
 
 
 def work_out() -> None:
-    """Work out what is alike in each: the description of our routes, and the certificates of each client of HTTP."""
+    """Work out what is alike in each: the certificates of each client of HTTP."""
     import httpx
     from httpx._transports import default
 
-    from clearance.server.app import app
-
-    with warnings.catch_warnings():
-        # Of pydantic, about models that are built when they are first used. A server does not show them.
-        warnings.simplefilter("ignore")
-        app.openapi()  # keeps it
     default.create_ssl_context = functools.cache(httpx.create_ssl_context)  # type: ignore[attr-defined]  # not public
     httpx.Client().close()
 

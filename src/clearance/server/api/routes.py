@@ -23,10 +23,10 @@ from clearance.server import graphs
 from clearance.server.api import shapes
 from clearance.server.api.dossier import read_dossier
 from clearance.server.api.submission import close_lost, decide_and_wake, found, refused, settle_request
-from clearance.server.entry.callers import Decider, OfDesk, Person
+from clearance.server.api.telling_route import TellingRoute
+from clearance.server.entry.dependencies import Decider, OfDesk, Person
 from clearance.server.entry.ids import canonical_id
 from clearance.server.entry.wall import wall
-from clearance.server.failures import TellingRoute
 
 router = APIRouter(prefix="/approvals", tags=["approvals"], route_class=TellingRoute)
 

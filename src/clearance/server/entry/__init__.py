@@ -2,7 +2,9 @@
 
 wall              who may do what, before anything runs
 tokens            who somebody is
-callers           who calls a route of ours
+callers           who calls
+asked             who called a route of the platform
+dependencies      who calls a route of ours
 closed_routes     routes that nobody may reach
 run_options       what a run may ask for
 later_runs        whether others go on from what a run left

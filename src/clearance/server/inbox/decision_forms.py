@@ -16,7 +16,7 @@ from clearance.desk.detail import Detail
 from clearance.gate.answers import MAX_REASON, Answer
 from clearance.gate.decision import Checked, Refusal
 from clearance.server.api.submission import close_lost, decide_and_wake, found, settle_request
-from clearance.server.entry.callers import OfDesk
+from clearance.server.entry.dependencies import OfDesk
 from clearance.server.entry.wall import wall
 from clearance.server.inbox import edit_form, reports, request_view
 from clearance.server.inbox.filters import Narrowed

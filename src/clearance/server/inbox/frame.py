@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse
 
 from clearance.desk.lists import MOST_COUNTED, Wanted
 from clearance.journal.audit import stopped_by_clock
-from clearance.server.entry.callers import OfDesk
+from clearance.server.entry.dependencies import OfDesk
 from clearance.server.inbox import assets
 from clearance.server.inbox.session import Session
 from clearance.server.inbox.wording import clock

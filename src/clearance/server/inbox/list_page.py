@@ -12,7 +12,7 @@ from clearance.desk.desk import Desk
 from clearance.desk.lists import CursorError, Wanted
 from clearance.journal.requests import Request as Asked
 from clearance.parts import Parts
-from clearance.server.entry.callers import OfDesk
+from clearance.server.entry.dependencies import OfDesk
 from clearance.server.entry.wall import wall
 from clearance.server.inbox import list_rows
 from clearance.server.inbox.filters import AGES, RISKS, Narrowed

@@ -15,7 +15,7 @@ from clearance.desk import labels, statistics
 from clearance.desk.choices import is_confirmed
 from clearance.desk.comparison import as_asked
 from clearance.desk.desk import MAX_FREEZE_REASON, Desk, WrongInputError, not_frozen
-from clearance.server.entry.callers import OfDesk
+from clearance.server.entry.dependencies import OfDesk
 from clearance.server.entry.wall import wall
 from clearance.server.inbox import list_rows, request_view, wording
 from clearance.server.inbox.frame import deciders_only, frame, page

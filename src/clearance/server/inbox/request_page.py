@@ -18,7 +18,7 @@ from clearance.parts import Parts
 from clearance.principal import Principal
 from clearance.server.api.dossier import read_dossier
 from clearance.server.api.submission import found
-from clearance.server.entry.callers import OfDesk
+from clearance.server.entry.dependencies import OfDesk
 from clearance.server.entry.wall import wall
 from clearance.server.inbox import chart, edit_form, reports, request_view
 from clearance.server.inbox.filters import Filters, Narrowed

@@ -6,9 +6,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException  # what FastAPI itself raises, too
 from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from clearance.errors import DatabaseUnavailable

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import jwt
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clearance.key_files import audit_keys

@@ -26,8 +26,8 @@ from clearance.journal.turns import Turn
 from clearance.loglines import logger_of
 from clearance.principal import Principal
 from clearance.server import aegra
+from clearance.server.entry.asked import asked_by
 from clearance.server.entry.bodies import read_body
-from clearance.server.entry.callers import asked_by
 from clearance.server.entry.ids import canonical_id
 from clearance.server.entry.later_runs import deleting
 from clearance.server.entry.paths import is_inside, parts_of

@@ -9,7 +9,7 @@ from clearance.application import the_parts
 from clearance.errors import DatabaseUnavailable
 from clearance.gate.ending import withdraw_thread
 from clearance.journal.turns import open_turns_of
-from clearance.server.entry.callers import asked_by
+from clearance.server.entry.asked import asked_by
 from clearance.server.entry.paths import parts_of
 from clearance.server.failures import follow_up, unavailable
 from clearance.server.upkeep.duties import do_later
