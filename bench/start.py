@@ -3,9 +3,9 @@
     python -m bench.start --rounds 9 --open 10000
 
 The commands that need no model, in turn with a Python that does nothing; `langgraph dev` with our graph until it
-answers, in turn with one that serves an empty graph; and a start over many open requests: first where the server lost
-their threads, which are made again and asked anew, then after kill -9, where they are there; with what a decision
-takes meanwhile.
+answers, in turn with one that serves an empty graph, and the first page of the inbox, for which the rest is loaded;
+and a start over many open requests: first where the server lost their threads, which are made again and asked anew,
+then after kill -9, where they are there; with what a decision takes meanwhile.
 """
 
 import argparse
@@ -72,6 +72,13 @@ def commands(rounds: int, folder: Path) -> Taken:
     return taken
 
 
+class _SignedIn(Server):
+    """Ours as deployed: who calls is told by a token."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        super().__init__(folder, database_url, auth="on")
+
+
 class _Empty(Server):
     """A server that has nothing of ours."""
 
@@ -107,14 +114,21 @@ def _worked(server: Server) -> float:
 def servers(rounds: int, folder: Path) -> Taken:
     """Start each server in every round, over a database that is there."""
     taken: Taken = {}
-    kinds: dict[str, Callable[..., Server]] = {"an empty graph": _Empty, "ours": Server}
+    kinds: dict[str, Callable[..., Server]] = {"an empty graph": _Empty, "ours": Server, "ours, signed in": _SignedIn}
     for number in range(rounds):
         for name, kind in kinds.items():
             here = folder / f"{name.split()[-1]}"
             here.mkdir(exist_ok=True)
-            with started(kind(here, f"sqlite:///{here}/journal.db")) as took:
-                if number:  # the first compiles, and makes the database
-                    taken.setdefault(f"langgraph dev, {name}", []).append(took)
+            server = kind(here, f"sqlite:///{here}/journal.db")
+            with started(server) as took:
+                if not number:  # it compiles, and makes the database
+                    continue
+                taken.setdefault(f"langgraph dev, {name}", []).append(took)
+                if kind is Server:
+                    began, before = time.perf_counter(), _worked(server)
+                    httpx.get(f"{server.url}/inbox", follow_redirects=True, timeout=60).raise_for_status()
+                    page = time.perf_counter() - began, _worked(server) - before
+                    taken.setdefault("the first page of the inbox, asked for at once", []).append(page)
     return taken
 
 
