@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     )
     from clearance.actions.gated import gated
     from clearance.application import Clearance
-    from clearance.db.migrate import Migrations
+    from clearance.db.chain import Migrations
     from clearance.graph.lookups import lookup
     from clearance.models.offline import OfflineModel
 
@@ -86,7 +86,7 @@ __all__ = [
 #: Where those come from that `clearance.actions` does not have.
 _HOMES = {
     "Clearance": "application",
-    "Migrations": "db.migrate",
+    "Migrations": "db.chain",
     "OfflineModel": "models.offline",
     "gated": "actions.gated",
     "lookup": "graph.lookups",

@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from clearance.actions.action import Action, Actions
 from clearance.actions.soundness import described
-from clearance.db.migrate import Migrations
+from clearance.db.chain import Migrations
 from clearance.errors import ClearanceError
 from clearance.importing import imported
 from clearance.settings import Settings, SettingsError, settings

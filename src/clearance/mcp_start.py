@@ -13,7 +13,8 @@ from clearance.actions.action import Action, Actions
 from clearance.actions.definition import ToolDefinition
 from clearance.actions.mcp import McpTools
 from clearance.actions.mcp_sessions import NotSentError
-from clearance.db.migrate import Migrations, migrate
+from clearance.db.chain import Migrations
+from clearance.db.migrate import migrate
 from clearance.db.opening import open_database
 from clearance.errors import DatabaseUnavailable
 from clearance.gate.gate import Gate

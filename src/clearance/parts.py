@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clearance.actions.action import Actions
+from clearance.db.chain import Migrations
 from clearance.db.engine import Database
-from clearance.db.migrate import Migrations, migrate
+from clearance.db.migrate import migrate
 from clearance.db.opening import open_database
 from clearance.errors import AuditKeyError
 from clearance.gate.gate import Gate

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from clearance.db.chain import Migrations
 from clearance.db.engine import Database
-from clearance.db.migrate import VERSION_TABLE, Migrations, NewerSchemaError, _run, migrate
+from clearance.db.migrate import VERSION_TABLE, NewerSchemaError, _run, migrate
 from tests.support.crash_machines import ADDS
 from tests.support.machines import next_version
 from tests.support.scripted_model import calls

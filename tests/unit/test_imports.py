@@ -197,6 +197,20 @@ assert not {{"mcp", "langchain_mcp_adapters"}} & sys.modules.keys()
     assert list(tmp_path.iterdir()) == []
 
 
+def test_to_write_an_action_and_to_make_a_clearance_loads_no_database_and_no_agent() -> None:
+    code = """
+import sys
+from clearance import Action, Clearance, ExternalAction, Facts, Migrations, gated
+Clearance(actions=[])
+print(*sys.modules)
+"""
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    heavy = {"alembic", "cel_expr_python", "fastapi", "httpx", "jwt", "langchain_core", "langgraph", "sqlalchemy"}
+    assert heavy & set(loaded) == set()
+
+
 def test_what_a_server_loads_before_its_start_leads_to_little() -> None:
     # Until its start begins, the server looks for garbage again and again, in all that is there.
     code = "import clearance.server.app, clearance.server.auth, sys; print(*sys.modules)"

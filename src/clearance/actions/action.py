@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sqlalchemy.engine import Connection
 
 from clearance.actions.origin import ToolOrigin
 from clearance.actions.review import Activity, Review
 from clearance.actions.soundness import METHODS, check_class, check_whole, described
 from clearance.canonical import clean
 from clearance.errors import ActionError as ActionError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection  # a third of what the import of an action takes
 
 T = TypeVar("T")
 FactsT = TypeVar("FactsT", bound="Facts")
@@ -112,7 +114,7 @@ class Reading:
         ...     return reading.connection.execute(sa.text("SELECT buyer FROM orders")).scalar_one()
     """
 
-    connection: Connection
+    connection: "Connection"
     now: datetime
     requested_by: str
     #: Cleared or waiting actions of some kinds, opened before this one and not carried out; see `earlier`.
@@ -165,7 +167,7 @@ class Effect:
         ...     effect.connection.execute(sa.text("INSERT INTO refunds VALUES (:request, :by, :at)"), row)
     """
 
-    connection: Connection
+    connection: "Connection"
     now: datetime
     requested_by: str
     request_id: str
@@ -265,7 +267,7 @@ class Action(BaseModel, Generic[FactsT]):
         """
 
     @classmethod
-    def traces(cls, connection: Connection, request_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]] | None:
+    def traces(cls, connection: "Connection", request_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]] | None:
         """Read back what `perform` left in our database, by request; None: the audit log binds none of it.
 
         JSON that stays as it is for good, also when somebody is erased: ids, amounts, times. It is digested when the

@@ -12,6 +12,7 @@ among          rows by many ids at once
 types          columns that behave the same on both
 opening        the database of the settings
 streaming      large tables in constant memory
+chain          a chain of migrations, as a project names its own
 migrate        brings a database to the schema of this version
 migrations/    Alembic's chain for these tables
 files          files for whoever runs this, and nobody else

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from clearance.db.chain import Migrations
 from clearance.db.engine import Database, sqlite_file
 from clearance.db.files import make_folder
 from clearance.errors import ClearanceError
@@ -28,28 +28,6 @@ class NewerSchemaError(ClearanceError):
             f"the database is of a newer version: {chain} says {revision!r}, which this version does not have. Start"
             " the newer version; the way back is the backup"
         )
-
-
-@dataclass(frozen=True)
-class Migrations:
-    """An Alembic folder for the tables of a project.
-
-    Attributes:
-        folder: Where its `env.py` is.
-        version_table: A name of its own, so that chains in one database do not take one another's.
-
-    Its `env.py` runs in a transaction that is open already: it finds the connection and the name of the version table
-    in `context.config.attributes`, under `connection` and `version_table`, and neither begins nor commits.
-
-    Example:
-        >>> from clearance import Clearance
-        >>> mine = Migrations(Path("src/my_agent/migrations"), version_table="my_schema_version")
-        >>> Clearance(actions=[], migrations=[mine]).migrations[0].version_table
-        'my_schema_version'
-    """
-
-    folder: Path
-    version_table: str
 
 
 _JOURNAL = Migrations(Path(__file__).parent / "migrations", VERSION_TABLE)
