@@ -14,6 +14,7 @@ from agent.bank import MIGRATIONS
 from agent.bank.tables import metadata as bank
 from clearance.db.engine import Database
 from clearance.db.migrate import VERSION_TABLE, migrate
+from clearance.db.partial import partial_index
 from clearance.db.tables import audit, audit_head, metadata
 
 
@@ -24,6 +25,23 @@ def test_migrations_give_the_tables_that_the_code_knows(database: Database) -> N
         return list(compare_metadata(MigrationContext.configure(connection, opts=opts), cast("Any", [metadata, bank])))
 
     assert database.read_now(differences) == []
+
+
+def test_tables_made_by_the_code_have_their_partial_indexes_as_migrations_make_them(database: Database) -> None:
+    """The conditions are said when a table is created: without, `unique` would hold for all rows."""
+    made = sa.MetaData()
+    table = sa.Table("made", made, sa.Column("name", sa.Text), sa.Column("state", sa.Text))
+    partial_index("uq_made_open", table.c.name, where=table.c.state == "open", unique=True)
+
+    def create(connection: sa.Connection) -> int:
+        made.create_all(connection)
+        rows = [{"name": "a", "state": state} for state in ("open", "closed", "closed")]
+        connection.execute(sa.insert(table), rows)
+        return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+
+    assert database.write_now(create) == 3
+    with pytest.raises(sa.exc.IntegrityError):
+        database.write_now(lambda c: c.execute(sa.insert(table), {"name": "a", "state": "open"}))
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:

@@ -17,6 +17,7 @@ NEVER = {
     "langchain.agents", "langchain_openai", "openai",  # no model of others is set
     "langchain_mcp_adapters", "mcp",
     "mako", "numpy", "pandas", "svg",
+    "psycopg", "sqlalchemy.dialects.postgresql",  # the database is SQLite
 }  # fmt: skip
 
 
@@ -29,7 +30,7 @@ class _Anew(Server):
 def _loaded(log: str) -> set[str]:
     """Give what was imported, and what of; by `PYTHONPROFILEIMPORTTIME`."""
     names = re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", log, re.MULTILINE)
-    return {".".join(name.split(".")[:depth]) for name in names for depth in (1, 2)}
+    return {".".join(name.split(".")[:depth]) for name in names for depth in (1, 2, 3)}
 
 
 @pytest.mark.parametrize("auth", ["on", "off"])

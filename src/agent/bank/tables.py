@@ -8,6 +8,7 @@ transfer moves a balance, every transfer balances, and no ledger row is changed 
 
 import sqlalchemy as sa
 
+from clearance.db.partial import partial_index
 from clearance.db.types import UtcTime
 
 metadata = sa.MetaData(
@@ -86,12 +87,11 @@ transfers = sa.Table(
     sa.Index("ix_transfers_payee", "from_account", "to_account"),
     sa.Index("ix_transfers_sent", "from_account", "made_at"),
 )
-sa.Index(
+partial_index(
     "ix_transfers_requested",
     transfers.c.requested_by,
     transfers.c.made_at,
-    sqlite_where=transfers.c.requested_by.is_not(None),
-    postgresql_where=transfers.c.requested_by.is_not(None),
+    where=transfers.c.requested_by.is_not(None),
 )
 
 entries = sa.Table(

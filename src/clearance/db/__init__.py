@@ -8,6 +8,7 @@ kept           which statements are refused there
 postgres       a connection to PostgreSQL whose statements share round trips
 driver_errors  what an error of a driver means: lost, busy, too late, no use
 fair_lock      a lock that is given to whoever has waited for it longest
+partial        indexes of some of the rows
 among          rows by many ids at once
 types          columns that behave the same on both
 opening        the database of the settings

@@ -5,6 +5,7 @@ What is personal is nullable and can be erased; what the audit log needs is ids,
 
 import sqlalchemy as sa
 
+from clearance.db.partial import partial_index
 from clearance.db.types import UtcTime
 
 metadata = sa.MetaData(
@@ -73,17 +74,16 @@ turns = sa.Table(
     sa.UniqueConstraint("thread_id", "number"),
 )
 # One place of a conversation has one turn at a time: a second open turn would let two plans race.
-sa.Index(
+partial_index(
     "uq_turns_open",
     turns.c.thread_id,
     turns.c.place,
     unique=True,
-    sqlite_where=turns.c.state == "open",
-    postgresql_where=turns.c.state == "open",
+    where=turns.c.state == "open",
 )
 # Those of nested agents are looked at again and again: of all that is open, a few.
 _NESTED = sa.text("state = 'open' AND place <> ''")
-sa.Index("ix_turns_nested", turns.c.opened_at, sqlite_where=_NESTED, postgresql_where=_NESTED)
+partial_index("ix_turns_nested", turns.c.opened_at, where=_NESTED)
 
 plans = sa.Table(
     "plans",
@@ -171,22 +171,20 @@ requests = sa.Table(
 )
 # Whoever asks and however: what is in flight is not started a second time.
 _IN_FLIGHT = sa.text(_one_of("state", IN_FLIGHT_STATES))
-sa.Index(
+partial_index(
     "uq_requests_in_flight",
     requests.c.business_key,
     unique=True,
-    sqlite_where=_IN_FLIGHT,
-    postgresql_where=_IN_FLIGHT,
+    where=_IN_FLIGHT,
 )
 sa.Index("ix_requests_thread", requests.c.thread_id, requests.c.number)
 # The same call again: same action, same arguments.
 sa.Index("ix_requests_digest", requests.c.digest, requests.c.finished_at)
-sa.Index(
+partial_index(
     "ix_requests_due",
     requests.c.expires_at,
     requests.c.request_id,
-    sqlite_where=requests.c.state.in_(OPEN_STATES),
-    postgresql_where=requests.c.state.in_(OPEN_STATES),
+    where=requests.c.state.in_(OPEN_STATES),
 )
 
 # What is open, first to expire first, and what is decided, last first: a page of either costs the same however many
@@ -194,67 +192,60 @@ sa.Index(
 # What waits for somebody is counted beside every page, a thousand at most: that is read without a look at the rows.
 _WAITS = ("state", "requested_by", "approvals", "revision")
 for _filter, _beside in {"action": (), "risk": (), "requested_by": (), "needs": _WAITS}.items():
-    sa.Index(
+    partial_index(
         f"ix_requests_open_{_filter}",
         requests.c[_filter],
         requests.c.expires_at,
         requests.c.request_id,
         *(requests.c[_name] for _name in _beside),
-        sqlite_where=requests.c.state.in_(OPEN_STATES),
-        postgresql_where=requests.c.state.in_(OPEN_STATES),
+        where=requests.c.state.in_(OPEN_STATES),
     )
 for _filter in ("action", "risk", "requested_by"):
-    sa.Index(
+    partial_index(
         f"ix_requests_decided_{_filter}",
         requests.c[_filter],
         requests.c.finished_at,
         requests.c.request_id,
-        sqlite_where=requests.c.finished_at.is_not(None),
-        postgresql_where=requests.c.finished_at.is_not(None),
+        where=requests.c.finished_at.is_not(None),
     )
-sa.Index(
+partial_index(
     "ix_requests_decided",
     requests.c.finished_at,
     requests.c.request_id,
-    sqlite_where=requests.c.finished_at.is_not(None),
-    postgresql_where=requests.c.finished_at.is_not(None),
+    where=requests.c.finished_at.is_not(None),
 )
 
 # What is new, and how many there are by state; what may be approved by somebody and still waits.
-sa.Index(
+partial_index(
     "ix_requests_open_opened",
     requests.c.opened_at,
     requests.c.state,
-    sqlite_where=requests.c.state.in_(OPEN_STATES),
-    postgresql_where=requests.c.state.in_(OPEN_STATES),
+    where=requests.c.state.in_(OPEN_STATES),
 )
 _BEGUN = sa.text(f"{_one_of('state', OPEN_STATES)} AND (state <> 'asked' OR approvals > 1)")
-sa.Index(
+partial_index(
     "ix_requests_open_begun",
     requests.c.expires_at,
     requests.c.request_id,
-    sqlite_where=_BEGUN,
-    postgresql_where=_BEGUN,
+    where=_BEGUN,
 )
 # What is cleared and not carried out, by which each effect counts what stands before it: of all that is open, a little.
 _CLEARED = sa.text(_one_of("state", CLEARED_STATES))
-sa.Index(
+partial_index(
     "ix_requests_cleared",
     requests.c.action,
     requests.c.number,
-    sqlite_where=_CLEARED,
-    postgresql_where=_CLEARED,
+    where=_CLEARED,
 )
 # What the policy said of all of a period, without a look at the rows. Of all requests, and for who says so: SQLite
 # would take it for any list that is in the order of opening, and read all that is decided for the few in flight.
 _EVERY = sa.text(_one_of("verdict", ("allow", "ask", "deny")))
-sa.Index(
+partial_index(
     "ix_requests_opened",
     requests.c.opened_at,
     requests.c.action,
     requests.c.verdict,
-    sqlite_where=_EVERY,
-    postgresql_where=_EVERY,
+    where=_EVERY,
 )
 
 request_subjects = sa.Table(
@@ -307,13 +298,12 @@ decisions = sa.Table(
     sa.UniqueConstraint("request_id", "number"),
 )
 # Two approvals are two people.
-sa.Index(
+partial_index(
     "uq_decisions_one_approval_each",
     decisions.c.request_id,
     decisions.c.decided_by,
     unique=True,
-    sqlite_where=sa.text("counts"),
-    postgresql_where=sa.text("counts"),
+    where=sa.text("counts"),
 )
 
 sa.Index("ix_decisions_decided", decisions.c.decided_at)
@@ -348,7 +338,7 @@ attempts = sa.Table(
 )
 # A request is started again only once what became of the attempt before is known.
 _FLYING = sa.text(_one_of("state", IN_FLIGHT_STATES))
-sa.Index("uq_attempts_in_flight", attempts.c.request_id, unique=True, sqlite_where=_FLYING, postgresql_where=_FLYING)
+partial_index("uq_attempts_in_flight", attempts.c.request_id, unique=True, where=_FLYING)
 
 receipts = sa.Table(
     "receipts",
@@ -422,10 +412,10 @@ tool_definitions = sa.Table(
     sa.UniqueConstraint("server", "name", "number"),
 )
 # Of one tool one definition is the one that is called, and one waits.
-sa.Index("uq_tool_definitions_accepted", tool_definitions.c.server, tool_definitions.c.name, unique=True,
-         sqlite_where=_ACCEPTED, postgresql_where=_ACCEPTED)  # fmt: skip
-sa.Index("uq_tool_definitions_waiting", tool_definitions.c.server, tool_definitions.c.name, unique=True,
-         sqlite_where=_WAITING, postgresql_where=_WAITING)  # fmt: skip
+partial_index("uq_tool_definitions_accepted", tool_definitions.c.server, tool_definitions.c.name, unique=True,
+         where=_ACCEPTED)  # fmt: skip
+partial_index("uq_tool_definitions_waiting", tool_definitions.c.server, tool_definitions.c.name, unique=True,
+         where=_WAITING)  # fmt: skip
 
 leases = sa.Table(
     "leases",
@@ -492,11 +482,10 @@ refusal_totals = sa.Table(
     sa.Column("version", sa.Integer, nullable=True, doc="how often it was told; as in `turns`"),
     sa.CheckConstraint("chained <= count", name="chained"),
 )
-sa.Index(
+partial_index(
     "ix_refusal_totals_unchained",
     refusal_totals.c.minute,
-    sqlite_where=refusal_totals.c.chained < refusal_totals.c.count,
-    postgresql_where=refusal_totals.c.chained < refusal_totals.c.count,
+    where=refusal_totals.c.chained < refusal_totals.c.count,
 )
 
 cursors = sa.Table(
@@ -522,9 +511,8 @@ notifications = sa.Table(
     sa.Column("last_error", sa.Text, nullable=True),
     sa.CheckConstraint("delivered_at IS NULL OR next_at IS NULL", name="over"),
 )
-sa.Index(
+partial_index(
     "ix_notifications_next",
     notifications.c.next_at,
-    sqlite_where=notifications.c.next_at.is_not(None),
-    postgresql_where=notifications.c.next_at.is_not(None),
+    where=notifications.c.next_at.is_not(None),
 )

@@ -7,10 +7,11 @@ person are chained once a minute, so that taking rows away shows.
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from clearance.canonical import clean
@@ -33,17 +34,15 @@ _THIS_MINUTE = sa.select(sa.func.coalesce(sa.func.sum(refusal_totals.c.count), 0
 )
 
 
-def _counting(insert: Callable[[sa.Table], Any]) -> sa.Executable:
-    made = insert(refusal_totals)
+@cache
+def _count(dialect: str) -> sa.Executable:
+    """Give what counts a refusal. One statement: of two that come first at once, PostgreSQL would fail the second."""
+    made = import_module(f"sqlalchemy.dialects.{dialect}").insert(refusal_totals)  # the database's own, which it loaded
     key = [refusal_totals.c.minute, refusal_totals.c.person, refusal_totals.c.cause]
     more: sa.Executable = made.on_conflict_do_update(
         index_elements=key, set_={"count": refusal_totals.c.count + made.excluded.count}
     )
     return more
-
-
-#: By dialect. One statement: of two that come first at once, in PostgreSQL, the second would fail to insert.
-_COUNT = {"postgresql": _counting(postgresql.insert), "sqlite": _counting(sqlite.insert)}
 
 
 def note_refused(
@@ -60,7 +59,7 @@ def note_refused(
     minute = _minute(now)
     before = connection.scalar(_THIS_MINUTE, {"minute": minute, "person": person}) or 0
     row = {"minute": minute, "person": person, "cause": cause, "count": times, "chained": 0}
-    connection.execute(_COUNT[connection.dialect.name], row)
+    connection.execute(_count(connection.dialect.name), row)
     if before < ROWS_A_MINUTE:
         shown = str(clean(attempt))[:_MAX_ATTEMPT] if attempt is not None else None
         kept = {"at": now, "person": person, "cause": cause, "thread_id": thread_id, "attempt": shown}
