@@ -264,6 +264,11 @@ def _hidden(connection: Connection) -> None:
     _write(connection)
 
 
+def _against_a_rule(connection: Connection) -> None:
+    """Break a rule that the schema looks at with COMMIT, and nowhere before."""
+    connection.exec_driver_sql("INSERT INTO stubs (slip) VALUES ('of none')")
+
+
 #: What changes nothing about effect and receipt: each writes one row more.
 HARMLESS: dict[str, Way] = {
     "in parts": _in_parts,
@@ -300,6 +305,7 @@ WAYS: dict[str, Way] = {
     "makes a table": lambda c: c.exec_driver_sql("CREATE TABLE more_slips (way TEXT)"),
     "query_only": lambda c: c.exec_driver_sql("PRAGMA query_only = 0"),
     "nothing": lambda _: None,
+    "against a rule": _against_a_rule,
     "leaves a savepoint": lambda c: c.begin_nested(),
     "unread": _unread,
     "searches": lambda c: c.exec_driver_sql("SELECT * FROM places WHERE low > 1").all(),
@@ -551,6 +557,96 @@ async def test_an_approval_stands_of_what_ended_its_transaction(slipping: World)
 
 def _some_found(world: World) -> str:
     return "postgres rollback and chain" if is_postgres(world) else "sqlite conflict"
+
+
+@pytest.fixture
+def ruled(slipping: World) -> World:
+    """A table of which SQLite looks with COMMIT whether each row has its slip, and PostgreSQL by a trigger, too."""
+    slipping.execute("CREATE TABLE kinds (name TEXT PRIMARY KEY)")
+    rule = "REFERENCES kinds (name) DEFERRABLE INITIALLY DEFERRED"
+    slipping.execute(f"CREATE TABLE stubs (slip TEXT NOT NULL {rule})")
+    return slipping
+
+
+@pytest.mark.parametrize("verdict", ["allow", "ask"])
+async def test_what_the_schema_refuses_with_commit_fails_once_and_uses_up_its_clearance(
+    ruled: World, verdict: str
+) -> None:
+    ruled.use_policy(POLICY.replace('"allow"', f'"{verdict}"'))
+    ruled.model.will_say(calls(("slip", {"way": "against a rule"})), AIMessage("I see."))
+    said = await ruled.say("go")
+    if verdict == "ask":
+        said = await ruled.answer(True)
+
+    (told,) = results(said)
+    assert told.startswith("Not done: slip failed unexpectedly (error id ")
+    assert ruled.states() == ["failed"]
+    assert ruled.events() == ["requested", *(["approved"] if verdict == "ask" else []), "failed"]
+    assert Slip.performed == ["against a rule"]
+    assert slips(ruled) == []
+    ruled.gate.carry_out_plan(ruled.request().plan_id)
+    assert Slip.performed == ["against a rule"]
+    assert ruled.audit_is_whole()
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+@pytest.mark.parametrize("code", ["P0001", "23514", "22012"])
+async def test_nor_is_what_a_trigger_refuses_with_commit_tried_again(ruled: World, code: str) -> None:
+    ruled.execute(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN RAISE EXCEPTION 'it does not balance' USING ERRCODE = '{code}'; END $$"
+    )
+    ruled.execute("CREATE CONSTRAINT TRIGGER looks AFTER INSERT ON slips DEFERRABLE INITIALLY DEFERRED"
+                  " FOR EACH ROW EXECUTE FUNCTION no()")  # fmt: skip
+
+    (told,) = await slip(ruled, "nothing", thread="1")
+
+    assert told.startswith("Not done: slip failed unexpectedly (error id ")
+    assert (ruled.states(), Slip.performed) == (["failed"], ["nothing"])
+    assert ruled.audit_is_whole()
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_what_a_trigger_would_have_tried_again_with_commit_is(ruled: World) -> None:
+    """A deadlock or a serialization failure says nothing about what was written."""
+    ruled.execute("CREATE SEQUENCE times")
+    ruled.execute(
+        "CREATE FUNCTION once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF nextval('times') = 1 THEN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END IF; RETURN NULL; END $$"
+    )
+    ruled.execute("CREATE CONSTRAINT TRIGGER looks AFTER INSERT ON slips DEFERRABLE INITIALLY DEFERRED"
+                  " FOR EACH ROW EXECUTE FUNCTION once()")  # fmt: skip
+
+    assert await slip(ruled, "nothing", thread="1") == ["Done."]
+
+    assert (ruled.states(), Slip.performed) == (["executed"], ["nothing", "nothing"])
+    assert slips(ruled) == ["nothing"]
+
+
+async def test_of_two_effects_only_the_one_that_the_schema_refuses_with_commit_fails(ruled: World) -> None:
+    ruled.model.will_say(
+        calls(("slip", {"way": "nothing"}), ("slip", {"way": "against a rule"}), ("slip", {"way": "writes"})),
+        AIMessage("I see."),
+    )
+    await ruled.say("go")
+
+    assert ruled.states()[:2] == ["executed", "failed"]
+    assert Slip.performed[:2] == ["nothing", "against a rule"]
+    assert slips(ruled)[0] == "nothing"
+    assert "against a rule" not in slips(ruled)
+    assert ruled.audit_is_whole()
+
+
+async def test_what_happened_elsewhere_is_told_though_the_schema_refuses_its_notes_with_commit(ruled: World) -> None:
+    ruled.model.will_say(calls(("note_slip", {"way": "against a rule"})), AIMessage("I see."))
+
+    await ruled.say("go")
+    await until(lambda: ruled.states() == ["executed"])
+
+    assert ruled.receipts()["call-0"].startswith("Done elsewhere. It is not recorded here (error id ")
+    assert Slip.performed == ["against a rule"]
+    assert slips(ruled) == []
+    assert ruled.audit_is_whole()
 
 
 async def test_a_person_says_what_became_of_it(slipping: World) -> None:

@@ -13,6 +13,8 @@ _PG_GONE = ("3B001", "34000", "25P01")
 #: What SQLite says of a disk that is full, gone or broken; PostgreSQL of too few resources, of its system, of itself.
 _SQLITE_REFUSING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_NOMEM", "SQLITE_CANTOPEN")
 _PG_REFUSING = ("53", "58", "XX")
+#: What a rule of the schema says that is looked at with COMMIT, or the trigger that looks; nothing is kept then.
+_PG_RULES = ("22", "23", "42", "44", "P0")
 
 
 def is_timeout(exc: DBAPIError) -> bool:
@@ -38,6 +40,13 @@ def is_lost(exc: DBAPIError) -> bool:
         text = str(exc.orig)
         return sqlstate is None and ("locked" in text or "connect" in text or "unable to open" in text)
     return False
+
+
+def is_against_a_rule(exc: DBAPIError) -> bool:
+    """Tell whether the schema refused what was written, which it would again: nothing of it is kept."""
+    if str(getattr(exc.orig, "sqlite_errorname", "")).startswith("SQLITE_CONSTRAINT"):
+        return True
+    return str(getattr(exc.orig, "sqlstate", None) or "").startswith(_PG_RULES)
 
 
 def is_from_outside(exc: BaseException) -> bool:

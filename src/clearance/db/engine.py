@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError
 
 from clearance.db import lent
 from clearance.db.compiled import shares_trips
-from clearance.db.driver_errors import is_busy, is_lost, is_refusing, is_timeout
+from clearance.db.driver_errors import is_against_a_rule, is_busy, is_lost, is_refusing, is_timeout
 from clearance.db.fair_lock import FairLock
 from clearance.db.files import make_database_private
 from clearance.db.kept import refuse_another
@@ -125,6 +125,7 @@ class Database:
             DatabaseBusy: another transaction held the lock; nothing was done.
             DatabaseUnavailable: no connection, or the statement ran out of time.
             TransactionEndedError: what ran in a part of it ended it, see `lent`.
+            NotKeptError: what ran in a part of it broke a rule that the schema looks at with COMMIT; nothing is kept.
             RuntimeError: what runs in a part of another one asks for this.
         """
         refuse_another()
@@ -226,6 +227,9 @@ class Database:
             except sa.exc.TimeoutError as exc:
                 raise DatabaseUnavailable("The database gave no connection in time.") from exc
             except DBAPIError as exc:
+                if is_ending and exc.connection_invalidated and is_against_a_rule(exc):
+                    lent.tell_of_refusal(info, exc)
+                    raise
                 if (
                     is_ending
                     and exc.connection_invalidated

@@ -27,6 +27,8 @@ _BEGIN, _RELEASE, _UNDO = (
 )
 #: To what the open transaction was lent last, in the `info` of its connection.
 _LENT_TO = "clearance_lent_to"
+#: To what it was lent to write in.
+_WRITER = "clearance_writer"
 #: Whether no transaction of it writes, there.
 _READER = "clearance_reader"
 #: The `_Now` of it, there; a connection that is detached goes on with a copy of its `info`.
@@ -42,15 +44,29 @@ class _Now:
     kept: Kept | None = None
 
 
-class TransactionEndedError(Exception):
+class LentError(Exception):
+    """What became of a transaction for what was done in a part that was lent.
+
+    `of` is theirs who did it: what `kept_open` or `read_only` was called with.
+    """
+
+    def __init__(self, of: str, said: str) -> None:
+        super().__init__(said)
+        self.of = of
+
+
+class TransactionEndedError(LentError):
     """Who was to write in a transaction ended it: whether what they wrote is kept nobody knows.
 
-    Nothing more was done in it. `of` is theirs: what `kept_open` or `read_only` was called with.
+    Nothing more was done in it.
     """
 
     def __init__(self, of: str) -> None:
-        super().__init__(f"{SENTENCE}, and what became of that nobody knows")
-        self.of = of
+        super().__init__(of, f"{SENTENCE}, and what became of that nobody knows")
+
+
+class NotKeptError(LentError):
+    """What was written broke a rule of the schema that is looked at with COMMIT: nothing of the transaction is kept."""
 
 
 @contextmanager
@@ -180,6 +196,8 @@ def _kept(connection: Connection, of: str, kept: Kept) -> Iterator[None]:
     shares = shares_trips(driver)
     info = connection.info
     info[_LENT_TO] = of
+    if not kept.is_look:
+        info[_WRITER] = of
     if shares:
         driver.keep(kept)
     else:
@@ -281,6 +299,7 @@ def take_back(driver: Any, info: Any) -> None:
 def forget(info: Any) -> None:
     """Forget to whom the last transaction of a connection was lent."""
     info.pop(_LENT_TO, None)
+    info.pop(_WRITER, None)
 
 
 def tell_of_end(info: Any, exc: DBAPIError) -> None:
@@ -291,3 +310,13 @@ def tell_of_end(info: Any, exc: DBAPIError) -> None:
     """
     if _LENT_TO in info and is_out_of_place(exc):
         raise TransactionEndedError(info[_LENT_TO]) from exc
+
+
+def tell_of_refusal(info: Any, exc: DBAPIError) -> None:
+    """Tell whose writing it was that the schema refused with COMMIT.
+
+    Raises:
+        NotKeptError: the transaction was lent to somebody to write in.
+    """
+    if _WRITER in info:
+        raise NotKeptError(info[_WRITER], str(exc.orig)) from exc

@@ -1,43 +1,51 @@
-"""An action that ended the transaction it ran in: what it did may be kept, or not, and is not done again.
+"""An action for which a transaction came to nothing: it ended it, or the database kept nothing of it.
 
-Nothing else of that transaction is. So it is run once more, and where it comes to that action it is known that what
-became of it nobody knows.
+Whether what it did is kept nobody knows where it ended the transaction, and surely not where the schema refused it with
+COMMIT. It is not done again. The transaction is run once more, and where it comes to that action it is known what
+became of it.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from clearance.db.driver_errors import is_out_of_place
-from clearance.db.lent import TransactionEndedError, end_inner, kept_open
+from clearance.db.lent import LentError, NotKeptError, TransactionEndedError, end_inner, kept_open
 from clearance.journal.audit import Log
 from clearance.loglines import logger_of
 
 T = TypeVar("T")
 logger = logger_of(__name__)
 
-#: What ended its transaction in the work that this task, or this thread, does.
-_ended: ContextVar[frozenset[str]] = ContextVar("ended", default=frozenset())
+#: By what its transaction came to nothing in the work that this task, or this thread, does, and how.
+_ended: ContextVar[Mapping[str, LentError]] = ContextVar("ended", default=MappingProxyType({}))
 #: Transactions of one piece of work that may be ended, each by another action's facts.
 _MOST = 100
 
 
 def has_ended(of: str) -> bool:
     """Tell whether something ended the transaction when this work was tried before."""
-    return of in _ended.get()
+    return isinstance(_ended.get().get(of), TransactionEndedError)
+
+
+def not_kept(of: str) -> NotKeptError | None:
+    """Say why the database kept nothing of what something wrote when this work was tried before."""
+    found = _ended.get().get(of)
+    return found if isinstance(found, NotKeptError) else None
 
 
 async def surviving(run: Callable[[], Awaitable[T]]) -> T:
-    """Run a transaction; where an action ended it, run it again, in which `has_ended` tells so."""
+    """Run a transaction; where it came to nothing for an action, run it again: `has_ended` and `not_kept` tell then."""
     mark = _ended.set(_ended.get())
     try:
         for _ in range(_MOST):
             try:
                 return await run()
-            except TransactionEndedError as exc:
+            except LentError as exc:
                 _note(exc)
         return await run()
     finally:
@@ -51,18 +59,18 @@ def surviving_now(run: Callable[[], T]) -> T:
         for _ in range(_MOST):
             try:
                 return run()
-            except TransactionEndedError as exc:
+            except LentError as exc:
                 _note(exc)
         return run()
     finally:
         _ended.reset(mark)
 
 
-def _note(exc: TransactionEndedError) -> None:
-    if has_ended(exc.of):
+def _note(exc: LentError) -> None:
+    if exc.of in _ended.get():
         raise exc
     logger.error("%s: %s", exc.of, exc, exc_info=exc)
-    _ended.set(_ended.get() | {exc.of})
+    _ended.set({**_ended.get(), exc.of: exc})
 
 
 def effect_of(request_id: str) -> str:

@@ -9,7 +9,7 @@ from clearance.actions.soundness import a_sentence
 from clearance.db.driver_errors import is_from_outside, is_lost
 from clearance.db.engine import Database
 from clearance.db.lent import TransactionEndedError
-from clearance.gate.ended import effect_of, own_part
+from clearance.gate.ended import effect_of, not_kept, own_part
 from clearance.gate.judging import Judge, Judged
 from clearance.gate.losses import fail
 from clearance.gate.transitions import finish, note_erased, salted
@@ -31,13 +31,24 @@ def perform(log: Log, judge: Judge, database: Database, request: Request, judged
     """
     connection = log.connection
 
+    def failed(exc: BaseException) -> Receipt:
+        error_id = secrets.token_hex(4)
+        logger.error("action %s failed, error id %s", request.action, error_id, exc_info=exc)
+        sentence = f"Not done: {request.action} failed unexpectedly (error id {error_id})."
+        return fail(log, judge.policy, request, "failed", sentence, cause="error", error_id=error_id)
+
+    of = effect_of(request.request_id)
+    refused = not_kept(of)
+    if refused is not None:
+        return failed(refused)
+
     def erase(subject: str) -> None:
         note_erased(log, erase_subject(connection, subject, request.request_id, log.now))
 
     effect = Effect(connection, log.now, request.requested_by, request.request_id, erase)
     try:
         what = f"{request.action} of request {request.request_id}"
-        with own_part(log, effect_of(request.request_id)), database.doing(what):
+        with own_part(log, of), database.doing(what):
             sentence = a_sentence(judged.action.perform(effect), f"{request.action}.perform")
     except ActionError as exc:
         return fail(log, judge.policy, request, "failed", f"Not done: {exc}", cause="action")
@@ -46,10 +57,7 @@ def perform(log: Log, judge: Judge, database: Database, request: Request, judged
     except BaseException as exc:  # whatever an action raises is its failure, with a receipt
         if is_from_outside(exc) or (isinstance(exc, sa.exc.DBAPIError) and is_lost(exc)):
             raise  # the transaction is gone: nothing happened, and it is tried again as a whole
-        error_id = secrets.token_hex(4)
-        logger.exception("action %s failed, error id %s", request.action, error_id)
-        sentence = f"Not done: {request.action} failed unexpectedly (error id {error_id})."
-        return fail(log, judge.policy, request, "failed", sentence, cause="error", error_id=error_id)
+        return failed(exc)
     traces = type(judged.action).traces(connection, [request.request_id])
     left = {} if traces is None else {"traces": traces_digest(traces.get(request.request_id, []))}
     return finish(log, request, "executed", sentence, actor="system", arguments=salted(request, judged.arguments),

@@ -14,7 +14,7 @@ from clearance.actions.soundness import MOST_SENTENCE
 from clearance.db.driver_errors import is_from_outside, is_lost
 from clearance.db.lent import TransactionEndedError
 from clearance.errors import ActionError
-from clearance.gate.ended import effect_of, has_ended, own_part
+from clearance.gate.ended import effect_of, has_ended, not_kept, own_part
 from clearance.gate.transitions import note_erased
 from clearance.journal.audit import Log
 from clearance.journal.bound_rows import traces_digest
@@ -34,6 +34,9 @@ def record(
     of = effect_of(request.request_id)
     if has_ended(of):
         return _with(sentence, "Nobody knows whether it is recorded here."), {}
+    refused = not_kept(of)
+    if refused is not None:
+        return _unrecorded(request, sentence, refused), {}
     try:
         with own_part(log, of):
             return sentence, _recorded(log, request, kind)
@@ -45,10 +48,16 @@ def record(
     except BaseException as exc:  # it happened: the receipt must not wait for our own tables
         if is_from_outside(exc) or (isinstance(exc, sa.exc.DBAPIError) and is_lost(exc)):
             raise  # the transaction is gone, and is tried again as a whole
-        error_id = secrets.token_hex(4)
-        logger.exception("request %s happened, and is not recorded here, error id %s", request.request_id, error_id)
-        why = f"It is not recorded here (error id {error_id})."
+        return _unrecorded(request, sentence, exc), {}
     return _with(sentence, why), {}
+
+
+def _unrecorded(request: Request, sentence: str, exc: BaseException) -> str:
+    error_id = secrets.token_hex(4)
+    logger.error(
+        "request %s happened, and is not recorded here, error id %s", request.request_id, error_id, exc_info=exc
+    )
+    return _with(sentence, f"It is not recorded here (error id {error_id}).")
 
 
 def _with(sentence: str, why: str) -> str:
