@@ -15,6 +15,7 @@ upkeep/        what goes on by itself
 interrupts     what a thread waits with: our questions, and those of the graph itself
 failures       what callers are told when something fails
 checkpointer   durable checkpoints for development
+decoded        what stored parts of checkpoints mean, worked out once for those that are read often
 aegra          what the other server needs
 collecting     no garbage collection while the server starts
 """

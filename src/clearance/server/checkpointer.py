@@ -17,6 +17,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from clearance.db.files import make_database_private, make_folder
+from clearance.server.decoded import Decoding, known
 from clearance.settings import settings
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class SqliteCheckpointer(AsyncSqliteSaver):
     async def _read_at_once(self, read: Callable[[SqliteSaver], T]) -> T:
         # Each statement, its rows and its cursor are a way there and back, else, which takes longer than to read them.
         await self.setup()
-        saver = SqliteSaver(self.conn._conn, serde=self.serde)
+        saver = SqliteSaver(self.conn._conn, serde=Decoding(self.serde))
         saver.is_setup, saver._has_task_path = True, self._has_task_path
         async with self.lock:
             return await self._at_once(read, saver)
@@ -71,6 +72,7 @@ class SqliteCheckpointer(AsyncSqliteSaver):
         """Delete a thread's checkpoints; without tables, before the first one was stored, there are none."""
         await self.setup()
         await super().adelete_thread(thread_id)
+        known.forget()
         async with self.lock:
             await self.conn.execute(_COPIED)
             await self.conn.execute("DELETE FROM copied_runs WHERE thread_id = ?", (str(thread_id),))
@@ -137,6 +139,7 @@ class SqliteCheckpointer(AsyncSqliteSaver):
                 for table in _TABLES:
                     connection.executemany(f"DELETE FROM {table} WHERE {_IS_ONE}", rows)
         connection.commit()
+        known.forget()
 
     def _needed(self, where: tuple[str, str], going: set[str]) -> set[str]:
         """Give those of the checkpoints that go from which the state of one that stays is made.
