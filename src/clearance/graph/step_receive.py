@@ -98,8 +98,8 @@ async def receive(parts: Parts, state: State, config: RunnableConfig) -> Command
         return await _go_on(parts, thread_id, place, state, heard, notices)
     present = {message.id for message in stored}
     messages = [*(message for message in heard.true if message.id not in present), *stored]
-    # Again, now that what was open is withdrawn: every call has a result before the model reads.
-    true = true_transcript(messages, truth, wrong=())
+    # Again, where what was open is withdrawn now: every call has a result before the model reads.
+    true = messages if _tell_the_same(truth, heard.truth) else true_transcript(messages, truth, wrong=())
     at = len(true) - len(stored)
     notices += await _outcomes_inside(parts, turn, true, truth)
     return Command(
@@ -173,6 +173,13 @@ async def _outset(
         is_known = led.is_this_persons or caller.principal.kind == "local"
         requester, run_id = caller.principal if is_known else SYSTEM, led.run_id
     return Outset(requester, run_id, place, led.checkpoint_id, led.before), led
+
+
+def _tell_the_same(one: Truth, other: Truth) -> bool:
+    """Tell whether what was said before, and how it ended, is the same in both; closed turns are the same objects."""
+    return (one.plans, one.requests, one.receipts, one.notices) == (
+        other.plans, other.requests, other.receipts, other.notices,
+    ) and other.heard.items() <= one.heard.items()  # fmt: skip
 
 
 def _words(said: list[HumanMessage]) -> list[dict[str, Any]]:
