@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import hypothesis
 import pytest
 import sqlalchemy as sa
 from httpx._config import DEFAULT_LIMITS
 from httpx._transports import default as transports
+from httpx2._transports import default as transports_of_openai
 
 from agent.bank import MIGRATIONS
 from agent.bank.seed import seed
@@ -37,7 +37,8 @@ DIALECTS = ("sqlite", "postgres")
 # be told.
 DEFAULT_LIMITS.keepalive_expiry = 1
 # Each client reads all certificates of the system, 25 ms of processor time, though here no connection is encrypted.
-transports.create_ssl_context = functools.cache(httpx.create_ssl_context)  # type: ignore[attr-defined]  # not public
+for module in (transports, transports_of_openai):
+    module.create_ssl_context = functools.cache(module.create_ssl_context)  # type: ignore[attr-defined]  # not public
 # What the tests start loads this first. Not the tests themselves: what they leave open is found as soon as ever.
 _QUICK = str(Path(__file__).parent / "support" / "quick")
 if _QUICK not in os.environ.get("PYTHONPATH", "").split(os.pathsep):

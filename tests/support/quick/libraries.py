@@ -30,8 +30,12 @@ LIBRARIES = {
         "httpx", "httpx2", "jinja2", "jsonpatch", "jsonschema_rs", "jwt", "langchain_core.callbacks.manager",
         "langchain_core.language_models.chat_models", "langchain_core.load.load", "langchain_core.messages.utils",
         "langchain_core.prompts", "langchain_core.tools", "langchain_core.tracers.event_stream",
-        "langgraph.checkpoint.sqlite.aio", "langgraph.graph", "langgraph.prebuilt", "langgraph.pregel.remote",
-        "langgraph_grpc_common.checkpointer", "langgraph_sdk.auth", "langgraph_sdk.client", "langgraph_sdk.runtime",
+        # Of the server itself those that read no environment.
+        "langgraph_api.cli", "langgraph_api.errors", "langgraph_api.js.base", "langgraph_api.schema",
+        "langgraph_api.serde", "langgraph_api.sse", "langgraph_api.timing", "langgraph_api.validation",
+        "langgraph_cli.cli", "langgraph.checkpoint.sqlite.aio", "langgraph.graph", "langgraph.prebuilt",
+        "langgraph.pregel.remote", "langgraph_grpc_common.checkpointer", "langgraph_sdk.auth", "langgraph_sdk.client",
+        "langgraph_sdk.runtime",
         "langsmith.client", "langsmith.run_trees", "opentelemetry.exporter.otlp.proto.http.metric_exporter",
         "opentelemetry.sdk.metrics", "orjson", "ormsgpack", "pathspec", "prometheus_client", "psycopg", "pydantic.v1",
         "pydantic_settings", "pygments.lexers", "requests", "rfc8785", "rich.console", "rich.progress", "rich.table",
@@ -162,10 +166,15 @@ def fork_modules() -> None:
 def work_out() -> None:
     """Work out what is alike in each: the certificates of each client of HTTP."""
     import httpx
+    import httpx2
     from httpx._transports import default
+    from httpx2._transports import default as of_openai
 
-    default.create_ssl_context = functools.cache(httpx.create_ssl_context)  # type: ignore[attr-defined]  # not public
+    for module in (default, of_openai):
+        made: Any = module
+        made.create_ssl_context = functools.cache(made.create_ssl_context)  # not public
     httpx.Client().close()
+    httpx2.Client().close()
 
 
 def main() -> None:
