@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from clearance.db.engine import Database
 from clearance.db.tables import audit as log_rows
 from clearance.db.tables import audit_head
-from clearance.journal import audit
+from clearance.journal import audit, verification
 from clearance.journal.audit import Head
+from clearance.journal.signing import signer
 from clearance.journal.verification import Verification, verify
 from tests.support.tampering import disarm
 
@@ -41,7 +42,11 @@ def log(database: Database) -> list[Row]:
     return database.read_now(lambda c: list(audit.rows(c)))
 
 
-def test_any_one_change_is_found_at_its_row(database: Database, log: list[Row]) -> None:
+@pytest.mark.parametrize("at_once", [2, 100])
+def test_any_one_change_is_found_at_its_row(
+    database: Database, log: list[Row], monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(verification, "_AT_ONCE", at_once)
     tried = 0
     for changed in _changed(log, database):
         found = _verify(database, changed)
@@ -140,6 +145,18 @@ def test_a_noted_head_that_never_was_is_found(database: Database, log: list[Row]
     for row in log:
         found = _verify(database, log, noted=Head(row["seq"], "0" * 64))
         assert found.broken_at == row["seq"]
+
+
+def test_a_number_that_is_left_out_is_told_even_where_all_is_signed(database: Database, log: list[Row]) -> None:
+    changed, before = [], ""
+    for row, number in zip(log, (1, 2, 4, 5, 6), strict=True):
+        of = {**row, "seq": number}
+        before = signer(KEY)(tuple(of[name] for name in COLUMNS[:-1]), before)
+        changed.append({**of, "mac": before})
+
+    found = _verify(database, changed, {"seq": 6, "mac": before})
+
+    assert (found.broken_at, found.reason) == (3, "row 3 is missing")
 
 
 def test_what_is_not_text_is_no_way_to_pass_unsigned(database: Database, log: list[Row]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,6 +44,27 @@ def stream(connection: Connection, query: sa.Select[Any], **values: Any) -> Iter
         if "decode" in str(exc):
             raise UnreadableRow(str(exc)) from exc
         raise sa.exc.DBAPIError.instance(sql, None, exc, driver.Error, dialect=connection.dialect) from exc
+
+
+def in_lists(rows: Iterator[tuple[Any, ...]], most: int) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield what `stream` gives in lists, each but the last of `most` rows.
+
+    Raises:
+        UnreadableRow: the next row cannot be read; the rows before it were given.
+    """
+    unreadable: UnreadableRow | None = None
+    some: list[tuple[Any, ...]] = []
+    while unreadable is None:
+        try:
+            some.extend(islice(rows, most))  # keeps what came before one that cannot be read
+        except UnreadableRow as exc:
+            unreadable = exc
+        if not some:
+            break
+        yield some
+        some = []
+    if unreadable is not None:
+        raise unreadable
 
 
 #: So that several can be open in one transaction.

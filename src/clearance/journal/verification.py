@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from clearance.actions.action import Actions
-from clearance.db.streaming import UnreadableRow, stream
+from clearance.db.streaming import UnreadableRow, in_lists, stream
 from clearance.db.tables import audit, audit_head
 from clearance.db.types import from_text
 from clearance.journal.audit import Head, ahead_of
@@ -125,30 +126,22 @@ def _check_rows(
 ) -> tuple[int, int | None, str | None]:
     """Check the chain and let the journal hear it: the last good row, the first bad one, what is wrong."""
     seq, mac, keys = since.seq, since.mac, chain.keys
-    key, heard = chain.key, list[tuple[Any, ...]]()
     if noted and noted.seq == seq and seq and noted.mac != mac:
         return seq, seq, f"row {seq} differs from the head noted before"
+    journal.hear([], chain.key)
     try:
-        for row in stream(connection, _ROWS, after=seq or _BEFORE_ALL):
-            number = row[0]
-            if number != seq + 1:
-                if number <= seq:
-                    return seq, number, f"row {number} was put in before the first"
-                return seq, seq + 1, f"row {seq + 1} is missing"
-            wrong = chain.check(row, mac)
-            if wrong:
-                return seq, number, wrong
-            seq, mac = number, row[8]
-            if noted and noted.seq == seq and noted.mac != mac:
-                return seq, seq, f"row {seq} differs from the head noted before"
-            if len(heard) >= _HEARD or chain.key is not key:
-                journal.hear(heard, key)
-                key, heard = chain.key, []
-            heard.append(row)
+        for rows in in_lists(stream(connection, _ROWS, after=seq or _BEFORE_ALL), _AT_ONCE):
+            numbers = range(seq + 1, seq + 1 + len(rows))
+            is_noted = noted is not None and noted.seq in numbers
+            if not is_noted and list(map(_SEQ, rows)) == list(numbers) and chain.goes_on(rows, mac):
+                journal.hear(rows, chain.key)
+                seq, mac = rows[-1][0], rows[-1][8]
+                continue
+            seq, mac, broken_at, reason = _check_each(rows, Head(seq, mac), chain, noted, journal)
+            if reason is not None:
+                return seq, broken_at, reason
     except UnreadableRow:
         return seq, seq + 1, f"row {seq + 1} is not what was written (not even text)"
-    finally:
-        journal.hear(heard, key)
     if seq < head.seq:
         return seq, seq + 1, f"the log ends at row {seq}, its head says {head.seq}"
     if noted and noted.seq > seq:
@@ -162,8 +155,36 @@ def _check_rows(
     return seq, None, None
 
 
-#: Rows that the journal hears at a time.
-_HEARD = 1_000
+def _check_each(
+    rows: list[tuple[Any, ...]], end: Head, chain: Chain, noted: Head | None, journal: Counterparts
+) -> tuple[int, str, int | None, str | None]:
+    """Check rows after `end` one by one, and let the journal hear them: the last good row, its mac, and as above."""
+    seq, mac, key, heard = end.seq, end.mac, chain.key, list[tuple[Any, ...]]()
+    try:
+        for row in rows:
+            number = row[0]
+            if number != seq + 1:
+                if number <= seq:
+                    return seq, mac, number, f"row {number} was put in before the first"
+                return seq, mac, seq + 1, f"row {seq + 1} is missing"
+            wrong = chain.check(row, mac)
+            if wrong:
+                return seq, mac, number, wrong
+            seq, mac = number, row[8]
+            if noted and noted.seq == seq and noted.mac != mac:
+                return seq, mac, seq, f"row {seq} differs from the head noted before"
+            if chain.key is not key:
+                journal.hear(heard, key)
+                key, heard = chain.key, []
+            heard.append(row)
+    finally:
+        journal.hear(heard, key)
+    return seq, mac, None, None
+
+
+#: Rows that are checked, and heard by the journal, at a time: as many as stay in a processor's cache.
+_AT_ONCE = 100
+_SEQ = itemgetter(0)
 #: By a number that none has: what was put in before the first is to be seen.
 _BEFORE_ALL = -(2**63)
 _ROWS = sa.select(audit).where(audit.c.seq > sa.bindparam("after")).order_by(audit.c.seq)
