@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from clearance.desk.desk import Desk
 from clearance.journal.binding import BOUND, UNBOUND
+from clearance.journal.bound_rows import BoundRows
 from clearance.journal.refusals import chain_totals, note_refused
 from clearance.journal.turns import turns_of
 from clearance.journal.verification import Verification, verify
@@ -250,3 +251,21 @@ async def test_a_row_that_is_not_even_text_is_told(world: World, value: str) -> 
     found: Any = _after(world, f"UPDATE requests SET sentence = {value}")
 
     assert not found.is_whole
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_what_agrees_is_passed_without_a_look_at_its_columns(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of these rows there are millions, whatever letters they are written in."""
+    await _let_something_happen(world)
+    world.model.will_say(AIMessage("Schön, \U0001f600 \x7f"))
+    await world.say("Die Miete für Zoë \x7f", thread="in other letters")
+    looked_at: list[Any] = []
+    monkeypatch.setattr(BoundRows, "_differs", lambda _, left, __: looked_at.extend(left))
+
+    assert world.read(lambda c: _verify(world, c)).reason is None
+    assert looked_at == []
+    world.execute("UPDATE requests SET sentence = 'x' WHERE state = 'asked'")
+    world.read(lambda c: _verify(world, c))
+    assert looked_at != []

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -24,6 +24,8 @@ _CHUNK = 1_000
 #: Of a row as `Bound.by_id` gives it: where its salt stands, and what stands before its columns.
 _SALT, _BEFORE = 5, 6
 _DIGEST = 64
+#: Of a row that is not read quickly: any mention of it is looked at.
+_UNREAD = -1, "not read"
 #: What the log calls the refusals of one person in one minute.
 REFUSALS = "refusals"
 
@@ -50,32 +52,64 @@ class BoundRows:
     def __init__(self, connection: Connection, bound: Bound) -> None:
         self._connection = connection
         self._bound = bound
-        self._chunk: list[tuple[int, str, str]] = []
+        self._chunk: list[tuple[int, dict[str, str]]] = []
+        self._mentions = 0
         #: Rows that were there before the log bound any; that were made since; that agreed with the last told of them.
         self.unbound = self._made = self._agreed = 0
 
     def hear(self, seq: int, mentions: dict[str, str]) -> str | None:
         """Take what a row of the log says of some; say what disagrees in the chunk that it completes."""
-        chunk = self._chunk
-        for row_id, mention in mentions.items():
-            chunk.append((seq, row_id, mention))
-        return self.compare() if len(chunk) >= _CHUNK else None
+        self._chunk.append((seq, mentions))
+        self._mentions += len(mentions)
+        return self.compare() if self._mentions >= _CHUNK else None
 
     def compare(self) -> str | None:
         """Compare the chunk and drop it; say the first thing that disagrees."""
-        chunk, self._chunk = self._chunk, []
-        if not chunk:
+        chunk, self._chunk, self._mentions = self._chunk, [], 0
+        # What agrees is passed without a value of it being read: of these there are millions.
+        left = [*self._left(chunk)]
+        if not left:
             return None
-        ids = {row_id for _, row_id, _ in chunk}
-        keys = list({binding.key_of(self._bound, row_id) for row_id in ids} if self._bound.table is questions else ids)
         try:
-            held = {row[0]: row for row in stream(self._connection, self._bound.by_id, ids=keys)}
+            rows = stream(self._connection, self._bound.by_id, ids=self._keys({row_id for _, row_id, _ in left}))
+            held = {row[0]: row for row in rows}
         except UnreadableRow as exc:
             return f"{self._bound.name} that rows {chunk[0][0]} to {chunk[-1][0]} tell of cannot be read ({exc})"
-        return self._differs(chunk, held)
+        return self._differs(left, held)
+
+    def _keys(self, ids: Collection[str]) -> list[str]:
+        """Give what rows of these ids are found by."""
+        return list({binding.key_of(self._bound, one) for one in ids} if self._bound.table is questions else ids)
+
+    def _left(self, chunk: list[tuple[int, dict[str, str]]]) -> Iterator[tuple[int, str, str]]:
+        """Count the mentions that agree, and those told of again later; yield the others, for `_differs` to look at."""
+        held = self._as_written({row_id for _, mentions in chunk for row_id in mentions})
+        for seq, mentions in chunk:
+            for row_id, mention in mentions.items():
+                version, begins = held.get(row_id, _UNREAD)
+                is_new = mention[0] == "+"
+                if mention.startswith(begins, is_new):
+                    self._agreed += 1
+                elif int(mention.partition(":")[0]) >= version:
+                    yield seq, row_id, mention
+                    continue
+                self._made += is_new
+
+    def _as_written(self, ids: Collection[str]) -> dict[str, tuple[int, str]]:
+        """Give by id the version of a row, and how a mention of it begins. Quickly, which is not every row's to be."""
+        if self._connection.dialect.name != "sqlite":
+            return {}
+        rows = stream(self._connection, self._bound.written_by_id, ids=self._keys(ids))
+        try:
+            return {
+                row_id: (version, f"{version}:{binding.digest_as_written(salt, text)}")
+                for row_id, version, salt, text in rows
+                if type(version) is int
+            }
+        except (UnreadableRow, sa.exc.DBAPIError, ValueError):
+            return {}  # no text where one belongs: which row's, tells who reads them by their columns
 
     def _differs(self, chunk: list[tuple[int, str, str]], held: dict[str, tuple[Any, ...]]) -> str | None:
-        # What agrees is passed without a value being built for it: of these there are millions.
         name = self._bound.name
         for seq, row_id, mention in chunk:
             row = held.get(row_id)

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -31,6 +33,8 @@ _COUNTED: dict[str, tuple[sa.Table, ...]] = {
 _OUTCOMES = frozenset(OUTCOMES)
 #: Events whose details are read though they tell of no row.
 _READ = {"binding_began", "frozen", "unfrozen", "executed"}
+_NOTHING: dict[str, Any] = {}
+_EVENT = itemgetter(2)
 #: Outcomes that are compared at a time.
 _CHUNK = 1_000
 
@@ -49,7 +53,7 @@ class Counterparts:
     def __init__(self, connection: Connection, actions: Actions | None = None) -> None:
         self._connection = connection
         self._actions = actions
-        self._heard: dict[str, int] = {}
+        self._heard: Counter[str] = Counter()
         self._chunk: list[tuple[Any, ...]] = []
         self._first: str | None = None
         self._frozen: tuple[str, str] | None = None
@@ -67,13 +71,13 @@ class Counterparts:
 
     def hear(self, rows: list[tuple[Any, ...]], key: bytes) -> None:
         """Take the next rows of the log, as its table has them; they have to be verified, under this key."""
-        self._key = key
-        heard, bounds = self._heard, self._bound
+        self._key, self._at = key, rows[-1][1] if rows else self._at
+        self._heard.update(map(_EVENT, rows))
+        bounds = self._bound
         for row in rows:
-            seq, self._at, event, _, _, _, request_id, details, _ = row
-            heard[event] = heard.get(event, 0) + 1
-            told = _parsed(details) if '"rows":' in details or event in _READ else {}
-            mentioned = told.get("rows", {})
+            seq, _, event, _, _, _, request_id, details, _ = row
+            told = _parsed(details) if '"rows":' in details or event in _READ else _NOTHING
+            mentioned = told.get("rows", _NOTHING)
             for table, mentions in mentioned.items():
                 self._has_bound = True
                 if (bound := bounds.get(table)) is not None:
