@@ -12,13 +12,13 @@ def partial_index(
     """Make an index of those rows of a table for which `where` holds.
 
     Each database has the condition under a name of its own, by which SQLAlchemy loads what it has for that database:
-    said for both here, each process would load the one that it does not use. So it is said when the table is created.
+    said for both here, each process would load the one that it does not use. So it is said when the index is created,
+    by itself or with its table.
     """
     index = sa.Index(name, *columns, unique=unique)
 
-    def complete(_: sa.Table, connection: Connection, **__: Any) -> None:
+    def complete(_: sa.Index, connection: Connection, **__: Any) -> None:
         index.dialect_options[connection.dialect.name]["where"] = where
 
-    assert index.table is not None
-    sa.event.listen(index.table, "before_create", complete)
+    sa.event.listen(index, "before_create", complete)
     return index
