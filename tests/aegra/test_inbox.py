@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import httpx
 import pytest
 
 from tests.aegra.test_main_job import effects
@@ -45,3 +46,15 @@ def test_every_page_is_there_for_those_who_may_see_it(walled: Aegra) -> None:
     assert visit(ANA) == [200] * 7
     assert visit(OLGA) == [200, 200, 200, 403, 403, 200, 403]
     assert visit(None) == [303] * 7
+
+
+def test_whoever_is_not_signed_in_is_refused_as_everybody_else_is(walled: Aegra) -> None:
+    """Refusals of our routes have the shape that Aegra's have; those for want of a token had another."""
+    with httpx.Client(base_url=walled.url, timeout=60) as client:
+        ours = client.get("/approvals/requests")
+        others = client.get("/threads/no-thread")
+        known = client.get("/approvals/requests/no-request", headers=bearer(ANA))
+
+    assert (ours.status_code, others.status_code, known.status_code) == (401, 401, 404)
+    assert ours.json() == others.json()
+    assert ours.json().keys() == known.json().keys()

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
+from starlette.exceptions import HTTPException as AnyHTTPException
 
 from clearance.desk.desk import Desk
 from clearance.principal import Principal
@@ -16,7 +17,11 @@ async def signed_in(request: Request) -> Principal:
     Raises:
         HTTPException: 401 without a valid token, 429 in a flood.
     """
-    return await person_of(await wall(), request.headers)
+    try:
+        return await person_of(await wall(), request.headers)
+    except AnyHTTPException as exc:
+        # FastAPI's own, as of all that our routes refuse: Aegra tells those in its own shape, and others in another.
+        raise HTTPException(exc.status_code, exc.detail, exc.headers) from None
 
 
 async def desk_of_process() -> Desk:
