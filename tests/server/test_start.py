@@ -1,6 +1,7 @@
 """What a server loads to start: what it needs by then, and what reviewers reach when they come."""
 
 import re
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -58,3 +59,32 @@ def test_a_start_loads_nothing_that_it_does_not_need(auth: Literal["on", "off"],
     assert later >= LATE
     assert later & NEVER == set()
     assert {"/approvals/requests", "/threads"} <= described["paths"].keys()
+
+
+def test_a_server_whose_inbox_does_not_load_says_so_by_itself_and_serves_the_rest(tmp_path: Path) -> None:
+    """It answered `Internal Server Error`, and anybody filled its log."""
+    (tmp_path / "jinja2.py").write_text("raise RuntimeError('half of it is there')\n")
+    server = _Anew(tmp_path, f"sqlite:///{tmp_path / 'journal.db'}", env={"PYTHONPATH": str(tmp_path)})
+
+    server.start()
+    try:
+        until = time.monotonic() + 30
+        while "they do not load" not in server.log and time.monotonic() < until:
+            time.sleep(0.1)
+        told = server.log
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            paths = ["/approvals/requests", "/inbox", "/inbox/nowhere", "/openapi.json", "/docs"]
+            answers = [client.get(path) for path in paths]
+            thread = client.post("/threads", json={})
+        log = server.log
+    finally:
+        server.stop()
+
+    found = re.search(r"there is no approvals API and no inbox: they do not load, error id (\w+)", told)
+    assert found, told[-2000:]
+    said = f"The approvals API and the inbox do not load, error {found[1]}. Nothing was recorded."
+    assert [(one.status_code, one.json(), one.headers.get("retry-after")) for one in answers] == [
+        (503, {"detail": said}, "10")
+    ] * len(paths)
+    assert thread.status_code == 200
+    assert log.count("half of it is there") == told.count("half of it is there")

@@ -5,7 +5,6 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 from clearance.application import check_alone, the_clearance, the_parts
@@ -15,7 +14,7 @@ from clearance.loglines import guard_handlers, logger_of, tell_no_start
 from clearance.parts import Parts
 from clearance.server import aegra, graphs
 from clearance.server.entry.wall import note_served, wall
-from clearance.server.late import reviewers
+from clearance.server.late import NotLoadedError, reviewers
 from clearance.server.upkeep.outcomes import Outcomes
 from clearance.server.upkeep.recovery import Asker, recover
 from clearance.server.upkeep.timekeeping import timekeeper_of
@@ -91,16 +90,14 @@ async def _start() -> "list[asyncio.Task[None]]":
     outcomes.listen()
     sender = sender_of(parts.settings, parts.gate)
     recovery = asyncio.create_task(recover(parts), name="recovery")
-    recovery.add_done_callback(partial(_tell_failure, "recovery failed: open turns stay as they are until a restart"))
+    recovery.add_done_callback(_tell_failure)
     background = [recovery, asyncio.create_task(timekeeper_of(parts).run(), name="timekeeping")]
     background.append(asyncio.create_task(outcomes.run(), name="outcomes"))
     background.append(asyncio.create_task(here.counts.keep(), name="counts of refusals"))
     if aegra.is_here():
         background.append(asyncio.create_task(Asker(parts).run(), name="asking"))
     else:
-        loading = asyncio.create_task(_load_rest(), name="loading")
-        loading.add_done_callback(partial(_tell_failure, "there is no approvals API and no inbox: they do not load"))
-        background.append(loading)
+        background.append(asyncio.create_task(_load_rest(), name="loading"))
     if sender:
         await sender.begin()
         background.append(asyncio.create_task(sender.run(), name="notifications"))
@@ -111,7 +108,10 @@ async def _start() -> "list[asyncio.Task[None]]":
 async def _load_rest() -> None:
     """Load what reviewers reach, once the start is over."""
     await asyncio.sleep(_QUIET_S)
-    await reviewers()
+    try:
+        await reviewers()
+    except NotLoadedError:  # told there; the rest is served, and what people answer in their threads is taken
+        return
     gc.freeze()  # as at the end of the start, see `collecting`
 
 
@@ -137,6 +137,6 @@ def _has_auth() -> bool:
     return get_auth_instance() is not None
 
 
-def _tell_failure(what: str, task: "asyncio.Task[None]") -> None:
+def _tell_failure(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (exc := task.exception()):
-        logger.error("%s", what, exc_info=exc)
+        logger.error("recovery failed: open turns stay as they are until the next start", exc_info=exc)
