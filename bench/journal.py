@@ -49,8 +49,7 @@ from clearance.db.tables import (
 from clearance.db.types import to_text
 from clearance.gate.transitions import asked, note, salted
 from clearance.journal import audit as log_of
-from clearance.journal import binding
-from clearance.journal.bound_rows import traces_digest
+from clearance.journal import binding, left_behind
 from clearance.journal.notifications import REMIND_BEFORE, REMINDER
 from clearance.journal.requests import Request
 from clearance.journal.signing import fingerprint, signer
@@ -462,7 +461,7 @@ class Filling:
         if call.iban is None:
             left = self._book(call.source, call.target, call.minor, self._at(), request, None)
             self._finish(request, row, "executed", f"Transferred {usd(call.minor)}.", "system",
-                         traces=traces_digest(left), **done)  # fmt: skip
+                         traces=left_behind.digest(left), **done)  # fmt: skip
             return
         attempt = {"attempt_id": key("attempt", request.request_id, "1"), "request_id": request.request_id,
                    "number": 1, "revision": 1, "idempotency_key": key("idempotency", request.request_id),
@@ -483,7 +482,7 @@ class Filling:
         self._put(attempts, attempt)
         left = self._book(call.source, HOUSE, call.minor, self._at(), request, call.iban)
         self._finish(request, row, "executed", f"Paid {usd(call.minor)}.", "system", attempt=1, via="performed",
-                     traces=traces_digest(left), **done)  # fmt: skip
+                     traces=left_behind.digest(left), **done)  # fmt: skip
 
     def _decided_turn(self, number: int) -> None:
         """Write a turn that is over: mostly done, some rejected, some that nobody decided in time."""

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from langchain_core.messages import AIMessage
 from sqlalchemy.engine import Connection
 
+from agent.actions.transfer import TransferFunds
 from clearance.desk.desk import Desk
 from clearance.journal.binding import BOUND, UNBOUND
 from clearance.journal.bound_rows import BoundRows
@@ -212,6 +213,66 @@ async def test_the_desk_says_first_what_the_log_does_not_tell(world: World) -> N
     assert [one.endswith(", which is shown beside it") for one in told] == [True] * len(detail.disagreements)
     world.execute(f"UPDATE audit SET actor = 'tom' WHERE request_id = '{ids['asked']}' AND event = 'requested'")
     assert "is not what was written (event 'requested')" in str((await desk.detail(viewer, ids["asked"])).disagreements)
+
+
+#: What makes the tables of an action unreadable: the statement, and how it is told.
+UNREADABLE = {
+    "no text": ("UPDATE transfers SET requested_by = CAST(x'ff' AS TEXT) WHERE request_id IS NOT NULL", "decode"),
+    "bytes": ("UPDATE transfers SET made_at = x'00' WHERE request_id IS NOT NULL", ""),
+    "no column": ("ALTER TABLE transfers RENAME COLUMN made_at TO made", "made_at"),
+}
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("how", UNREADABLE)
+async def test_what_an_action_left_behind_and_cannot_read_back_is_told(world: World, how: str) -> None:
+    """It ended the verification with an error of the driver's, and the page with another."""
+    await _found_unreadable(world, how)
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_on_postgresql_the_rest_is_read_after_it(world: World) -> None:
+    """Which takes no text that is none, and answers nothing more after an error outside a savepoint."""
+    await _found_unreadable(world, "no column")
+
+
+async def _found_unreadable(world: World, how: str) -> None:
+    statement, why = UNREADABLE[how]
+    ids = await _let_something_happen(world)
+    disarm_bank(world)
+
+    world.execute(statement)
+    found = world.read(lambda c: _verify(world, c))
+
+    told = f"what transfer_funds of request {ids['executed']} left behind cannot be read ("
+    assert told in str(found.reason)
+    assert why in str(found.reason)
+    assert (found.broken_at, found.is_whole) == (None, False)
+    viewer = Principal("ana", roles=frozenset(ANA.roles))
+    assert told in " | ".join((await Desk(world.gate).detail(viewer, ids["executed"])).disagreements)
+
+
+async def test_of_many_only_the_one_that_cannot_be_read_back_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ("transfer_funds", {**PAY[1], "amount": "5"})
+    world.model.will_say(calls(small, small, small), AIMessage("Done."))
+    await world.say("pay")
+    assert world.states() == ["executed"] * 3
+    first, second, third = (one.request_id for one in world.requests())
+    read = TransferFunds.traces
+
+    def traces(connection: Connection, ids: list[str]) -> Any:
+        if second in ids:
+            raise KeyError("made up")
+        return read(connection, ids)
+
+    monkeypatch.setattr(TransferFunds, "traces", traces)
+    found = world.read(lambda c: _verify(world, c))
+
+    assert f"request {second} left behind cannot be read (KeyError: 'made up')" in str(found.reason)
+    assert first not in str(found.reason)
+    assert third not in str(found.reason)
 
 
 async def test_what_is_shown_beside_a_request_is_compared_with_the_log_too(world: World) -> None:

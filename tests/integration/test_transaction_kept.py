@@ -306,6 +306,7 @@ WAYS: dict[str, Way] = {
     "query_only": lambda c: c.exec_driver_sql("PRAGMA query_only = 0"),
     "nothing": lambda _: None,
     "against a rule": _against_a_rule,
+    "reads no text": lambda c: c.exec_driver_sql("SELECT CAST(x'ff' AS TEXT)").all(),
     "leaves a savepoint": lambda c: c.begin_nested(),
     "unread": _unread,
     "searches": lambda c: c.exec_driver_sql("SELECT * FROM places WHERE low > 1").all(),
@@ -647,6 +648,19 @@ async def test_what_happened_elsewhere_is_told_though_the_schema_refuses_its_not
     assert Slip.performed == ["against a rule"]
     assert slips(ruled) == []
     assert ruled.audit_is_whole()
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_a_row_that_cannot_be_read_fails_its_action_and_is_no_lost_connection(slipping: World) -> None:
+    """As a lost one it was tried four times, told as a database that does not answer, and stayed cleared."""
+    (effect,) = await slip(slipping, "reads no text", thread="1")
+    (facts,) = await slip(slipping, "reads no text", "facts", thread="2")
+
+    assert effect.startswith("Not done: slip failed unexpectedly (error id ")
+    assert facts.startswith("Not done: what is true about it cannot be read")
+    assert slipping.states() == ["failed", "refused"]
+    assert Slip.performed == ["reads no text"]
+    assert slips(slipping) == []
 
 
 async def test_a_person_says_what_became_of_it(slipping: World) -> None:

@@ -307,9 +307,10 @@ def _engine(url: str, *, read_only: bool = False) -> Engine:
 
 
 def _drop_after_failed_commit(context: sa.engine.ExceptionContext) -> None:
-    # COMMIT itself failed (it has no statement): whether it happened nobody knows, and in SQLite the connection may
-    # still be inside the transaction, holding its lock. So it is closed, and the work is tried again as a whole.
-    if context.statement is None and not _is_before_commit(context):
+    # COMMIT itself failed: no statement, and nothing that ran, as where a row cannot be read. Whether it happened
+    # nobody knows, and in SQLite the connection may still be inside the transaction, with its lock. So it is closed,
+    # and all of the work is tried again.
+    if context.statement is None and context.execution_context is None and not _is_before_commit(context):
         lent.roll_back(context.connection)
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False

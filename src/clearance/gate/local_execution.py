@@ -13,8 +13,8 @@ from clearance.gate.ended import effect_of, not_kept, own_part
 from clearance.gate.judging import Judge, Judged
 from clearance.gate.losses import fail
 from clearance.gate.transitions import finish, note_erased, salted
+from clearance.journal import left_behind
 from clearance.journal.audit import Log
-from clearance.journal.bound_rows import traces_digest
 from clearance.journal.erasure import erase_subject
 from clearance.journal.receipts import Receipt
 from clearance.journal.requests import Request
@@ -59,6 +59,6 @@ def perform(log: Log, judge: Judge, database: Database, request: Request, judged
             raise  # the transaction is gone: nothing happened, and it is tried again as a whole
         return failed(exc)
     traces = type(judged.action).traces(connection, [request.request_id])
-    left = {} if traces is None else {"traces": traces_digest(traces.get(request.request_id, []))}
+    left = {} if traces is None else {"traces": left_behind.digest(traces.get(request.request_id, []))}
     return finish(log, request, "executed", sentence, actor="system", arguments=salted(request, judged.arguments),
                   subjects=judged.subjects, **left)  # fmt: skip

@@ -22,6 +22,7 @@ audit           the log that shows tampering, and the head that locks the gate
 signing         how its rows are signed, and under which key
 binding         which rows of the tables it binds, and how
 bound_rows      those rows compared with it
+left_behind     what actions left in tables of their own, compared with it
 counterparts    the tables against what the log tells
 verification    the log row by row, and the tables beside it, as `clearance audit verify` checks them
 witness         the same of one turn, cheaply

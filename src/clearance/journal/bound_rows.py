@@ -1,8 +1,7 @@
 """The rows that the log binds, compared with it: what `counterparts` hears, table by table, in constant memory."""
 
-import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -10,11 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from clearance.actions.action import Actions
-from clearance.canonical import canonical
-from clearance.db.among import among
 from clearance.db.streaming import UnreadableRow, stream
-from clearance.db.tables import audit, questions, refusal_totals, refusals, requests
+from clearance.db.tables import audit, questions, refusal_totals, refusals
 from clearance.db.types import from_text, to_text
 from clearance.journal import binding
 from clearance.journal.binding import Bound, Row, Told
@@ -276,49 +272,3 @@ def read_refused(connection: Connection, minute: str, upto: int, person: str) ->
     ]
     row_id = f"{minute} {upto} {person}"
     return Row(row_id, totals[0].version, None, None, None, totals[0].salt, (counted, json.dumps(rows)))
-
-
-_ACTIONS = sa.select(requests.c.request_id, requests.c.action).where(among(requests.c.request_id))
-
-
-class Traces:
-    """What actions left behind, as they say themselves."""
-
-    def __init__(self, connection: Connection, actions: Actions) -> None:
-        self._connection = connection
-        self._actions = actions
-        self._chunk: dict[str, tuple[int, str]] = {}
-
-    def hear(self, seq: int, request_id: str, digest: str) -> str | None:
-        """Take what a row of the log says; say what disagrees in the chunk that it completes."""
-        self._chunk[request_id] = (seq, digest)
-        return self.compare() if len(self._chunk) >= _CHUNK else None
-
-    def compare(self) -> str | None:
-        """Compare the chunk and drop it; say the first thing that disagrees."""
-        chunk, self._chunk = self._chunk, {}
-        if not chunk:
-            return None
-        of_action: dict[str, list[str]] = {}
-        for request_id, action in stream(self._connection, _ACTIONS, ids=list(chunk)):
-            of_action.setdefault(action, []).append(request_id)
-        for action, ids in of_action.items():
-            found = read_traces(self._connection, self._actions, action, ids)
-            for request_id in ids if found is not None else ():
-                seq, digest = chunk[request_id]
-                if traces_digest((found or {}).get(request_id, [])) != digest:
-                    return f"what {action} of request {request_id} left behind is not what was done (row {seq})"
-        return None
-
-
-def read_traces(
-    connection: Connection, actions: Actions, action: str, request_ids: list[str]
-) -> dict[str, list[dict[str, Any]]] | None:
-    """Read what an action left behind, by request; None where it does not say, or is none of this program's."""
-    cls = actions.get(action)
-    return cls.traces(connection, request_ids) if cls is not None else None
-
-
-def traces_digest(traces: Iterable[dict[str, Any]]) -> str:
-    """Digest what an action left behind. Unsalted: it stays when people are erased."""
-    return hashlib.sha256(canonical(list(traces))).hexdigest()

@@ -19,7 +19,8 @@ from clearance.db.streaming import UnreadableRow, stream
 from clearance.db.tables import OUTCOMES, audit, audit_head, decisions, receipts, requests
 from clearance.db.types import to_text
 from clearance.journal.binding import BOUND
-from clearance.journal.bound_rows import REFUSALS, BoundRows, RefusedRows, Traces
+from clearance.journal.bound_rows import REFUSALS, BoundRows, RefusedRows
+from clearance.journal.left_behind import LeftBehind
 from clearance.journal.signing import fingerprint, seal
 
 #: Events, and the tables in which each has exactly one row. Receipts are compared, the others counted.
@@ -62,7 +63,7 @@ class Counterparts:
         self._key: bytes | None = None
         self._bound = {name: BoundRows(connection, bound) for name, bound in BOUND.items()}
         self._refused = RefusedRows(connection)
-        self._traces = Traces(connection, actions) if actions is not None else None
+        self._left_behind = LeftBehind(connection, actions) if actions is not None else None
         #: Row from which on rows of the journal are bound; None when none does yet.
         self.bound_from: int | None = None
         self._has_bound = False
@@ -90,8 +91,8 @@ class Counterparts:
                     self._chunk.append(row)
                     if len(self._chunk) >= _CHUNK:
                         self._compare()
-                if "traces" in told and self._traces:
-                    self._note(self._traces.hear(seq, request_id, told["traces"]))
+                if "traces" in told and self._left_behind:
+                    self._note(self._left_behind.hear(seq, request_id, told["traces"]))
             elif event in _READ:
                 self._hear_of_log(row, told, key)
 
@@ -130,8 +131,8 @@ class Counterparts:
         self._compare()
         for bound in self._bound.values():
             self._note(bound.compare())
-        if self._traces:
-            self._note(self._traces.compare())
+        if self._left_behind:
+            self._note(self._left_behind.compare())
         try:
             found = [*self._head(), *([self._first] if self._first else () if self._is_part else self._untold())]
         except UnreadableRow as exc:

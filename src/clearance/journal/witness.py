@@ -15,7 +15,8 @@ from clearance.actions.action import Actions
 from clearance.db.compiled import rows_of
 from clearance.db.tables import audit, plans, requests, tool_definitions, turns
 from clearance.journal.binding import BOUND, Row, Told, read_mention
-from clearance.journal.bound_rows import disagreement, read_traces, traces_digest
+from clearance.journal.bound_rows import disagreement
+from clearance.journal.left_behind import changed
 from clearance.journal.requests import Request, SameCall
 from clearance.journal.signing import Chain, Keys
 from clearance.journal.statements import among
@@ -29,7 +30,6 @@ _OF_TURNS = (
     .order_by(audit.c.seq)
 )
 _ROTATED = sa.select(audit.c.seq, audit.c.details).where(audit.c.event == "key_rotated").order_by(audit.c.seq)
-_ACTIONS = sa.select(requests.c.request_id, requests.c.action).where(requests.c.request_id.in_(among("request_ids")))
 
 
 def _holding() -> Iterator[tuple[sa.Table, sa.Select[Any]]]:
@@ -88,20 +88,8 @@ def disagreements(
         for (table, row_id), row in held.items()
         if (table, row_id) not in told and row.version is not None
     ]
-    found += _left_behind(connection, actions, traces)
+    found += [wrong for _, wrong in changed(connection, actions, traces)]
     return [text for text in found if text]
-
-
-def _left_behind(connection: Connection, actions: Actions, traces: dict[str, str]) -> Iterator[str]:
-    """Say of which requests that were carried out what they left behind is not what the log tells."""
-    of_action: dict[str, list[str]] = {}
-    for request_id, action in rows_of(connection, _ACTIONS, {"request_ids": list(traces)}) if traces else ():
-        of_action.setdefault(action, []).append(request_id)
-    for action, request_ids in of_action.items():
-        left = read_traces(connection, actions, action, request_ids)
-        for request_id in request_ids if left is not None else ():
-            if traces_digest((left or {}).get(request_id, [])) != traces[request_id]:
-                yield f"what {action} of request {request_id} left behind is not what was done"
 
 
 class _Keyed:
