@@ -1,5 +1,6 @@
 """The log binds the rows that people read: what SQL changes past the gate is named by table, column and id."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -250,6 +251,24 @@ async def _found_unreadable(world: World, how: str) -> None:
     assert (found.broken_at, found.is_whole) == (None, False)
     viewer = Principal("ana", roles=frozenset(ANA.roles))
     assert told in " | ".join((await Desk(world.gate).detail(viewer, ids["executed"])).disagreements)
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_nor_does_an_error_that_was_hidden_there_end_the_verification(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await _let_something_happen(world)
+
+    def traces(connection: Connection, ids: list[str]) -> Any:
+        with suppress(sa.exc.DBAPIError):
+            connection.exec_driver_sql("SELECT memo FROM nowhere").all()
+        return {one: [] for one in ids}
+
+    monkeypatch.setattr(TransferFunds, "traces", traces)
+    found = world.read(lambda c: _verify(world, c))
+
+    told = f"what transfer_funds of request {ids['executed']} left behind cannot be read (InternalError: "
+    assert told in str(found.reason)
 
 
 async def test_of_many_only_the_one_that_cannot_be_read_back_is_told(

@@ -663,6 +663,38 @@ async def test_a_row_that_cannot_be_read_fails_its_action_and_is_no_lost_connect
     assert slips(slipping) == []
 
 
+async def test_what_cannot_be_read_back_at_once_fails_its_action(
+    slipping: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended the run with an error of the driver's, and its request stayed cleared."""
+
+    def traces(connection: Connection, _: Any) -> Any:
+        connection.exec_driver_sql("SELECT way FROM nowhere").all()
+
+    monkeypatch.setattr(Slip, "traces", traces)
+    (told,) = await slip(slipping, "nothing", thread="1")
+
+    assert told.startswith("Not done: slip failed unexpectedly (error id ")
+    assert (slipping.states(), slips(slipping)) == (["failed"], [])
+    assert slipping.audit_is_whole()
+
+
+async def test_nor_does_what_reads_it_back_end_the_transaction(
+    slipping: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its effect was kept without a receipt, and done again."""
+
+    def traces(connection: Connection, _: Any) -> Any:
+        connection.exec_driver_sql("COMMIT")
+
+    monkeypatch.setattr(Slip, "traces", traces)
+    (told,) = await slip(slipping, "nothing", thread="1")
+
+    assert told.startswith("Not done: slip failed unexpectedly (error id ")
+    assert (slipping.states(), slips(slipping), Slip.performed) == (["failed"], [], ["nothing"])
+    assert slipping.audit_is_whole()
+
+
 async def test_a_person_says_what_became_of_it(slipping: World) -> None:
     await slip(slipping, _some_found(slipping), thread="thread")
     ben = Principal(BEN.identity, roles=frozenset(BEN.roles))

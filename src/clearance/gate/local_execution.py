@@ -50,6 +50,8 @@ def perform(log: Log, judge: Judge, database: Database, request: Request, judged
         what = f"{request.action} of request {request.request_id}"
         with own_part(log, of), database.doing(what):
             sentence = a_sentence(judged.action.perform(effect), f"{request.action}.perform")
+            traces = type(judged.action).traces(connection, [request.request_id])
+            left = {} if traces is None else {"traces": left_behind.digest(traces.get(request.request_id, []))}
     except ActionError as exc:
         return fail(log, judge.policy, request, "failed", f"Not done: {exc}", cause="action")
     except TransactionEndedError:
@@ -58,7 +60,5 @@ def perform(log: Log, judge: Judge, database: Database, request: Request, judged
         if is_from_outside(exc) or (isinstance(exc, sa.exc.DBAPIError) and is_lost(exc)):
             raise  # the transaction is gone: nothing happened, and it is tried again as a whole
         return failed(exc)
-    traces = type(judged.action).traces(connection, [request.request_id])
-    left = {} if traces is None else {"traces": left_behind.digest(traces.get(request.request_id, []))}
     return finish(log, request, "executed", sentence, actor="system", arguments=salted(request, judged.arguments),
                   subjects=judged.subjects, **left)  # fmt: skip

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from clearance.actions.action import Actions
 from clearance.canonical import canonical
 from clearance.db.among import among
+from clearance.db.compiled import wait_for_all
 from clearance.db.driver_errors import is_lost, is_refusing, is_timeout
 from clearance.db.lent import savepoint
 from clearance.db.streaming import UnreadableRow, stream
@@ -82,6 +83,7 @@ def _digests(
     try:
         with savepoint(connection):  # else PostgreSQL would answer nothing more after an error
             found = cls.traces(connection, ids)
+            wait_for_all(connection)  # raises where an error was hidden, which only the end of a block undoes
             return {one: digest(found.get(one, [])) for one in ids} if found is not None else None
     except Exception as exc:
         if isinstance(exc, sa.exc.DBAPIError) and (is_lost(exc) or is_timeout(exc) or is_refusing(exc)):
