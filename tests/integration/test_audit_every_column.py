@@ -5,6 +5,7 @@ The tables are walked as the database has them, so that a column that is added l
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -239,3 +240,39 @@ async def test_whatever_sql_bends_is_found_or_named_here_as_not_covered(world: W
     # PostgreSQL's schema holds some of it, CHECKs among it, whatever one takes away.
     known = NOT_COVERED.keys() if world.database.is_sqlite else {*NOT_COVERED} & {*unseen}
     assert known <= {*unseen, *(name.split(".")[0] for name in unseen)}
+
+
+#: What SQLite takes in any column, and no driver for a text, a number or a time.
+_OF_NO_KIND = ("x'ff00'", "CAST(x'ff' AS TEXT)", "'no number'", "CAST({0} AS BLOB)", "{0} || ' '")
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_a_value_of_another_kind_ends_no_verification(world: World) -> None:
+    """A version that is a text, a head that is no number or refusals that are bytes ended it with an error."""
+    await _let_something_happen(world)
+    actions, now = world.gate.judge.actions, world.clock()
+    unseen: dict[str, list[str]] = {}
+    tried: set[str] = set()
+
+    def work(connection: Connection) -> None:
+        _unarmed(world, connection)
+        for table in (one for one in metadata.sorted_tables if one.name not in NOT_COVERED):
+            for column in table.columns:
+                for value in _OF_NO_KIND:
+                    one = f"SELECT min(rowid) FROM {table.name} WHERE {column.name} IS NOT NULL"
+                    savepoint = connection.begin_nested()
+                    with suppress(sa.exc.DBAPIError):  # the schema does not hold it
+                        connection.exec_driver_sql(
+                            f"UPDATE {table.name} SET {column.name} = {value.format(column.name)} WHERE rowid = ({one})"
+                        )
+                        tried.add(f"{table.name}.{column.name}")
+                    if verify(connection, AUDIT_KEY, actions=actions, now=now).is_whole:
+                        unseen.setdefault(f"{table.name}.{column.name}", []).append(value)
+                    savepoint.rollback()
+
+    world.database.write_now(work, is_long=True)
+
+    assert {"audit_head.seq", "requests.version", "requests.salt", "refusals.cause", "refusal_totals.salt"} <= tried
+    # A blank after a number is none in a column of numbers.
+    for name in ("audit_head.seq", "requests.version", "requests.salt", "refusals.cause", "refusals.at"):
+        assert unseen.get(name, ["{0} || ' '"]) == ["{0} || ' '"]

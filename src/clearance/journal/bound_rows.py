@@ -19,6 +19,8 @@ from clearance.journal.binding import Bound, Row, Told
 _CHUNK = 1_000
 #: Of a row as `Bound.by_id` gives it: where its salt stands, and what stands before its columns.
 _SALT, _BEFORE = 5, 6
+#: What a salt is; erasure takes it away.
+_SALTS = (str, type(None))
 _DIGEST = 64
 #: Of a row that is not read quickly: any mention of it is looked at.
 _UNREAD = -1, "not read"
@@ -31,6 +33,9 @@ def disagreement(bound: Bound, row_id: str, row: Row | None, told: Told) -> str 
     of = f"{bound.name} {row_id}"
     if row is None:
         return f"{of} is not there"
+    for column, value, kind in (("version", row.version, int), ("salt", row.salt, str)):
+        if value is not None and type(value) is not kind:  # SQLite takes anything
+            return f"{bound.name}.{column} of {row_id} is not what was written"
     if row.version is None or row.version < told.version:
         return f"{of} is an older version than the one told"
     if row.version > told.version or told.digest == binding.digest(bound.name, row, told.many):
@@ -100,7 +105,7 @@ class BoundRows:
             return {
                 row_id: (version, f"{version}:{binding.digest_as_written(salt, text)}")
                 for row_id, version, salt, text in rows
-                if type(version) is int
+                if type(version) is int and type(salt) in _SALTS
             }
         except (UnreadableRow, sa.exc.DBAPIError, ValueError):
             return {}  # no text where one belongs: which row's, tells who reads them by their columns
@@ -113,7 +118,7 @@ class BoundRows:
             told = int(version)
             self._made += version[0] == "+"
             is_last = row is not None and row[1] == told
-            if row is not None and type(row[1]) is int and row[1] >= told:
+            if row is not None and type(row[1]) is int and type(row[_SALT]) in _SALTS and row[1] >= told:
                 if not is_last:
                     continue
                 values = row[_BEFORE : _BEFORE + (len(rest) - _DIGEST) // binding.HINT]
@@ -171,6 +176,17 @@ class RefusedRows:
         """Compare what a row of the log says of a person's minute; say what disagrees."""
         told = binding.read_mention(mention)
         minute, upto, person = row_id.split(" ", 2)
+        try:
+            return self._compare(seq, told, minute, upto, person)
+        except (AttributeError, TypeError, ValueError) as exc:  # what SQLite takes for text, for a time, for a number
+            why: object = exc
+        except sa.exc.DBAPIError as exc:
+            if "decode" not in str(exc.orig):
+                raise
+            why = exc.orig
+        return f"refusals of {person} at {minute} cannot be read ({why}) (row {seq})"
+
+    def _compare(self, seq: int, told: Told, minute: str, upto: str, person: str) -> str | None:
         row = read_refused(self._connection, minute, int(upto), person)
         if row is None or row.version is None or row.version < told.version:
             return f"refusal_totals of {person} at {minute} are not what was told (row {seq})"

@@ -67,12 +67,16 @@ def verify(
     time is that of the rows that came since, and it does not tell whether what stood before is still as it was, nor
     whether the journal holds rows that the log tells nothing of.
     """
-    heads = connection.execute(_PLAIN_HEAD.limit(2)).all()
-    if len(heads) != 1 or heads[0].id != 1:
-        wrong = "is not one row, with the id 1" if heads else "is not there"
-        return Verification(0, Head(0, ""), None, f"the head of the log (audit_head) {wrong}")
-    given = heads[0]
-    head, journal = Head(given.seq, given.mac), Counterparts(connection, actions)
+    try:
+        heads = list(stream(connection, _PLAIN_HEAD))
+    except UnreadableRow:
+        return _without_head("is not what was written (not even text)")
+    if len(heads) != 1 or heads[0][0] != 1:
+        return _without_head("is not one row, with the id 1" if heads else "is not there")
+    _, head_seq, head_mac, head_at = heads[0]
+    if type(head_seq) is not int or type(head_mac) is not str:  # SQLite takes anything
+        return _without_head("is not what was written")
+    head, journal = Head(head_seq, head_mac), Counterparts(connection, actions)
     keys, since = key if isinstance(key, Keys) else Keys(key), since if since and since.seq else None
     chain = Chain(keys)
     if since and (changed := _begin_after(connection, keys, since, chain, journal)):
@@ -83,10 +87,14 @@ def verify(
     if broken_at is None and reason is None:
         reason = journal.disagreement()
     try:
-        ahead = ahead_of(from_text(given.at), now or datetime.now(UTC))
+        ahead = ahead_of(from_text(head_at), now or datetime.now(UTC))
     except (TypeError, ValueError):  # nobody wrote that, and it was told above
         ahead = None
     return Verification(seq, head, broken_at, reason, journal.bound_from, ahead, since.seq if since else 0)
+
+
+def _without_head(wrong: str) -> Verification:
+    return Verification(0, Head(0, ""), None, f"the head of the log (audit_head) {wrong}")
 
 
 def _begin_after(connection: Connection, keys: Keys, since: Head, chain: Chain, journal: Counterparts) -> str | None:
@@ -198,4 +206,4 @@ _SWITCHED = (
     .order_by(audit.c.seq.desc())
     .limit(1)
 )
-_PLAIN_HEAD = sa.select(audit_head.c.id, audit_head.c.seq, audit_head.c.mac, audit_head.c.at)
+_PLAIN_HEAD = sa.select(audit_head.c.id, audit_head.c.seq, audit_head.c.mac, audit_head.c.at).limit(2)
