@@ -1,7 +1,8 @@
 """What passes for the message that the journal has: exactly that, whatever was worked out of it before."""
 
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
@@ -9,8 +10,10 @@ from langchain_core.messages.tool import tool_call
 
 from clearance.canonical import said_digest
 from clearance.gate.records import Truth
-from clearance.graph.transcript import disbelieved, to_json, true_transcript
-from clearance.journal.plans import Plan
+from clearance.graph.transcript import disbelieved, receipt_message, to_json, true_transcript
+from clearance.journal.plans import Plan, request_id
+from clearance.journal.receipts import Receipt
+from clearance.journal.requests import Request
 
 CALL = {"to": "A-2003", "amount": 1, "memo": None, "parts": [{"of": 2}]}
 
@@ -87,3 +90,27 @@ def test_order_of_arguments_and_what_a_call_has_besides_change_nothing() -> None
     found = _said(dict(reversed(CALL.items())))
 
     assert disbelieved([found], truth) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {}, {"artifact": {"outcome": "executed", "revision": True}}, {"artifact": None}, {"content": "Paid twice."},
+        {"status": "error"}, {"name": "refund"}, {"tool_call_id": "call-1"}, {"additional_kwargs": {"more": 1}},
+        {"response_metadata": {"more": 1}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_result_stands_only_where_it_is_what_its_receipt_makes(changed: dict[str, Any]) -> None:
+    truth = _truth(_said())
+    plan = truth.plans["said"]
+    asked = request_id(plan, "call-0")
+    truth.requests[asked] = cast("Request", SimpleNamespace(request_id=asked, is_in_flight=False))
+    receipt = truth.receipts[asked] = Receipt(asked, "executed", 1, "Paid.", NOW)
+    true = receipt_message(plan, plan.calls[0], receipt)
+    found = true.model_copy(update=changed)
+
+    (_, given) = true_transcript([_said(), found], truth, wrong=())
+
+    assert repr(given) == repr(true)
+    assert (given is found) == (not changed)

@@ -211,8 +211,9 @@ def _result_of(plan: Plan, call: Any, truth: Truth, results: dict[str, ToolMessa
         if receipt is None:
             return _without_receipt(plan, call, request)
         found = results.get(f"{RESULT}{request.request_id}")
-        is_same = found is not None and _tells(found, call, receipt)
-        return found if is_same and found is not None else receipt_message(plan, call, receipt)
+        if found is not None and _tells(found, call, receipt):
+            return found
+        return receipt_message(plan, call, receipt)
     found = results.get(result_id(plan, call["id"]))
     if found is not None and found.tool_call_id == call["id"]:
         return found
@@ -226,7 +227,7 @@ def _tells(found: ToolMessage, call: Any, receipt: Receipt) -> bool:
         and found.tool_call_id == call["id"]
         and found.name == call["name"]
         and found.status == ("success" if receipt.outcome == "executed" else "error")
-        and found.artifact == receipt.artifact
+        and repr(found.artifact) == repr(receipt.artifact)  # for 1 and True are equal
         and type(found) is ToolMessage
         and not (found.additional_kwargs or found.response_metadata or found.model_extra)
     )
