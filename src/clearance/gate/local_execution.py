@@ -13,9 +13,9 @@ from clearance.gate.ended import effect_of, not_kept, own_part
 from clearance.gate.judging import Judge, Judged
 from clearance.gate.losses import fail
 from clearance.gate.transitions import finish, note_erased, salted
-from clearance.journal import left_behind
 from clearance.journal.audit import Log
 from clearance.journal.erasure import erase_subject
+from clearance.journal.left_behind import told_of
 from clearance.journal.receipts import Receipt
 from clearance.journal.requests import Request
 from clearance.loglines import logger_of
@@ -50,8 +50,7 @@ def perform(log: Log, judge: Judge, database: Database, request: Request, judged
         what = f"{request.action} of request {request.request_id}"
         with own_part(log, of), database.doing(what):
             sentence = a_sentence(judged.action.perform(effect), f"{request.action}.perform")
-            traces = type(judged.action).traces(connection, [request.request_id])
-            left = {} if traces is None else {"traces": left_behind.digest(traces.get(request.request_id, []))}
+            left = told_of(type(judged.action), connection, request.request_id)
     except ActionError as exc:
         return fail(log, judge.policy, request, "failed", f"Not done: {exc}", cause="action")
     except TransactionEndedError:

@@ -16,9 +16,9 @@ from clearance.db.lent import TransactionEndedError
 from clearance.errors import ActionError
 from clearance.gate.ended import effect_of, has_ended, not_kept, own_part
 from clearance.gate.transitions import note_erased
-from clearance.journal import left_behind
 from clearance.journal.audit import Log
 from clearance.journal.erasure import erase_subject
+from clearance.journal.left_behind import told_of
 from clearance.journal.requests import Request
 from clearance.loglines import logger_of
 
@@ -79,5 +79,4 @@ def _recorded(log: Log, request: Request, kind: type[ExternalAction[Any]]) -> di
         action = read_action(kind, request.arguments or {})
         assert isinstance(action, ExternalAction)
         action.write_down(Effect(log.connection, log.now, request.requested_by, request.request_id, erase))
-    traces = kind.traces(log.connection, [request.request_id])
-    return {} if traces is None else {"traces": left_behind.digest(traces.get(request.request_id, []))}
+    return told_of(kind, log.connection, request.request_id)

@@ -4,13 +4,13 @@ Those tables are somebody else's, and so is what reads them: whatever it raises 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from clearance.actions.action import Actions
+from clearance.actions.action import Action, Actions
 from clearance.canonical import canonical
 from clearance.db.among import among
 from clearance.db.compiled import wait_for_all
@@ -82,10 +82,10 @@ def _digests(
         return None
     try:
         with savepoint(connection):  # else PostgreSQL would answer nothing more after an error
-            found = cls.traces(connection, ids)
+            digests = left_behind(cls, connection, ids)
             wait_for_all(connection)  # raises where an error was hidden, which only the end of a block undoes
-            return {one: digest(found.get(one, [])) for one in ids} if found is not None else None
-    except Exception as exc:
+            return digests
+    except Exception as exc:  # of whoever wrote the action, and of what somebody wrote into its tables: a finding
         if isinstance(exc, sa.exc.DBAPIError) and (is_lost(exc) or is_timeout(exc) or is_refusing(exc)):
             raise
         return exc
@@ -94,6 +94,18 @@ def _digests(
 def _first_line(exc: Exception) -> str:
     said = exc.orig if isinstance(exc, sa.exc.DBAPIError) else exc
     return next(iter(str(said).splitlines()), "")[:200]
+
+
+def left_behind(cls: type[Action[Any]], connection: Connection, ids: Sequence[str]) -> dict[str, str] | None:
+    """Digest what an action left behind, by request; None where it does not say. Raises whatever `traces` does."""
+    traces = cls.traces(connection, ids)
+    return {one: digest(traces.get(one, [])) for one in ids} if traces is not None else None
+
+
+def told_of(cls: type[Action[Any]], connection: Connection, request_id: str) -> dict[str, str]:
+    """Give what the event of a request that was carried out tells of it: nothing where the action does not say."""
+    digests = left_behind(cls, connection, [request_id])
+    return {} if digests is None else {"traces": digests[request_id]}
 
 
 def digest(traces: Iterable[dict[str, Any]]) -> str:
