@@ -412,10 +412,12 @@ tool_definitions = sa.Table(
     sa.UniqueConstraint("server", "name", "number"),
 )
 # Of one tool one definition is the one that is called, and one waits.
-partial_index("uq_tool_definitions_accepted", tool_definitions.c.server, tool_definitions.c.name, unique=True,
-         where=_ACCEPTED)  # fmt: skip
-partial_index("uq_tool_definitions_waiting", tool_definitions.c.server, tool_definitions.c.name, unique=True,
-         where=_WAITING)  # fmt: skip
+partial_index(
+    "uq_tool_definitions_accepted", tool_definitions.c.server, tool_definitions.c.name, unique=True, where=_ACCEPTED
+)
+partial_index(
+    "uq_tool_definitions_waiting", tool_definitions.c.server, tool_definitions.c.name, unique=True, where=_WAITING
+)
 
 leases = sa.Table(
     "leases",

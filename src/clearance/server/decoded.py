@@ -16,8 +16,8 @@ from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, Syst
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
-#: Bytes that a process keeps, of all threads, and of one part; in memory they are some seven times that. A hundred
-#: messages are some 30,000; pictures are read anew.
+#: Bytes that a process keeps, of all threads, and of one part, as they are stored. In memory messages take some seven
+#: times that, and many small values more. A hundred messages are some 30,000; pictures are read anew.
 _MOST, _LARGEST = 4_000_000, 1_000_000
 #: Shorter ones are read as quickly as they are found, but for updates of messages, which are lists.
 _SHORTEST = 4_000

@@ -54,7 +54,7 @@ class TokenReader:
 
     def __init__(self, settings: Settings, secret: bytes | None) -> None:
         if settings.auth == "on":
-            import jwt  # noqa: F401
+            import jwt  # noqa: F401  so that no request waits for it on the loop
         self._audience = settings.auth_audience
         self._roles_claim = settings.auth_roles_claim
         self._issuer = settings.auth_issuer if settings.auth_jwks_url else DEVELOPMENT
