@@ -31,6 +31,7 @@ from clearance.errors import DatabaseUnavailable
 from clearance.journal import audit
 from clearance.journal.exported import check
 from clearance.principal import Principal
+from tests.integration.test_carried_out_at_once import decide
 from tests.integration.test_external import woken
 from tests.support.scripted_model import calls
 from tests.support.waiting import until
@@ -587,6 +588,21 @@ async def test_what_the_schema_refuses_with_commit_fails_once_and_uses_up_its_cl
     assert slips(ruled) == []
     ruled.gate.carry_out_plan(ruled.request().plan_id)
     assert Slip.performed == ["against a rule"]
+    assert ruled.audit_is_whole()
+
+
+async def test_nor_is_it_tried_again_where_a_decision_carries_it_out_without_a_run(ruled: World) -> None:
+    """What an approval through the API, the inbox or the command does."""
+    ruled.use_policy(POLICY.replace('"allow"', '"ask"'))
+    ruled.model.will_say(calls(("slip", {"way": "against a rule"})), AIMessage("I see."))
+    await ruled.say("go")
+
+    decided = await decide(ruled, True)
+
+    assert isinstance(decided, Standing)
+    assert decided.receipt is not None
+    assert (decided.receipt.outcome, Slip.performed) == ("failed", ["against a rule"])
+    assert ruled.events() == ["requested", "approved", "failed"]
     assert ruled.audit_is_whole()
 
 
