@@ -282,6 +282,34 @@ HARMLESS: dict[str, Way] = {
     "in many": _in_many,
 }
 
+
+def _temporary(table: str) -> Way:
+    return _in_text(f"CREATE TEMPORARY TABLE {table} AS SELECT * FROM {table}")
+
+
+def _renamed(connection: Connection) -> None:
+    connection.exec_driver_sql("CREATE TEMPORARY TABLE harmless AS SELECT * FROM requests")
+    connection.exec_driver_sql("ALTER TABLE harmless RENAME TO requests")
+
+
+#: What has the gate's own statements mean something else than its tables, for this transaction and for all after it.
+SHADOWING: dict[str, Way] = {
+    **{f"temporary {table}": _temporary(table) for table in ("requests", "receipts", "audit", "audit_head", "leases")},
+    "temporary, renamed": _renamed,
+    "temporary view": _in_text("CREATE TEMPORARY VIEW requests AS SELECT * FROM plans"),
+}
+SHADOWING_SQLITE: dict[str, Way] = {
+    "temporary trigger": _in_text("CREATE TEMPORARY TRIGGER t BEFORE UPDATE ON main.requests"
+                                  " BEGIN SELECT RAISE(IGNORE); END"),
+    "temporary, other case": _in_text("CREATE TEMPORARY TABLE Requests AS SELECT * FROM requests"),
+}  # fmt: skip
+SHADOWING_POSTGRES: dict[str, Way] = {
+    "into temporary": _in_text("SELECT * INTO TEMPORARY requests FROM requests"),
+    "path": _in_text("SELECT set_config('search_path', 'elsewhere', true)"),
+    "path of the session": _in_text("SELECT set_config('search_path', 'elsewhere, public', false)"),
+    "temporary elsewhere first": _in_text("SELECT set_config('search_path', 'pg_temp, public', false)"),
+}
+
 ENDINGS: dict[str, BaseException] = {
     "exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "generator": GeneratorExit(),
     "cancelled": asyncio.CancelledError(),
@@ -313,6 +341,7 @@ WAYS: dict[str, Way] = {
     "searches": lambda c: c.exec_driver_sql("SELECT * FROM places WHERE low > 1").all(),
     "fails": lambda c: c.exec_driver_sql("SELECT * FROM nothing"),
     "rolled back in the middle": _rolled_back,
+    **SHADOWING, **SHADOWING_SQLITE, **SHADOWING_POSTGRES,
 }  # fmt: skip
 
 
@@ -371,6 +400,15 @@ def slipping(world: World) -> World:
     return made
 
 
+def _elsewhere(world: World) -> None:
+    """Make another schema with tables of the same names, as of another tenant."""
+    world.execute("CREATE SCHEMA elsewhere")
+    ours = sa.text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    for table in world.read(lambda c: c.scalars(ours).all()):
+        world.execute(f"CREATE TABLE elsewhere.{table} (LIKE public.{table} INCLUDING ALL)")
+    world.execute("INSERT INTO elsewhere.audit_head SELECT * FROM public.audit_head")
+
+
 def is_postgres(world: World) -> bool:
     return not world.database.is_sqlite
 
@@ -396,6 +434,39 @@ async def test_what_would_end_the_transaction_is_refused_and_nothing_is_done(sli
         assert slipping.states()[-1] == "failed", way
     assert slipping.events() == ["requested", "failed"] * len(ways)
     assert Slip.performed == list(ways)
+    assert slipping.audit_is_whole()
+
+
+async def test_what_would_stand_before_the_gates_own_tables_is_undone_and_nothing_is_done(slipping: World) -> None:
+    """Its receipt would go where nobody looks, and it would be done again."""
+    ways = {**SHADOWING, **(SHADOWING_POSTGRES if is_postgres(slipping) else SHADOWING_SQLITE)}
+    if is_postgres(slipping):
+        _elsewhere(slipping)
+    for number, way in enumerate(ways):
+        (said,) = await slip(slipping, way, thread=str(number))
+
+        assert said.startswith("Not done: slip failed unexpectedly"), way
+        assert slips(slipping) == [], way
+        assert slipping.states()[-1] == "failed", way
+    assert slipping.events() == ["requested", "failed"] * len(ways)
+    assert await slip(slipping, "nothing", thread="after it") == ["Done."]
+    assert Slip.performed == [*ways, "nothing"]
+    assert slipping.audit_is_whole()
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_nothing_that_facts_or_look_ups_set_holds_after_them(slipping: World) -> None:
+    """On the connection of an effect, or on one that only reads, which the next gets."""
+    _elsewhere(slipping)
+    for number, way in enumerate(("path", "path of the session", "temporary elsewhere first")):
+        assert await slip(slipping, way, "facts", thread=str(number)) == ["Done."], way
+        slipping.read(WAYS[way])
+
+    def path(connection: Connection) -> Any:
+        return connection.scalar(sa.text("SELECT current_setting('search_path')"))
+
+    assert {use(path) for use in (slipping.read, slipping.database.write_now) for _ in range(20)} == {'"$user", public'}
+    assert slipping.states() == ["executed"] * 3
     assert slipping.audit_is_whole()
 
 

@@ -5,6 +5,7 @@ tables         the tables, with their invariants
 compiled       statements compiled once, and run by the driver
 lent           an open transaction that an action reads or writes in, and may not end
 kept           which statements are refused there
+shadowed       what would be taken for one of the tables after it
 postgres       a connection to PostgreSQL whose statements share round trips
 driver_errors  what an error of a driver means: lost, busy, too late, no use
 fair_lock      a lock that is given to whoever has waited for it longest

@@ -227,7 +227,7 @@ class Database:
             except sa.exc.TimeoutError as exc:
                 raise DatabaseUnavailable("The database gave no connection in time.") from exc
             except DBAPIError as exc:
-                if is_ending and exc.connection_invalidated and is_against_a_rule(exc):
+                if is_against_a_rule(exc):
                     lent.tell_of_refusal(info, exc)
                     raise
                 if (
@@ -337,6 +337,7 @@ def _postgres_engine(url: str, *, read_only: bool) -> Engine:
         else:
             bounds["idle_in_transaction_session_timeout"] = f"{_IDLE_S}s"
         connection.execute("; ".join(f"SET {name} = '{value}'" for name, value in bounds.items()))
+        connection.search_path = connection.execute("SELECT current_setting('search_path')").fetchone()[0]
         connection.commit()
 
     def connect(_dialect: Any, _record: Any, arguments: Sequence[Any], options: dict[str, Any]) -> postgres.Connection:

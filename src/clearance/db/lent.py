@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from clearance.db.compiled import run_text, shares_trips
 from clearance.db.driver_errors import is_held_up, is_out_of_place
 from clearance.db.kept import SENTENCE, Kept, inside
+from clearance.db.shadowed import refuse_shadows
 
 #: The savepoint that is ours while a part of the transaction is lent.
 _OURS = "clearance_part"
@@ -128,6 +129,9 @@ def _refused(connection: Connection, of: str) -> Iterator[None]:
         with _kept(connection, of, Kept(_OURS, is_look=True)):
             yield
         end_inner(connection, is_kept=False)
+        if not driver.has_failed:
+            # Settings, too: a search path that facts left would hold for what the gate reads and writes.
+            driver.hold(_UNDO, only_reads=True)
         # Fails where the block hid that a statement of its own did.
         run_text(connection, _RELEASE)
     except BaseException:  # a cancel as well: else the rest of the transaction would stay read-only
@@ -185,6 +189,8 @@ def kept_open(connection: Connection, of: str) -> Iterator[None]:
 
     Raises:
         TransactionEndedError: the block ended it all the same.
+        RuntimeError: it made what would stand before the journal's tables, on SQLite. On PostgreSQL the transaction
+            fails then, see `tell_of_refusal`.
     """
     with _kept(connection, of, Kept(_OURS)):
         yield
@@ -245,6 +251,8 @@ def _kept(connection: Connection, of: str, kept: Kept) -> Iterator[None]:
             else:
                 _drop(connection)
             raise TransactionEndedError(of)
+    if not kept.is_look and not connection.invalidated:
+        refuse_shadows(driver)
 
 
 #: By the last two one comes to the transaction itself, which has such methods, too.
@@ -313,7 +321,7 @@ def tell_of_end(info: Any, exc: DBAPIError) -> None:
 
 
 def tell_of_refusal(info: Any, exc: DBAPIError) -> None:
-    """Tell whose writing it was that the schema refused with COMMIT.
+    """Tell whose writing it was that the schema refused with COMMIT, or after which it refused the gate's own.
 
     Raises:
         NotKeptError: the transaction was lent to somebody to write in.

@@ -167,6 +167,8 @@ class Connection(psycopg.Connection[Any]):
         self.prefetched: dict[Any, Any] = {}
         #: Whether no transaction of it writes: then there is nothing that COMMIT could fail to keep.
         self.is_reader = False
+        #: Where tables are looked for that are named without a schema.
+        self.search_path = ""
         #: Whether what goes past `hold` can change nothing now.
         self.is_read_only = False
         #: Whether statements are being sent together right now.
@@ -292,7 +294,7 @@ class Connection(psycopg.Connection[Any]):
                 self._pipeline = None
 
     def commit(self) -> None:
-        """Commit, with what is held.
+        """Commit, with what is held; roll back where nothing is written: else what was set would hold for the next.
 
         Raises:
             psycopg.Error: where the transaction is `INERROR` after it a statement failed, and COMMIT was left out;
@@ -300,9 +302,11 @@ class Connection(psycopg.Connection[Any]):
         """
         if self.kept is not None:
             raise RuntimeError(SENTENCE)
-        if self.has_failed and not self.is_reader:  # PostgreSQL would roll back, and call that done
+        if self.is_reader:
+            self.rollback()
+        elif self.has_failed:  # PostgreSQL would roll back, and call that done
             raise psycopg.errors.InFailedSqlTransaction("a statement failed before, and that was hidden")
-        if not self._held:
+        elif not self._held:
             super().commit()
         elif [one.sql for one in self._held] == ["BEGIN"]:
             self._held.clear()
