@@ -271,6 +271,45 @@ async def test_nor_does_an_error_that_was_hidden_there_end_the_verification(
     assert told in str(found.reason)
 
 
+@pytest.mark.parametrize(
+    "statement", ["COMMIT", "DELETE FROM transfers", "CREATE TEMPORARY TABLE receipts (a INTEGER)"]
+)
+async def test_what_reads_back_what_was_left_behind_ends_no_verification_and_writes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    ids = await _let_something_happen(world)
+
+    def traces(connection: Connection, _: list[str]) -> Any:
+        connection.exec_driver_sql(statement)
+        return {}
+
+    monkeypatch.setattr(TransferFunds, "traces", traces)
+    for use in (world.read, world.database.write_now):
+        found = use(lambda c: _verify(world, c))
+        assert f"what transfer_funds of request {ids['executed']} left behind cannot be read (" in str(found.reason)
+        assert found.broken_at is None
+
+    monkeypatch.undo()
+    assert world.audit_is_whole()
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+async def test_nor_does_what_it_sets_have_the_rest_read_from_elsewhere(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _let_something_happen(world)
+    read = TransferFunds.traces
+
+    def traces(connection: Connection, ids: list[str]) -> Any:
+        found = read(connection, ids)
+        connection.exec_driver_sql("SELECT set_config('search_path', 'elsewhere', false)")
+        return found
+
+    monkeypatch.setattr(TransferFunds, "traces", traces)
+
+    assert world.read(lambda c: _verify(world, c)).is_whole
+
+
 async def test_of_many_only_the_one_that_cannot_be_read_back_is_told(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

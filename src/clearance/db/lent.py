@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, NestedTransaction
 from sqlalchemy.exc import DBAPIError
 
 from clearance.db.compiled import run_text, shares_trips
@@ -106,7 +106,7 @@ def _undone(connection: Connection, of: str) -> Iterator[None]:
     # To refuse it there is `query_only`: with it SQLite prepares all statements of the connection anew, each time that
     # it is turned on and off, and that took longer than to run them.
     driver: Any = connection.connection.dbapi_connection
-    before = driver.total_changes
+    before, outer = driver.total_changes, connection.get_nested_transaction()
     run_text(connection, _BEGIN)
     try:
         with _kept(connection, of, Kept(_OURS, is_look=True)):
@@ -115,20 +115,21 @@ def _undone(connection: Connection, of: str) -> Iterator[None]:
             raise RuntimeError("what only looks wrote something, and that is undone")
     finally:
         if not connection.invalidated:
-            _undo(connection, of)
+            _undo(connection, of, outer)
 
 
 @contextmanager
 def _refused(connection: Connection, of: str) -> Iterator[None]:
     # PostgreSQL restores read-write at the end of the savepoint that made it read-only, and only there.
     driver: Any = connection.connection.dbapi_connection
+    outer = connection.get_nested_transaction()
     run_text(connection, _BEGIN)
     run_text(connection, "SET TRANSACTION READ ONLY")
     driver.is_read_only = True
     try:
         with _kept(connection, of, Kept(_OURS, is_look=True)):
             yield
-        end_inner(connection, is_kept=False)
+        end_inner(connection, outer, is_kept=False)
         if not driver.has_failed:
             # Settings, too: a search path that facts left would hold for what the gate reads and writes.
             driver.hold(_UNDO, only_reads=True)
@@ -136,15 +137,15 @@ def _refused(connection: Connection, of: str) -> Iterator[None]:
         run_text(connection, _RELEASE)
     except BaseException:  # a cancel as well: else the rest of the transaction would stay read-only
         if not connection.invalidated:
-            _undo(connection, of)
+            _undo(connection, of, outer)
         raise
     finally:
         driver.is_read_only = False
 
 
-def _undo(connection: Connection, of: str) -> None:
+def _undo(connection: Connection, of: str, outer: NestedTransaction | None) -> None:
     try:
-        end_inner(connection, is_kept=False)
+        end_inner(connection, outer, is_kept=False)
         run_text(connection, _UNDO)
         run_text(connection, _RELEASE)
     except DBAPIError as exc:
@@ -154,9 +155,9 @@ def _undo(connection: Connection, of: str) -> None:
         raise TransactionEndedError(of) from exc
 
 
-def end_inner(connection: Connection, *, is_kept: bool) -> None:
-    """End the savepoints that an action left open: else SQLAlchemy would take them to be there still."""
-    while (inner := connection.get_nested_transaction()) is not None:
+def end_inner(connection: Connection, outer: NestedTransaction | None, *, is_kept: bool) -> None:
+    """End the savepoints that an action left open in `outer`: else SQLAlchemy would take them to be there still."""
+    while (inner := connection.get_nested_transaction()) is not None and inner is not outer:
         if is_kept and inner.is_active:
             inner.commit()
         else:

@@ -91,6 +91,7 @@ def own_part(log: Log, of: str) -> Iterator[None]:
         TransactionEndedError: the block ended the transaction; `of` tells `has_ended` so.
     """
     own: BaseException | None = None
+    outer = log.connection.get_nested_transaction()
     try:
         with log.savepoint():
             try:
@@ -101,7 +102,7 @@ def own_part(log: Log, of: str) -> Iterator[None]:
                 raise
             finally:
                 # They would end with ours, and SQLAlchemy would warn of that, or raise, when it is done.
-                end_inner(log.connection, is_kept=own is None)
+                end_inner(log.connection, outer, is_kept=own is None)
     except BaseException as exc:  # whatever it is, the savepoint could not be ended: it is not there any more
         if exc is own or (isinstance(exc, DBAPIError) and not is_out_of_place(exc)):
             raise

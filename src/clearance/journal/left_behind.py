@@ -15,7 +15,7 @@ from clearance.canonical import canonical
 from clearance.db.among import among
 from clearance.db.compiled import wait_for_all
 from clearance.db.driver_errors import is_lost, is_refusing, is_timeout
-from clearance.db.lent import savepoint
+from clearance.db.lent import TransactionEndedError, read_only
 from clearance.db.streaming import UnreadableRow, stream
 from clearance.db.tables import requests
 
@@ -51,6 +51,7 @@ def changed(connection: Connection, actions: Actions, told: Mapping[str, str]) -
 
     Raises:
         DBAPIError: the database does not answer.
+        TransactionEndedError: what reads it back ended the transaction.
     """
     of_action: dict[str, list[str]] = {}
     try:
@@ -81,10 +82,12 @@ def _digests(
     if cls is None:
         return None
     try:
-        with savepoint(connection):  # else PostgreSQL would answer nothing more after an error
+        with read_only(connection, f"what reads back what {action} left behind"):
             digests = left_behind(cls, connection, ids)
             wait_for_all(connection)  # raises where an error was hidden, which only the end of a block undoes
             return digests
+    except TransactionEndedError:  # in which the rest of the log was to be read
+        raise
     except Exception as exc:  # of whoever wrote the action, and of what somebody wrote into its tables: a finding
         if isinstance(exc, sa.exc.DBAPIError) and (is_lost(exc) or is_timeout(exc) or is_refusing(exc)):
             raise
