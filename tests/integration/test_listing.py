@@ -329,6 +329,38 @@ def test_what_pages_and_effects_read_costs_the_same_however_much_there_is(databa
     assert {name: (few[name], now) for name, now in many.items() if now > few[name] + more} == {}
 
 
+def explain(connection: Connection, shown: list[tuple[str, Any]]) -> str:
+    """Say how SQLite reads for some statements."""
+    told = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values) for sql, values in shown]
+    return "\n".join(row[3] for rows in told for row in rows)
+
+
+@pytest.mark.parametrize("tab", ["open", "decided"])
+def test_several_filters_look_at_no_row_that_one_of_them_leaves_out(tmp_path: Path, tab: Tab) -> None:
+    """SQLite alone. What both `delete_user` and `high` match may be none of ten thousand: each was read for that."""
+    empty = Database(f"sqlite:///{tmp_path}/journal.db")
+    migrate(empty)
+    for wanted, name in {
+        Wanted(tab, action="delete_user", risk="high"): "action",
+        Wanted(tab, action="delete_user", requested_by="olga"): "requested_by",
+        Wanted(tab, risk="high", requested_by="olga"): "requested_by",
+        Wanted(tab, action="delete_user", risk="high", requested_by="olga"): "requested_by",
+    }.items():
+        shown: list[tuple[str, Any]] = []
+
+        def look(connection: Connection, wanted: Wanted = wanted, shown: list[Any] = shown) -> str:
+            sa.event.listen(connection, "before_cursor_execute", lambda *told: shown.append(told[2:4]))
+            lists.count(connection, TESS, wanted, sees_all=True)
+            read_page(connection, wanted)
+            return explain(connection, shown[:])
+
+        plans = empty.read_now(look)
+
+        assert f"SEARCH requests USING COVERING INDEX ix_requests_{tab}_{name} ({name}=?" in plans, wanted
+        assert f"SEARCH requests USING INDEX ix_requests_{tab}_{name} ({name}=?" in plans
+    empty.close()
+
+
 def test_what_is_read_at_every_look_is_found_by_an_index(tmp_path: Path) -> None:
     """SQLite alone: PostgreSQL plans by the size of its tables, which are small here."""
     filled = Database(f"sqlite:///{tmp_path}/journal.db")
@@ -350,11 +382,7 @@ def test_what_is_read_at_every_look_is_found_by_an_index(tmp_path: Path) -> None
 
     filled.read_now(look)
 
-    def explain(connection: Connection) -> str:
-        told = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values) for sql, values in shown]
-        return "\n".join(row[3] for rows in told for row in rows)
-
-    plans = filled.read_now(explain)
+    plans = filled.read_now(partial(explain, shown=shown))
     assert len(shown) > 12
     assert not [line for line in plans.splitlines() if line.startswith("SCAN requests") and "USING" not in line]
     for name in ("ix_requests_open_opened", "ix_requests_open_begun", "ix_requests_opened", "ix_requests_thread",
