@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from clearance.db.compiled import shares_trips
 from clearance.db.driver_errors import is_against_a_rule, is_busy, is_lost, is_refusing, is_timeout
 from clearance.db.fair_lock import FairLock
 from clearance.db.files import make_database_private
+from clearance.db.joined import joined
 from clearance.db.kept import refuse_another
 from clearance.errors import DatabaseUnavailable
 from clearance.loglines import logger_of
@@ -216,6 +217,7 @@ class Database:
                     (self._engine if writing else self._reading).begin() as connection,
                     self._at_work(writing),
                     _limited(connection, writing=writing, until=until, is_long=is_long),
+                    nullcontext() if writing else joined(connection),  # a look-up may be all of it
                 ):
                     info = connection.info
                     lent.forget(info)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from clearance.db.compiled import run_text, shares_trips
 from clearance.db.driver_errors import is_held_up, is_out_of_place
+from clearance.db.joined import joined
 from clearance.db.kept import SENTENCE, Kept, inside
 from clearance.db.shadowed import refuse_shadows
 
@@ -228,7 +229,7 @@ def _kept(connection: Connection, of: str, kept: Kept) -> Iterator[None]:
     here.invalidate = refuse_but_lost
     is_done = False
     try:
-        with inside():
+        with inside(), joined(connection):
             yield
         is_done = True
     finally:
