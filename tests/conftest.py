@@ -19,6 +19,7 @@ from httpx2._transports import default as transports_of_openai
 
 from agent.bank import MIGRATIONS
 from agent.bank.seed import seed
+from clearance.db import engine as engines
 from clearance.db.engine import Database, normalise_url
 from clearance.db.migrate import migrate
 from clearance.settings import settings
@@ -28,6 +29,7 @@ from tests.support.payments import Provider
 from tests.support.postgres import postgres
 from tests.support.scheduling import ByServer, rank
 from tests.support.server import Server
+from tests.support.statements import with_statements_kept
 from tests.support.world import World
 
 DIALECTS = ("sqlite", "postgres")
@@ -49,6 +51,8 @@ nursery.share()
 os.environ.setdefault("TEXTUAL_FPS", "10")
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
 gc.set_threshold(5_000, 10, 10)
+# Each test has engines of its own, and each engine would compile all statements anew.
+engines._engine = with_statements_kept(engines._engine)
 # How long an example takes says how busy the machine is.
 _IN_ANY_TIME = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("in any time", _IN_ANY_TIME)
