@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 import zlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -19,11 +18,13 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from agent import analysis as analysing
 from agent.analysis import analysis_tool
 from agent.bank.customers import open_customer
+from agent.bank.ledger import read_ledger
 from agent.bank.seed import seed
 from agent.bank.tables import customers, job_notes
 from agent.lookups import lookup_tools
 from clearance.canonical import key
 from clearance.db.engine import Database
+from clearance.errors import DatabaseUnavailable
 from tests.support.bank import NOW, open_bank, pay
 
 
@@ -65,6 +66,36 @@ class Analysis:
         async for event in graph.compile().astream({"messages": []}, self._config, stream_mode="custom"):
             self.progress.append(event)
             yield event
+
+
+class Halt:
+    """Lets a database read so many chunks of the ledger, and holds up the next until `goes_on` is set."""
+
+    def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch, *, after: int, breaks: bool) -> None:
+        self.chunks = 0
+        self.under_way, self.goes_on = threading.Event(), threading.Event()
+        read = database.read_now
+
+        def held(work: Any) -> Any:
+            if getattr(work, "func", None) is not read_ledger:
+                return read(work)
+            self.chunks += 1
+            if self.chunks == after + 1:
+                self.under_way.set()
+                assert self.goes_on.wait(60)
+                if breaks:
+                    raise DatabaseUnavailable("Gone, as with its process.")
+            return read(work)
+
+        monkeypatch.setattr(database, "read_now", held)
+
+    async def cancel(self, run: asyncio.Task[Any]) -> None:
+        """Cancel what reads while it is at that chunk, and let it go on."""
+        assert await asyncio.to_thread(self.under_way.wait, 60)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        self.goes_on.set()
 
 
 @pytest.fixture
@@ -237,29 +268,13 @@ async def test_an_empty_ledger_and_an_unknown_account_are_told(database: Databas
 async def test_a_cancelled_analysis_stops_reading(bank: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(20):
         pay(bank, "A-1", "A-3", 1_00 + n)
-    reads, under_way, read = 0, threading.Event(), bank.read_now
-
-    def counted(work: Any) -> Any:
-        nonlocal reads
-        reads += 1
-        if reads == 5:
-            under_way.set()
-        time.sleep(0.01)
-        return read(work)
-
-    monkeypatch.setattr(bank, "read_now", counted)
+    halt = Halt(bank, monkeypatch, after=4, breaks=False)
     analysis = Analysis(bank, chunk=1)
-    run = asyncio.create_task(analysis.run())
-    assert await asyncio.to_thread(under_way.wait, 10)
 
-    run.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await run
-    await asyncio.sleep(0.05)  # the chunk that is being read ends
-    stopped_at = reads
+    await halt.cancel(asyncio.create_task(analysis.run()))
     await asyncio.sleep(0.1)
 
-    assert reads == stopped_at < 15
+    assert halt.chunks == 5  # that was being read, and nothing stops it
     assert analysis.progress[-1]["status"] == "running"
 
 
@@ -272,40 +287,35 @@ async def test_an_analysis_that_broke_off_goes_on_from_its_last_chunk_and_finds_
     if how == "killed":  # nothing is noted on the way out
         monkeypatch.setattr(analysing, "_NOTED_S", 0)
         monkeypatch.setattr(analysing, "_SHARE", 0)
+    halt = Halt(database, monkeypatch, after=7, breaks=how == "killed")
     broken = Analysis(database, chunk=20, thread="t")
     run = asyncio.create_task(broken.run())
-    while not any(event["done"] >= 140 for event in broken.progress):  # noqa: ASYNC110  it tells so nowhere else
-        await asyncio.sleep(0.001)
     if how == "killed":
+        assert await asyncio.to_thread(halt.under_way.wait, 60)
         monkeypatch.setattr(analysing._computing, "submit", lambda *_: None)
-    run.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await run
+    await halt.cancel(run)
     monkeypatch.undo()
-    at = broken.progress[-1]["done"]
 
     elsewhere, again = Analysis(database, chunk=20, thread="another"), Analysis(database, chunk=20, thread="t")
     assert (await elsewhere.run()).artifact == whole.artifact
     assert (await again.run()).artifact == whole.artifact
 
     assert elsewhere.progress[0]["done"] == 0
-    assert again.progress[0]["done"] in (at, at + 20)  # the chunk that was being read is noted, too
+    assert broken.progress[-1]["done"] <= 140
+    assert again.progress[0]["done"] == (140 if how == "killed" else 160)  # the chunk that was being read is noted, too
     assert again.progress[0]["message"] == "Going on where it stopped"
     anew = Analysis(database, chunk=20, thread="t")
     await anew.run()
     assert anew.progress[0]["done"] == 0
 
 
-async def test_an_analysis_that_goes_on_reads_what_was_paid_since_it_broke_off(bank: Database) -> None:
+async def test_an_analysis_that_goes_on_reads_what_was_paid_since_it_broke_off(
+    bank: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for n in range(20):
         pay(bank, "A-1", "A-3", 1_00 + n)
-    broken = Analysis(bank, chunk=1, thread="t")
-    run = asyncio.create_task(broken.run())
-    while not any(event["done"] >= 5 for event in broken.progress):  # noqa: ASYNC110  it tells so nowhere else
-        await asyncio.sleep(0.001)
-    run.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await run
+    halt = Halt(bank, monkeypatch, after=5, breaks=False)
+    await halt.cancel(asyncio.create_task(Analysis(bank, chunk=1, thread="t").run()))
 
     pay(bank, "A-1", "A-3", 900_00)
     again = Analysis(bank, chunk=5, thread="t")
