@@ -27,7 +27,7 @@ from tests.support import nursery
 from tests.support.outside import URL
 from tests.support.payments import Provider
 from tests.support.postgres import postgres
-from tests.support.scheduling import ByServer, rank
+from tests.support.scheduling import ByServer, order, scope
 from tests.support.server import Server
 from tests.support.statements import with_statements_kept
 from tests.support.world import World
@@ -204,8 +204,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest."""
-    items.sort(key=lambda item: rank(item.nodeid))
+    """Let those of one scope come together, and the scopes in the order in which they are to begin."""
+    places = order(item.nodeid for item in items)
+    items.sort(key=lambda item: places[scope(item.nodeid)])
 
 
 def pytest_collection_finish() -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.scheduling import APART, LONG_S, PARTS, rank, scope
+from tests.support.scheduling import APART, PARTS, WAITS_S, WORKS_S, order, scope
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("named", [*APART, *PARTS, *LONG_S])
+@pytest.mark.parametrize("named", [*APART, *PARTS, *WAITS_S, *WORKS_S])
 def test_every_file_and_test_that_is_named_is_there(named: str) -> None:
     file, _, test = named.partition("::")
 
@@ -27,10 +27,21 @@ def test_tests_of_one_server_share_a_process_and_those_with_their_own_do_not() -
 
 
 def test_what_takes_longest_comes_first_and_the_rest_stays_in_its_order() -> None:
-    nodeids = [
-        "tests/unit/test_money.py::test_b",
-        "tests/unit/test_money.py::test_a",
-        "tests/server/test_crash.py::test_c",
-    ]
+    files = ["unit/test_money.py", "unit/test_ids.py", "server/test_inbox.py", "server/test_pages.py"]
 
-    assert sorted(nodeids, key=rank) == [nodeids[2], *nodeids[:2]]
+    places = order(f"tests/{file}::test_{name}" for file in files for name in "ab")
+
+    works = [name for name in places if "/unit/" in name]
+    waits = [name for name in places if "/server/" in name]
+    assert works == ["tests/unit/test_money.py", "tests/unit/test_ids.py"]
+    assert {name.partition("#")[0] for name in waits[:-1]} == {"tests/server/test_pages.py"}
+    assert waits[-1] == "tests/server/test_inbox.py"
+    assert list(places.values()) == list(range(len(places)))
+
+
+def test_what_waits_and_what_works_take_turns_to_the_end() -> None:
+    places = order(f"{file}::test_a" for file in [*WAITS_S, *WORKS_S] if "::" not in file)
+
+    waits = [any(scope(f"{file}::test_a") == name for file in WAITS_S) for name in places]
+    third = len(waits) // 3
+    assert all(0.2 < sum(part) / third < 0.9 for part in (waits[:third], waits[third : 2 * third], waits[-third:]))
