@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from clearance.actions.action import Action, Actions, Effect, Facts, Reading, Volatile
 
@@ -66,6 +66,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "blank docstring": (lambda: made(__doc__=" \n"), "Wrong needs a docstring"),
     "alias": (lambda: made(__annotations__={"to": int}, to=Field(1, alias="from")), "without an alias"),
     "excluded": (lambda: made(__annotations__={"to": int}, to=Field(1, exclude=True)), "carried out unseen"),
+    "secret": (lambda: made(__annotations__={"to": SecretStr}), "nobody could see what they approve"),
+    "secret or none": (lambda: made(__annotations__={"to": list[SecretStr] | None}, to=None), "nobody could see"),
     "extra": (lambda: made(model_config=ConfigDict(extra="allow")), "forbids extra arguments"),
     "not frozen": (lambda: made(model_config=ConfigDict(frozen=False)), "an action is frozen"),
 }

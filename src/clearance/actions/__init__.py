@@ -9,6 +9,7 @@ json_schema  arguments that a JSON schema describes
 definition  what a server says a tool is, and the digest of it
 origin      where such a tool comes from, and what is claimed of it there
 review      how it reads: few words, what changes, what is out of the ordinary, what went before
+stored      what is kept of arguments and facts, the same each time
 soundness   what cannot be one, told when the `Clearance` is made
 """
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from clearance.actions.origin import ToolOrigin
 from clearance.actions.review import Activity, Review
 from clearance.actions.soundness import METHODS, check_class, check_whole, described
+from clearance.actions.stored import stored
 from clearance.canonical import clean
 from clearance.errors import ActionError as ActionError
 
@@ -277,7 +278,7 @@ class Action(BaseModel, Generic[FactsT]):
 
     def sentence(self, facts: FactsT) -> str:
         """Say in one line what will happen, verb first: the heading a reviewer reads."""
-        arguments = ", ".join(f"{name} {value}" for name, value in self.model_dump(mode="json").items())
+        arguments = ", ".join(f"{name} {value}" for name, value in stored(self).items())
         said = f"{self.tool_name().replace('_', ' ').capitalize()}: {arguments}"
         # Every argument stands beside it, whole.
         return said if len(said) <= _MOST_LISTED else f"{said[:_MOST_LISTED]} …"
@@ -322,6 +323,27 @@ def read_action(cls: type[Action[Any]], arguments: dict[str, Any]) -> Action[Any
     except (ArithmeticError, LookupError, RecursionError, TypeError) as exc:
         # A validator of the action's own that stumbles: pydantic turns only ValueError and AssertionError into its own.
         raise ActionError(f"{cls.tool_name()} was not called correctly: its arguments cannot be read.") from exc
+
+
+def kept_arguments(action: Action[Any]) -> dict[str, Any]:
+    """Give the arguments as they are stored, shown, and read again before the effect.
+
+    Raises:
+        ActionError: what is read again would not be what was approved: one is hidden, as a `SecretStr` is, or a
+            validator makes something else of its own result.
+    """
+    kept = stored(action)
+    again = read_action(type(action), kept)
+    wrong = [name for name in type(action).model_fields if not _is_same(getattr(action, name), getattr(again, name))]
+    if wrong or stored(again) != kept:
+        what = ", ".join(wrong) or "one of its arguments"
+        raise ActionError(f"{action.tool_name()} cannot be asked for: {what} would not be carried out as it is shown.")
+    return kept
+
+
+def _is_same(one: object, other: object) -> bool:
+    # What says nothing of when it is the same is told by what is stored of it.
+    return one == other or (type(one).__eq__ is object.__eq__ and type(one) is type(other))
 
 
 def in_words(error: ValidationError) -> str:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, cast
 from pydantic import create_model
 
 from clearance.actions.action import Action, Effect, Facts, FactsT, Reading
+from clearance.actions.stored import stored
 from clearance.canonical import digest
 from clearance.errors import ActionError
 
@@ -187,7 +188,7 @@ class ExternalAction(Action[FactsT]):
 
     def business_key(self) -> str:
         """Name what must not be in flight twice, whoever asks and however. By default, exactly this call."""
-        return f"{self.tool_name()}:{digest(self.tool_name(), self.model_dump(mode='json'))[:32]}"
+        return f"{self.tool_name()}:{digest(self.tool_name(), stored(self))[:32]}"
 
     def facts(self, looking: Looking) -> "FactsT | Awaitable[FactsT]":
         """Read elsewhere what a reviewer must know. Runs several times, and has no effect.

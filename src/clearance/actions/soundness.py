@@ -3,9 +3,9 @@
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from clearance.canonical import clean
 
@@ -48,10 +48,19 @@ def check_class(cls: Any, base: type[BaseModel], facts_base: type[BaseModel]) ->
             raise TypeError(f"{name}.{field}: an argument has one name, without an alias")
         if info.exclude:
             raise TypeError(f"{name}.{field}: an argument that is left out could be carried out unseen")
+        if _has_secret(info.annotation):
+            raise TypeError(f"{name}.{field}: of an argument that is hidden nobody could see what they approve")
     if cls.model_config.get("extra") != "forbid" or not cls.model_config.get("frozen"):
         raise TypeError(f"{name}.model_config: an action is frozen and forbids extra arguments")
     if not missing(cls, facts_base):
         check_whole(cls, facts_base)
+
+
+def _has_secret(annotation: Any) -> bool:
+    kinds = (SecretStr, SecretBytes, Secret)
+    return (isinstance(annotation, type) and issubclass(annotation, kinds)) or any(
+        map(_has_secret, get_args(annotation))
+    )
 
 
 def missing(cls: Any, facts_base: type[BaseModel]) -> list[str]:

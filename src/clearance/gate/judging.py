@@ -9,14 +9,15 @@ from typing import Any
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from clearance.actions.action import Action, ActionError, Actions, Earlier, Facts, Reading, read_action
+from clearance.actions.action import Action, ActionError, Actions, Earlier, Facts, Reading, kept_arguments, read_action
 from clearance.actions.external import ExternalAction, joined
 from clearance.actions.soundness import a_sentence, an, some_subjects
+from clearance.actions.stored import stored
 from clearance.canonical import digest
 from clearance.db.driver_errors import is_from_outside, is_lost
 from clearance.db.lent import TransactionEndedError, read_only
 from clearance.gate.ended import facts_of, has_ended
-from clearance.gate.looking import NeedsLookError, ToLook, elsewhere
+from clearance.gate.looking import NeedsLookError, ToLook, elsewhere, read_once
 from clearance.gate.policy import Policy, Verdict
 from clearance.journal.plans import read_plan
 from clearance.journal.requests import read_earlier, requests_of_plan
@@ -82,7 +83,7 @@ class Judge:
         try:
             reading = Reading(connection, now, requester.id, earlier, beside)
             facts = _facts(connection, action, reading)
-            arguments = action.model_dump(mode="json")
+            arguments = kept_arguments(action)
             return Judged(
                 action=action,
                 arguments=arguments,
@@ -136,9 +137,13 @@ class Judge:
             is_own = call["id"] == own or (request is not None and request.number == number)
             if call["name"] not in names or is_own or (request is not None and request.state in _NOT_DONE):
                 continue
-            arguments = request.arguments if request else call["args"]
+            cls = self.actions[call["name"]]
             try:
-                yield call["name"], read_action(self.actions[call["name"]], arguments or {}).model_dump(mode="json")
+                if request:
+                    read = read_action(cls, request.arguments or {})
+                else:
+                    read = read_once(cls, call["args"], plan_id, call["id"])
+                yield call["name"], stored(read)
             except ActionError:
                 continue  # refused when its turn comes
 
@@ -184,5 +189,5 @@ def requester_of(turn: Turn) -> Principal:
 
 def changed_material(before: dict[str, Any], after: Facts) -> list[str]:
     """Name the material facts that are not what they were."""
-    now = after.model_dump(mode="json")
+    now = stored(after)
     return sorted(name for name in type(after).material() if before.get(name) != now[name])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from clearance.actions.action import Facts
+from clearance.actions.action import Action, Facts, read_action
 from clearance.actions.external import ExternalAction
 from clearance.errors import ActionError
 
@@ -62,6 +62,8 @@ class Sight:
     """What was read elsewhere for one piece of work."""
 
     seen: dict[tuple[str, str, str], Seen] = field(default_factory=dict)
+    #: What was made of arguments, by whose they are.
+    read: dict[tuple[str, ...], Action[Any]] = field(default_factory=dict)
 
     def knows(self, look: ToLook) -> bool:
         """Tell whether it was read, lately."""
@@ -97,6 +99,23 @@ def elsewhere(look: ToLook) -> Facts:
     if isinstance(found, ActionError):
         raise found
     return found
+
+
+def read_once(cls: type[Action[Any]], arguments: dict[str, Any], *of: str) -> Action[Any]:
+    """Read the arguments of a call or an edit, which `of` tells from others, once for one piece of work.
+
+    A default that is made anew each time, such as a reference, would make it another action each time, of which nothing
+    was ever read elsewhere.
+
+    Raises:
+        ActionError: see `read_action`.
+    """
+    here = _sight.get()
+    if here is None:
+        return read_action(cls, arguments)
+    if of not in here.read:
+        here.read[of] = read_action(cls, arguments)
+    return here.read[of]
 
 
 def need(looks: Iterable[ToLook]) -> None:

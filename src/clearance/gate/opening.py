@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from clearance.actions.action import ActionError, read_action
+from clearance.actions.action import ActionError
 from clearance.actions.external import ExternalAction
+from clearance.actions.stored import stored
 from clearance.gate.judging import Judge, Judged, requester_of
-from clearance.gate.looking import ToLook, need
+from clearance.gate.looking import ToLook, need, read_once
 from clearance.gate.losses import after_no, fail
 from clearance.gate.records import plan_and_turn
 from clearance.gate.standing import PlanStanding, standing_of
@@ -47,7 +48,7 @@ def open_plan(log: Log, judge: Judge, turn: Turn, plan: Plan) -> list[Request]:
     Arguments that do not fit, and actions that cannot be, are refused at once, with a receipt.
     """
     calls = (plan.message or {}).get("tool_calls", [])
-    need(_to_look(log, judge, turn, calls))
+    need(_to_look(log, judge, turn, plan, calls))
     opened: list[tuple[Request, _Refusal | None]] = []
     for position, call in enumerate(calls):
         if call["name"] not in judge.actions:
@@ -71,14 +72,14 @@ def open_plan(log: Log, judge: Judge, turn: Turn, plan: Plan) -> list[Request]:
     return given
 
 
-def _to_look(log: Log, judge: Judge, turn: Turn, calls: Sequence[dict[str, Any]]) -> Iterator[ToLook]:
+def _to_look(log: Log, judge: Judge, turn: Turn, plan: Plan, calls: Sequence[dict[str, Any]]) -> Iterator[ToLook]:
     """Give what has to be read elsewhere before these calls can be opened."""
     for call in calls:
         kind = judge.actions.get(call["name"])
         if kind is None or not issubclass(kind, ExternalAction) or unparsed_call(call) is not None:
             continue
         with suppress(ActionError):  # refused when it is opened
-            action = read_action(kind, call["args"])
+            action = read_once(kind, call["args"], plan.plan_id, call["id"])
             assert isinstance(action, ExternalAction)
             yield ToLook(action, turn.requested_by, log.now)
 
@@ -128,7 +129,7 @@ def _open_request(
         add_request(log.connection, blank, [])
         return blank, _Refusal(unread, SYSTEM_ACTOR, "impossible")
     try:
-        action = read_action(judge.actions[call["name"]], call["args"])
+        action = read_once(judge.actions[call["name"]], call["args"], plan.plan_id, call["id"])
         judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),
                              number=blank.number, plan_id=plan.plan_id)  # fmt: skip
     except ActionError as exc:
@@ -158,7 +159,7 @@ def _judged_columns(judged: Judged, now: datetime) -> dict[str, Any]:
     return {
         "arguments": judged.arguments,
         "digest": judged.digest,
-        "facts": judged.facts.model_dump(mode="json"),
+        "facts": stored(judged.facts),
         "sentence": judged.sentence,
         "verdict": verdict.word,
         "rule": verdict.rule,

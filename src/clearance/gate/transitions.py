@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from clearance.actions.soundness import MOST_SENTENCE
+from clearance.actions.stored import stored
 from clearance.canonical import canonical, clean
 from clearance.db.types import to_text
 from clearance.gate.judging import Judged
@@ -72,7 +73,7 @@ def ask_again(
         **_demand(request, verdict),
     }
     if judged:
-        values |= {"facts": judged.facts.model_dump(mode="json"), "sentence": judged.sentence}
+        values |= {"facts": stored(judged.facts), "sentence": judged.sentence}
         values["expires_at"] = log.judged_at + judged.verdict.expires
     else:
         values["expires_at"] = log.judged_at + (request.expires_at - request.opened_at)
