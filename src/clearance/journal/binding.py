@@ -346,6 +346,7 @@ def read_since_written(connection: Connection) -> dict[tuple[str, ...], Any]:
 
 #: Hex digits by which a column is told to have changed.
 HINT = 4
+_HINT_BYTES = HINT // 2
 
 
 def mention(table: str, row: Row, *, is_new: bool) -> str:
@@ -353,9 +354,7 @@ def mention(table: str, row: Row, *, is_new: bool) -> str:
 
     `+` before it stands for a new row.
     """
-    values = [_text(value) for value in row.values]
-    hints = "".join(_hint(row.salt, number, value) for number, value in enumerate(values))
-    return f"{'+' if is_new else ''}{row.version}:{digest(table, row, len(values))}{hints}"
+    return f"{'+' if is_new else ''}{row.version}:{digest(table, row, len(row.values))}{_hints(row)}"
 
 
 def digest(table: str, row: Row, many: int) -> str:
@@ -417,16 +416,23 @@ def differing(bound: Bound, row: Row, told: Told) -> list[str]:
 
     A hint misses one change in 65,536; the digest misses none.
     """
-    hints = [told.hints[at : at + HINT] for at in range(0, len(told.hints), HINT)]
-    return [
-        name
-        for number, (name, value, hint) in enumerate(zip(bound.columns, row.values, hints, strict=False))
-        if _hint(row.salt, number, _text(value)) != hint
-    ]
+    then, now = _parted(told.hints), _parted(_hints(row))
+    return [name for name, one, other in zip(bound.columns, then, now, strict=False) if one != other]
 
 
-def _hint(salt: str | None, number: int, value: str) -> str:
-    return hashlib.blake2b(f"{salt or ''}{number}:{value}".encode(), digest_size=HINT // 2).hexdigest()
+def _parted(hints: str) -> list[str]:
+    return [hints[at : at + HINT] for at in range(0, len(hints), HINT)]
+
+
+def _hints(row: Row) -> str:
+    """Give the hint to each column of a row. Nothing is called that need not be: each row that is written has some."""
+    salt, blake2b = row.salt or "", hashlib.blake2b
+    return "".join(
+        [
+            blake2b(f"{salt}{number}:{_text(value)}".encode(), digest_size=_HINT_BYTES).hexdigest()
+            for number, value in enumerate(row.values)
+        ]
+    )
 
 
 def _text(value: Any) -> str:
