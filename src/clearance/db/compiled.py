@@ -4,6 +4,7 @@ SQLAlchemy takes ten times as long for a row as SQLite does, and the gate asks f
 written and read by SQLAlchemy's types, and what fails is told as by it, so that a lost connection is known as one.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn, TypeAlias, cast
@@ -37,20 +38,32 @@ class _Place(NamedTuple):
     write: Any
 
 
-class _Form(NamedTuple):
+class _Form:
     """A statement as a driver takes it, for lists of certain lengths."""
 
-    sql: str
-    places: tuple[_Place, ...]
-    is_named: bool
+    def __init__(self, sql: str, places: Sequence[_Place], *, is_named: bool) -> None:
+        self.sql = sql
+        self._places = places
+        self._names = [place.name for place in places] if is_named else None
+        #: What is given for each place, where nothing else is to be put there.
+        self._given = [place.given for place in places if place.given is not None and place.at is None]
+        self._is_plain = len(self._given) == len(places)
+        self._writers = [(at, place.write) for at, place in enumerate(places) if place.write is not None]
 
     def values(self, given: Mapping[str, Any]) -> Any:
         """Give the values as the driver takes them."""
-        values = []
-        for _, name, at, own, write in self.places:
-            value = own if name is None else given[name] if at is None else given[name][at]
-            values.append(value if write is None else write(value))
-        return dict(zip((place.name for place in self.places), values, strict=True)) if self.is_named else values
+        values: list[Any] = (
+            [given[name] for name in self._given]
+            if self._is_plain
+            else [
+                place.own if place.given is None else given[place.given] if place.at is None
+                else given[place.given][place.at]
+                for place in self._places
+            ]
+        )  # fmt: skip
+        for at, write in self._writers:
+            values[at] = write(values[at])
+        return values if self._names is None else dict(zip(self._names, values, strict=True))
 
 
 class _Compiled:
@@ -72,7 +85,7 @@ class _Compiled:
 
     def form(self, given: Mapping[str, Any]) -> _Form:
         """Give the statement for lists as long as these."""
-        lengths = tuple(len(given[name]) for name in self.lists)
+        lengths = tuple([len(given[name]) for name in self.lists]) if self.lists else ()
         form = self._forms.get(lengths)
         if form is None:
             form = self._forms[lengths] = self._formed(given)
@@ -89,24 +102,51 @@ class _Compiled:
             is_own = source not in given
             own = state.parameters[name] if is_own else None
             places.append(_Place(name, None if is_own else source, at, own, write))
-        return _Form(state.statement, tuple(places), not self._compiled.positional)
+        return _Form(state.statement, places, is_named=not self._compiled.positional)
 
-    def read(self, rows: list[Row], description: Sequence[Any]) -> list[Row]:
-        """Give rows as they are wanted."""
-        if self._readers is None:
-            readers = (
-                type_.dialect_impl(self._dialect).result_processor(self._dialect, told[1])
-                for type_, told in zip(self._types, description, strict=True)
-            )
-            self._readers = [(at, reader) for at, reader in enumerate(readers) if reader is not None]
-        return [_as_wanted(row, self._readers) for row in rows] if self._readers else rows
+    def read(self, rows: list[Row], cursor: Any) -> Sequence[Row]:
+        """Give rows, which `cursor` gave, as they are wanted."""
+        readers = self._readers
+        if readers is None:
+            readers = self._readers = self._readers_for(cursor.description)
+        if not readers:
+            return rows
+        wanted = []
+        for row in rows:
+            values = list(row)
+            for at, reader in readers:
+                values[at] = reader(values[at])
+            wanted.append(values)
+        return wanted
+
+    def _readers_for(self, description: Sequence[Any]) -> list[tuple[int, Any]]:
+        readers = []
+        for at, (type_, told) in enumerate(zip(self._types, description, strict=True)):
+            reader = type_.dialect_impl(self._dialect).result_processor(self._dialect, told[1])
+            if reader is not None:
+                readers.append((at, _json_by(reader) if isinstance(type_, sa.JSON) else reader))
+        return readers
 
 
-def _as_wanted(row: Row, readers: Iterable[tuple[int, Any]]) -> Row:
-    values = list(row)
-    for at, reader in readers:
-        values[at] = reader(values[at])
-    return values
+def _json_by(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Read JSON as `read` does, past the five functions that it calls for it."""
+
+    def read_json(value: Any) -> Any:
+        if value is None:
+            return None
+        if type(value) is str:
+            try:
+                found, end = _scan(value, 0)
+            except (StopIteration, ValueError):  # `read` says of what is none what is wrong with it
+                return read(value)
+            if end == len(value):
+                return found
+        return read(value)
+
+    return read_json
+
+
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # in no stub
 
 
 _compiled: dict[tuple[Statement, str, tuple[str, ...]], _Compiled] = {}
@@ -142,7 +182,11 @@ def ask(connection: Connection, statement: Statement, given: Mapping[str, Any]) 
     Raises:
         DBAPIError: as SQLAlchemy raises it, here or with the rows.
     """  # fmt: skip
-    if connection.dispatch.before_cursor_execute:  # somebody listens, and is to hear this as well
+    return _ask(connection, connection.connection.dbapi_connection, statement, given)
+
+
+def _ask(connection: Connection, driver: Any, statement: Statement, given: Mapping[str, Any]) -> Answer:
+    if _is_heard(connection):
         return Answer(_by_sqlalchemy(connection, statement, given))
     compiled = _compiled_for(connection.dialect, statement, tuple(given))
     if compiled.lists:
@@ -151,24 +195,35 @@ def ask(connection: Connection, statement: Statement, given: Mapping[str, Any]) 
             return Answer(_by_sqlalchemy(connection, statement, given))
     form = compiled.form(given)
     values = form.values(given)
-    driver: Any = connection.connection.dbapi_connection
     if not shares_trips(driver):
-        found, description = _run(connection, form.sql, values)
-        return Answer(compiled.read(found, description) if found else found)
+        cursor = None
+        try:
+            cursor = driver.execute(form.sql, values)
+            found = cursor.fetchall()
+        except BaseException as exc:  # noqa: BLE001  raised by the next line
+            _raise(connection, exc, form.sql, values, cursor)
+        return Answer(compiled.read(found, cursor) if found else found)
     held = driver.hold(form.sql, values, only_reads=compiled.only_reads)
 
     def fetch() -> Sequence[Row]:
         cursor = None
         try:
             cursor = held.answer()
-            description = cursor.description
-            found = cursor.fetchall() if description else []
+            found = cursor.fetchall() if cursor.description else []
+            read = compiled.read(found, cursor) if found else found
             cursor.close()
         except BaseException as exc:  # noqa: BLE001  raised by the next line
             _raise(connection, exc, form.sql, values, cursor)
-        return compiled.read(found, description or ()) if found else found
+        return read
 
     return Answer(None, fetch)
+
+
+def _is_heard(connection: Connection) -> bool:
+    """Tell whether somebody listens to the statements of a connection, and is to hear these as well."""
+    # The one of both together is asked only where it may be so: it takes longer than to find a statement's form.
+    is_any = connection._has_events or connection.engine.dispatch.before_cursor_execute
+    return bool(is_any) and bool(connection.dispatch.before_cursor_execute)
 
 
 def rows_of(connection: Connection, statement: Statement, given: Mapping[str, Any]) -> Sequence[Row]:
@@ -182,7 +237,7 @@ def rows_of(connection: Connection, statement: Statement, given: Mapping[str, An
         prefetched: Answer | None = driver.prefetched.pop(_key(statement, given), None)
         if prefetched is not None:
             return prefetched.rows()
-    return ask(connection, statement, given).rows()
+    return _ask(connection, driver, statement, given).rows()
 
 
 def prefetch(connection: Connection, query: sa.Select[Any], given: Mapping[str, Any]) -> None:
@@ -191,8 +246,8 @@ def prefetch(connection: Connection, query: sa.Select[Any], given: Mapping[str, 
     They are as they are now: what this transaction writes before they are read makes it ask anew. SQLite is asked then.
     """
     driver: Any = connection.connection.dbapi_connection
-    if shares_trips(driver) and not connection.dispatch.before_cursor_execute:
-        driver.prefetched[_key(query, given)] = ask(connection, query, given)
+    if shares_trips(driver) and not _is_heard(connection):
+        driver.prefetched[_key(query, given)] = _ask(connection, driver, query, given)
 
 
 def _key(statement: Statement, given: Mapping[str, Any]) -> Any:
@@ -233,7 +288,14 @@ def run_text(connection: Connection, sql: str) -> None:
     Raises:
         DBAPIError: as SQLAlchemy raises it.
     """
-    _run(connection, sql, ())
+    driver: Any = connection.connection.dbapi_connection
+    cursor = None
+    try:
+        cursor = driver.cursor()
+        cursor.execute(sql, ())
+        cursor.close()
+    except BaseException as exc:  # noqa: BLE001  raised by the next line
+        _raise(connection, exc, sql, (), cursor)
 
 
 def insert_all(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -253,19 +315,6 @@ def _inserting(table: sa.Table, names: tuple[str, ...], count: int) -> sa.Insert
     return sa.insert(table).values(
         [{name: sa.bindparam(f"{name}_{at}", type_=table.c[name].type) for name in names} for at in range(count)]
     )
-
-
-def _run(connection: Connection, sql: str, values: Any) -> tuple[list[Row], Any]:
-    driver: Any = connection.connection.dbapi_connection
-    cursor = driver.cursor()
-    try:
-        cursor.execute(sql, values)
-        description = cursor.description
-        found = cursor.fetchall() if description else []
-        cursor.close()
-    except BaseException as exc:  # noqa: BLE001  raised by the next line
-        _raise(connection, exc, sql, values, cursor)
-    return found, description
 
 
 def _raise(connection: Connection, exc: BaseException, sql: str, values: Any, cursor: Any) -> NoReturn:

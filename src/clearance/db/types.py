@@ -18,6 +18,8 @@ def to_text(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError(f"{moment!r} has no time zone; times are aware UTC")
     # Microseconds are always written, so that text order is time order in SQLite.
+    if moment.tzinfo is UTC:  # as nearly all are
+        return f"{moment.isoformat(timespec='microseconds').removesuffix('+00:00')}Z"
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
@@ -38,14 +40,24 @@ class UtcTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(sa.DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        text = to_text(value)
-        return text if dialect.name == "sqlite" else value
+        return self.bind_processor(dialect)(value)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any]:
+        return _write_text if dialect.name == "sqlite" else _write_moment
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
         # Without what a decorator puts around it: most of what is read of a row are moments.
         return _read_text if dialect.name == "sqlite" else _read_moment
+
+
+def _write_text(value: datetime | None) -> str | None:
+    return None if value is None else to_text(value)
+
+
+def _write_moment(value: datetime | None) -> datetime | None:
+    if value is not None:
+        to_text(value)  # which refuses one without a time zone
+    return value
 
 
 def _read_text(value: str | None) -> datetime | None:

@@ -12,7 +12,18 @@ from sqlalchemy.engine import Connection
 from clearance.canonical import key, words_of
 from clearance.db.tables import plans, turns
 from clearance.journal.binding import read_since_written
-from clearance.journal.statements import among, insert, param, prefetch, read_all, read_once, read_one, run, write
+from clearance.journal.statements import (
+    among,
+    filled,
+    insert,
+    param,
+    prefetch,
+    read_all,
+    read_once,
+    read_one,
+    run,
+    write,
+)
 from clearance.journal.turns import Turn
 
 
@@ -117,7 +128,7 @@ def prefetch_plan_and_turn(connection: Connection, thread_id: str, message_id: s
 
 
 def _plan_and_turn(*row: Any) -> tuple[Plan, Turn]:
-    return Plan(*row[:_OF_PLAN]), Turn(*row[_OF_PLAN:])
+    return filled(Plan, row[:_OF_PLAN]), filled(Turn, row[_OF_PLAN:])
 
 
 _OF_PLAN = len(plans.c)

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from clearance.db.tables import receipts, requests
 from clearance.journal.requests import PLANS_OF, Request
-from clearance.journal.statements import among, insert, param, read_all, read_one, write
+from clearance.journal.statements import among, filled, insert, param, read_all, read_one, write
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def ended_of_plans(connection: Connection, plan_ids: Sequence[str]) -> list[tupl
 
 def _ended(*row: Any) -> tuple[Request, Receipt | None]:
     asked, ended = row[:_OF_REQUEST], row[_OF_REQUEST:]
-    return Request(*asked), None if ended[0] is None else Receipt(*ended)
+    return filled(Request, asked), None if ended[0] is None else filled(Receipt, ended)
 
 
 _OF_REQUEST = len(requests.c)

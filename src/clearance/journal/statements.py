@@ -1,7 +1,9 @@
 """How rows of the journal are read and written: by statements that stand in modules, each built and compiled once."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -30,15 +32,30 @@ def written_out(values: Sequence[str]) -> list[sa.ColumnElement[str]]:
 
 def read_all(connection: Connection, query: sa.Select[Any], into: Callable[..., T], **given: Any) -> list[T]:
     """Read all rows of a query."""
-    return [into(*row) for row in rows_of(connection, query, given)]
+    rows = rows_of(connection, query, given)
+    is_filled = is_dataclass(into)
+    return [filled(into, row) if is_filled else into(*row) for row in rows]
 
 
 def read_one(connection: Connection, query: sa.Select[Any], into: Callable[..., T], **given: Any) -> T | None:
     """Read the one row of a query, or None."""
-    rows = rows_of(connection, query, given)
-    if len(rows) > 1:
-        raise sa.exc.MultipleResultsFound(f"{len(rows)} rows where there is one: {query}")
-    return into(*rows[0]) if rows else None
+    found = read_all(connection, query, into, **given)
+    if len(found) > 1:
+        raise sa.exc.MultipleResultsFound(f"{len(found)} rows where there is one: {query}")
+    return found[0] if found else None
+
+
+def filled(into: Callable[..., T], row: Sequence[Any]) -> T:
+    """Give a row as the dataclass whose fields its columns are, in their order."""
+    # Not by its own `__init__`: a frozen one sets each field by a function, which takes as long as to read the row.
+    made: Any = object.__new__(into)  # type: ignore[arg-type]  # it is a class
+    made.__dict__.update(zip(_fields_of(into), row, strict=True))
+    return cast("T", made)
+
+
+@lru_cache(maxsize=100)
+def _fields_of(into: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(into))
 
 
 def prefetch(connection: Connection, query: sa.Select[Any], **given: Any) -> None:
