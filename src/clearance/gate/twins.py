@@ -22,7 +22,10 @@ LATELY = timedelta(days=7)
 
 
 def read_twins(connection: Connection, requests: Sequence[Request], now: datetime) -> dict[str, list[SameCall]]:
-    """Read the twins of open requests, by request, oldest first. What is over has none."""
+    """Read the twins of open requests, by request, oldest first; of what is over the last of each kind.
+
+    What is over has none.
+    """
     wanted = {one.request_id: one for one in requests if one.is_open and one.digest is not None}
     same: dict[str | None, list[SameCall]] = {}
     for twin in same_calls(connection, _digests(requests), now - LATELY):
@@ -54,18 +57,13 @@ def _is_twin(request: Request, other: SameCall) -> bool:
     return other.digest == request.digest and other.request_id != request.request_id
 
 
-def done(twins: Sequence[SameCall]) -> list[SameCall]:
-    """List those that were carried out, last first."""
-    return _ended(twins, "executed")
-
-
-def _ended(twins: Sequence[SameCall], state: str) -> list[SameCall]:
-    return sorted([twin for twin in twins if twin.state == state], key=lambda twin: twin.number, reverse=True)
+def _last(twins: Sequence[SameCall], state: str) -> SameCall | None:
+    return max((twin for twin in twins if twin.state == state), key=lambda twin: twin.number, default=None)
 
 
 def shown(twins: Sequence[SameCall]) -> list[SameCall]:
     """List those whose receipts `concerns` tells."""
-    return [twin for state in ("executed", "rejected") for twin in _ended(twins, state)[:1]]
+    return [twin for state in ("executed", "rejected") if (twin := _last(twins, state))]
 
 
 def concerns(
@@ -73,15 +71,15 @@ def concerns(
 ) -> list[Concern]:
     """Say what there is to say of twins, worst first; before them, of the request in flight elsewhere for the same."""
     found: list[Concern] = [] if flying is None else [_in_flight(request, flying)]
-    carried_out = done(twins)
-    if carried_out:
-        last = carried_out[0]
+    last = _last(twins, "executed")
+    if last is not None:
         assert last.finished_at is not None
         where = _where(last, request)
-        again = f" {len(carried_out)} times in {LATELY.days} days." if len(carried_out) > 1 else ""
+        again = f" {last.times} times in {LATELY.days} days." if last.times > 1 else ""
         title = f"Exactly this was done {where}, {span(now - last.finished_at)} ago."
         found.append(Concern((title,), (f"{last.sentence or 'Its receipt was erased.'}{again}",), is_bad=True))
-    for last in _ended(twins, "rejected")[:1]:
+    last = _last(twins, "rejected")
+    if last is not None:
         assert last.finished_at is not None
         title = f"Exactly this was rejected {_where(last, request)}, {span(now - last.finished_at)} ago."
         found.append(Concern((title,), (last.sentence or "Its receipt was erased.",), is_bad=True))

@@ -102,6 +102,8 @@ class SameCall(NamedTuple):
     finished_at: datetime | None
     #: What its receipt says; None while it is open, and when it was erased.
     sentence: str | None
+    #: How many that are over have its state and are for the same call; this one is the last of them.
+    times: int
 
     @property
     def is_open(self) -> bool:
@@ -117,9 +119,8 @@ class InPlan(NamedTuple):
     state: str
 
 
-#: So many requests for the same calls are read.
+#: So many open requests for the same calls are read.
 _MOST_SAME = 100
-_RECEIPT_SENTENCE = receipts.c.sentence.label("receipt")
 _REQUEST = sa.select(requests).where(requests.c.request_id == param("request_id"))
 _REQUESTS_OF_PLAN = sa.select(requests).where(requests.c.plan_id == param("plan_id")).order_by(requests.c.position)
 _REQUESTS_OF_PLANS = sa.select(requests).where(requests.c.plan_id.in_(among("plan_ids"))).order_by(requests.c.number)
@@ -190,19 +191,33 @@ _IN_FLIGHT_BESIDE_IT = _COUNTING.where(
 #: One statement each, for this is read at each call.
 _EARLIER: Any = sa.union_all(*_BEFORE_IT)
 _EARLIER_OR_IN_FLIGHT: Any = sa.union_all(*_BEFORE_IT, _IN_FLIGHT_BESIDE_IT)
-_SAME_CALLS = (
-    sa.select(*(requests.c[name] for name in SameCall._fields if name != "sentence"), _RECEIPT_SENTENCE)
-    .outerjoin(receipts, receipts.c.request_id == requests.c.request_id)
-    .where(
-        requests.c.digest.in_(among("digests")),
-    )
+_OF_SAME = tuple(requests.c[name] for name in SameCall._fields if name not in ("sentence", "times"))
+_SAME_OPEN = (
+    sa.select(*_OF_SAME, sa.null(), sa.literal(1))
+    .where(requests.c.digest.in_(among("digests")), requests.c.state.in_(OPEN_STATES))
+    .order_by(requests.c.number.desc())
     .limit(_MOST_SAME)
 )
-_SAME_OPEN = _SAME_CALLS.where(requests.c.state.in_(OPEN_STATES)).order_by(requests.c.number.desc())
-# However many were rejected, one that was carried out is among them.
-_SAME_OVER = _SAME_CALLS.where(
-    requests.c.state.in_(("executed", "rejected")), requests.c.finished_at >= param("since")
-).order_by(sa.case((requests.c.state == "executed", 0), else_=1), requests.c.number.desc())
+_KIND = (requests.c.digest, requests.c.state)
+_RANKED = (
+    sa.select(
+        *_OF_SAME,
+        sa.func.row_number().over(partition_by=_KIND, order_by=requests.c.number.desc()).label("rank"),
+        sa.func.count().over(partition_by=_KIND).label("times"),
+    )
+    .where(
+        requests.c.digest.in_(among("digests")),
+        requests.c.state.in_(("executed", "rejected")),
+        requests.c.finished_at >= param("since"),
+    )
+    .subquery()
+)
+# Of each kind the last one, and how many there are: more is said of none, and there may be thousands.
+_SAME_OVER = (
+    sa.select(*(_RANKED.c[column.name] for column in _OF_SAME), receipts.c.sentence, _RANKED.c.times)
+    .outerjoin(receipts, receipts.c.request_id == _RANKED.c.request_id)
+    .where(_RANKED.c.rank == 1)
+)
 _REJECTED_BEFORE = (
     sa.select(requests)
     .where(
@@ -284,10 +299,10 @@ def _numbered(
 
 
 def same_calls(connection: Connection, digests: Sequence[str], since: datetime) -> list[SameCall]:
-    """Read the requests for exactly these calls that are open, or were carried out or rejected since a moment.
+    """Read the requests for exactly these calls that are open, and the last carried out and rejected since a moment.
 
-    Oldest first. The last `_MOST_SAME` of either kind: who asks for the same ten thousand
-    times slows nobody's page.
+    Oldest first. Of those that are open the last `_MOST_SAME`: who asks for the same ten thousand times slows nobody's
+    page.
     """
     if not digests:
         return []
