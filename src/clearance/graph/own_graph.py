@@ -18,7 +18,7 @@ from clearance.actions.soundness import described
 from clearance.graph.action_tools import Assemble
 from clearance.graph.identity import is_in_run
 from clearance.graph.messages import keep_changes
-from clearance.graph.state import CallState, State
+from clearance.graph.state import CallState, Pointer, State
 from clearance.graph.step_model import Spoken
 from clearance.graph.steps import Steps
 from clearance.graph.toolbox import Toolbox
@@ -108,10 +108,11 @@ _NO_MODEL = (
 def _when_debugged(leads_to: str) -> RunnableCallable:
     """Lead on from a step in whose name somebody writes the state: no step of ours ran that would say where."""
 
-    def follow(_: Any, config: RunnableConfig) -> list[str]:
+    # It asks for the pointer alone, as it says here: langgraph would put the whole state together for it, each time.
+    def follow(_: Pointer, config: RunnableConfig) -> list[str]:
         return [] if is_in_run(config) else [leads_to]
 
-    async def afollow(state: Any, config: RunnableConfig) -> list[str]:
+    async def afollow(state: Pointer, config: RunnableConfig) -> list[str]:
         return follow(state, config)
 
     # As it is, for a plain function would be traced as a step of its own, behind each of ours.
