@@ -217,7 +217,10 @@ def markdown(text: str) -> str:
     No link, picture, heading, list, formula or HTML comes of it. Only what would mean something is escaped: pages that
     show Markdown as it is written show escapes, too. What programs make links of, escaped or not, stands as code.
     """
-    words = visible(text.strip()).split(" ")
+    shown_text = visible(text.strip())
+    if not _MAY_MEAN.search(shown_text):
+        return _START.sub(_behind_backslash, shown_text)
+    words = shown_text.split(" ")
     addresses = {word for word in words if _ADDRESS.search(word)}
     together = " ".join(word for word in words if word not in addresses)
     meaning = [pattern for pattern, least in _MEANING if len(pattern.findall(together)) >= least]
@@ -227,8 +230,11 @@ def markdown(text: str) -> str:
         meaning.append(_BRACKET)
     if addresses or meaning:
         words = [_as_code(word) if word in addresses else _escaped(word, meaning) for word in words]
-    # What only means something at the start of a paragraph.
-    return _START.sub(lambda start: start[0][:-1] + "\\" + start[0][-1], " ".join(words))
+    return _START.sub(_behind_backslash, " ".join(words))
+
+
+def _behind_backslash(start: re.Match[str]) -> str:
+    return start[0][:-1] + "\\" + start[0][-1]
 
 
 #: Addresses, as eager programs find them: `https://x`, `www.x`, `x.com`, `a@b`.
@@ -248,6 +254,9 @@ _MEANING = [
 _LINK = re.compile(r"\][(\[:]|\[\^")
 _TICK = re.compile("`")
 _BRACKET = re.compile(r"\[")
+#: Nothing of all that stands in a text in which this is not found: most have neither.
+_MAY_MEAN = re.compile(rf"[\\<&`*~$_\[\]]|{_ADDRESS.pattern}", re.IGNORECASE)
+#: What only means something at the start of a paragraph.
 _START = re.compile(r"^(?:\d+[.)]|[-+*#=>:|])")
 
 
