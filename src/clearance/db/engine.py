@@ -166,20 +166,35 @@ class Database:
         return await self._in(self._urgent if is_urgent else self._writers, work)
 
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        future = threads.submit(copy_context().run, work)
+        loop = asyncio.get_running_loop()
+        came: asyncio.Future[T] = loop.create_future()
+
+        def run() -> None:
+            try:
+                result = work()
+            except BaseException as exc:  # noqa: BLE001  raised where it is waited for
+                _tell(loop, _fail, came, exc)
+            else:
+                _tell(loop, _give, came, result)
+
+        # Told by hand: what asyncio puts between a thread's future and its own takes longer than many a transaction.
+        handed = threads.submit(copy_context().run, run)
         is_late = False
 
         def give_up() -> None:
             nonlocal is_late
-            is_late = future.cancel()  # False once it has begun: then it ends, and its result counts
+            is_late = handed.cancel()  # False once it has begun: then it ends, and its result counts
+            if is_late:
+                came.cancel()
 
-        timer = asyncio.get_running_loop().call_later(_WAIT_S, give_up)
+        timer = loop.call_later(_WAIT_S, give_up)
         try:
-            return await asyncio.wrap_future(future)
+            return await came
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if is_late and not (task and task.cancelling()):
                 raise (DatabaseBusy(_READERS_BUSY) if threads is self._readers else self._busy()) from None
+            handed.cancel()
             if threads is not self._readers:
                 _note_written()  # abandoned here, and carried on in its thread
             raise
@@ -213,16 +228,26 @@ class Database:
             began, is_ending = time.monotonic(), False
             info: Any = {}
             try:
+                # Both are classes of SQLAlchemy's: what its `Engine.begin` puts around them costs as much as they do.
                 with (
-                    (self._engine if writing else self._reading).begin() as connection,
-                    self._at_work(writing),
-                    _limited(connection, writing=writing, until=until, is_long=is_long),
+                    (self._engine if writing else self._reading).connect() as connection,
+                    connection.begin(),
                     nullcontext() if writing else joined(connection),  # a look-up may be all of it
                 ):
-                    info = connection.info
-                    lent.forget(info)
-                    result = work(connection)
-                    is_ending = writing  # what is left is COMMIT
+                    unbound = None
+                    if writing:
+                        self._doing[threading.get_ident()] = _Doing("a transaction", began)
+                    try:
+                        unbound = _limit(connection, writing=writing, until=until, is_long=is_long)
+                        info = connection.info
+                        lent.forget(info)
+                        result = work(connection)
+                        is_ending = writing  # what is left is COMMIT
+                    finally:
+                        if unbound is not None:
+                            unbound()
+                        if writing:
+                            del self._doing[threading.get_ident()]
                 if writing:
                     _note_written()
                 return result
@@ -257,18 +282,6 @@ class Database:
                 if attempt > 1 or is_ending or not exc.connection_invalidated:
                     time.sleep(0.05 * 2**attempt)
         raise AssertionError("unreachable")
-
-    @contextmanager
-    def _at_work(self, writing: bool) -> Iterator[None]:
-        if not writing:
-            yield
-            return
-        thread = threading.get_ident()
-        self._doing[thread] = _Doing("a transaction", time.monotonic())
-        try:
-            yield
-        finally:
-            del self._doing[thread]
 
     def _busy(self) -> DatabaseBusy:
         """Say what holds the database, and log once where in its code that stands."""
@@ -413,9 +426,11 @@ def sqlite_file(url: str) -> Path | None:
     return Path(name) if is_file and name else None
 
 
-@contextmanager
-def _limited(connection: Connection, *, writing: bool, until: float, is_long: bool) -> Iterator[None]:
-    """Bound what the open transaction waits for and holds others up with."""
+def _limit(connection: Connection, *, writing: bool, until: float, is_long: bool) -> Callable[[], None] | None:
+    """Bound what the open transaction waits for and holds others up with; give what ends that, where something has to.
+
+    Without a block of its own, for each transaction has some.
+    """
     if connection.dialect.name == "postgresql":
         # What is left of the wait, and a little in any case: for rows that somebody beside us holds.
         left_ms = max(int((until - time.monotonic()) * 1000), 1000)
@@ -426,19 +441,33 @@ def _limited(connection: Connection, *, writing: bool, until: float, is_long: bo
             )
         elif writing and left_ms < (_WAIT_S - 1) * 1000:  # it tries again
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{left_ms}ms'")
-        yield
-    elif writing and not is_long:
-        driver = connection.connection.dbapi_connection
-        assert driver is not None
-        late = time.monotonic() + _STATEMENT_S
-        driver.set_progress_handler(lambda: time.monotonic() > late, _STEPS)
-        try:
-            yield
-        finally:
-            with suppress(Exception):  # whatever became of the connection
-                driver.set_progress_handler(None, 0)
-    else:
-        yield
+        return None
+    if not writing or is_long:
+        return None
+    driver: Any = connection.connection.dbapi_connection
+    late = time.monotonic() + _STATEMENT_S
+    driver.set_progress_handler(lambda: time.monotonic() > late, _STEPS)
+
+    def unbound() -> None:
+        with suppress(Exception):  # whatever became of the connection
+            driver.set_progress_handler(None, 0)
+
+    return unbound
+
+
+def _tell(loop: asyncio.AbstractEventLoop, how: Callable[..., None], came: "asyncio.Future[Any]", what: Any) -> None:
+    with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(how, came, what)
+
+
+def _give(came: "asyncio.Future[Any]", result: Any) -> None:
+    if not came.done():  # else it was abandoned
+        came.set_result(result)
+
+
+def _fail(came: "asyncio.Future[Any]", exc: BaseException) -> None:
+    if not came.done():
+        came.set_exception(exc)
 
 
 def _note_written() -> None:
