@@ -194,7 +194,12 @@ _EARLIER_OR_IN_FLIGHT: Any = sa.union_all(*_BEFORE_IT, _IN_FLIGHT_BESIDE_IT)
 _OF_SAME = tuple(requests.c[name] for name in SameCall._fields if name not in ("sentence", "times"))
 _SAME_OPEN = (
     sa.select(*_OF_SAME, sa.null(), sa.literal(1))
-    .where(requests.c.digest.in_(among("digests")), requests.c.state.in_(OPEN_STATES))
+    .where(
+        requests.c.digest.in_(among("digests")),
+        requests.c.state.in_(OPEN_STATES),
+        # By the index: else all that ever were for the same call would be looked through.
+        requests.c.finished_at.is_(None),
+    )
     .order_by(requests.c.number.desc())
     .limit(_MOST_SAME)
 )
