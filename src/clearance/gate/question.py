@@ -5,6 +5,7 @@ Every text of it that comes from outside is `rendering`'s. What the answer means
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from clearance.actions.action import Argument, Facts, shown_facts
@@ -100,9 +101,14 @@ def is_addressed(configurable: dict[str, Any]) -> bool:
 
 def interrupt_id(configurable: dict[str, Any]) -> str:
     """Give the id that the question of the task with this config has, or will have."""
+    return _interrupt_id(str(configurable.get(_NAMESPACE)))
+
+
+@lru_cache(maxsize=1_000)
+def _interrupt_id(namespace: str) -> str:
     from langgraph.types import Interrupt
 
-    return Interrupt.from_ns(None, str(configurable.get(_NAMESPACE))).id
+    return Interrupt.from_ns(None, namespace).id
 
 
 def _configurable() -> dict[str, Any]:

@@ -51,6 +51,11 @@ class _ActionTool(StructuredTool):
     def _parse_input(self, tool_input: str | dict[str, Any], tool_call_id: str | None) -> dict[str, Any]:
         return {}
 
+    def _filter_injected_args(self, tool_input: dict[str, Any]) -> dict[str, Any]:
+        # langchain's goes through the annotations of all fields each time, for what it puts in itself: an action has
+        # no such ones.
+        return tool_input
+
     async def _arun(self, *_: Any, **__: Any) -> Any:
         # langchain's reads the annotations of what it runs each time, for what else that takes: nothing.
         assert self.coroutine is not None

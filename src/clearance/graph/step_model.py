@@ -110,17 +110,18 @@ async def let_speak(
         # An endpoint's own id that is somebody else's here would take the place of what they said.
         message_id = key("message", turn.turn_id, str(position))
     answer = shallow(answer).model_copy(update={"id": message_id})
+    said = to_json(answer)
     stored = await parts.gate.store_message(
         turn,
         position=position,
         message_id=message_id,
-        message=to_json(answer),
+        message=said,
         is_durable=is_durable(config),
     )
     if stored is None:
         return Command(update={"messages": told}, goto="dispatch")  # the turn is over, or goes on elsewhere
     plan = stored.plan
-    is_same = plan.message is not None and plan.message.get("tool_calls") == to_json(answer).get("tool_calls")
+    is_same = plan.message is not None and plan.message.get("tool_calls") == said.get("tool_calls")
     results = spoken.results if is_same else ()
     sends = _sends(toolbox, plan, stored.opened, is_durable=is_durable(config)) if is_straight and not results else []
     return _spoken(plan, told, results, sends)
