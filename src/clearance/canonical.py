@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -72,10 +72,19 @@ def _is_plain(value: Any) -> bool:
     if kind is int:
         return bool(-_MOST <= value <= _MOST)
     if kind is list:
-        return all(map(_is_plain, value))
+        return _are_plain(value)
     if kind is dict:
-        return all(type(name) is str and name.isascii() for name in value) and all(map(_is_plain, value.values()))
+        return _NAMES.issuperset(map(type, value)) and all(map(str.isascii, value)) and _are_plain(value.values())
     return False
+
+
+_NAMES = frozenset({str})
+#: Whatever value of these is plain.
+_ALWAYS_PLAIN = frozenset({str, bool, type(None)})
+
+
+def _are_plain(values: Collection[Any]) -> bool:
+    return _ALWAYS_PLAIN.issuperset(map(type, values)) or all(map(_is_plain, values))
 
 
 def digest(action: str, arguments: dict[str, Any]) -> str:
