@@ -203,25 +203,21 @@ _SAME_OPEN = (
     .order_by(requests.c.number.desc())
     .limit(_MOST_SAME)
 )
-_KIND = (requests.c.digest, requests.c.state)
-_RANKED = (
-    sa.select(
-        *_OF_SAME,
-        sa.func.row_number().over(partition_by=_KIND, order_by=requests.c.number.desc()).label("rank"),
-        sa.func.count().over(partition_by=_KIND).label("times"),
-    )
+# Of each kind the last one, and how many there are: more is said of none, and there may be thousands.
+_LAST_OF_SAME = (
+    sa.select(sa.func.max(requests.c.number).label("number"), sa.func.count().label("times"))
     .where(
         requests.c.digest.in_(among("digests")),
         requests.c.state.in_(("executed", "rejected")),
         requests.c.finished_at >= param("since"),
     )
+    .group_by(requests.c.digest, requests.c.state)
     .subquery()
 )
-# Of each kind the last one, and how many there are: more is said of none, and there may be thousands.
-_SAME_OVER = (
-    sa.select(*(_RANKED.c[column.name] for column in _OF_SAME), receipts.c.sentence, _RANKED.c.times)
-    .outerjoin(receipts, receipts.c.request_id == _RANKED.c.request_id)
-    .where(_RANKED.c.rank == 1)
+_SAME_OVER = sa.select(*_OF_SAME, receipts.c.sentence, _LAST_OF_SAME.c.times).select_from(
+    _LAST_OF_SAME.join(requests, requests.c.number == _LAST_OF_SAME.c.number).outerjoin(
+        receipts, receipts.c.request_id == requests.c.request_id
+    )
 )
 _REJECTED_BEFORE = (
     sa.select(requests)
