@@ -44,6 +44,10 @@ class ActionError(ClearanceError):
         clearance.errors.ActionError: Only 5 were paid.
     """
 
+    def __str__(self) -> str:
+        # Else the receipt would end in the middle of a sentence.
+        return super().__str__().strip() or "no reason was given."
+
 
 _GIVE = "Give the key that signed its last row, or change it with `clearance audit rotate-key`."
 

@@ -20,6 +20,7 @@ How = Literal[
     "facts", "facts sql", "overflow", "other facts", "one subject", "ok",
     "returns nothing", "returns a number", "returns no words", "returns too many words", "returns no text",
     "returns a coroutine", "commits", "rolls back", "fails at length",
+    "fails without a word",
 ]  # fmt: skip
 
 
@@ -82,6 +83,8 @@ class MakeTrouble(Action[TroubleFacts]):
                 effect.connection.rollback()
             case "fails at length":
                 raise ActionError("no \0" + "o" * 100_000)
+            case "fails without a word":
+                raise ActionError
             case _ if self.how in RETURNED:
                 return RETURNED[self.how]()  # type: ignore[no-any-return]  # what an author may get wrong
             case _:
@@ -128,15 +131,15 @@ def trouble(how: str) -> tuple[str, dict[str, Any]]:
 async def test_an_effect_that_fails_leaves_a_receipt_and_nothing_half_done(troubled: World) -> None:
     ways: tuple[str, ...] = ("action error", "value error", "arithmetic", "constraint", "recursion", "bad sql")
     # What these return left the request approved: carried out at each start again, or told as "(erased)".
-    ways += (*RETURNED, "commits", "rolls back", "fails at length")
+    ways += (*RETURNED, "commits", "rolls back", "fails at length", "fails without a word")
     for how in ways:
         troubled.model.will_say(calls(trouble(how)), AIMessage("Did not work."))
 
         done = await troubled.say("go", thread=how)
 
         (said,) = results(done)
+        assert len("Not done: ") + 5 < len(said) < 5_000, how
         assert said.startswith("Not done: "), how
-        assert len(said) < 5_000
         assert "secret" not in said
         assert "SELECT" not in said
         assert done["messages"][-1].content == "Did not work."
