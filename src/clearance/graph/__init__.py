@@ -21,6 +21,7 @@ transcript      the messages as the journal knows them
 
 toolbox         what the model may call
 lookups         tools that change nothing, run at once
+looked_up       what came of one, as an update of the thread's state
 lookups_elsewhere  those of MCP servers
 action_tools    every action as a tool that goes through the gate
 reach           whether a graph has the steps in it, and so is gated

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn, NotRequired, Required, cast
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
 from langchain.agents.middleware.types import PrivateStateAttr
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, ToolException
 from langgraph.config import get_config
 from langgraph.graph import END
 from langgraph.prebuilt.tool_node import ToolCallRequest
@@ -25,7 +25,8 @@ from langgraph.types import Command, Send
 from clearance.actions.action import Actions
 from clearance.gate.unread import unparsed_call
 from clearance.graph.action_tools import Assemble
-from clearance.graph.lookups import READ_ONLY
+from clearance.graph.looked_up import Came
+from clearance.graph.lookups import READ_ONLY, as_sentences
 from clearance.graph.messages import MessagesChannel
 from clearance.graph.state import CallState, State
 from clearance.graph.step_model import Spoken
@@ -152,7 +153,7 @@ class GateMiddleware(AgentMiddleware[GateState, Any, Any]):
         if pointer is None:
             return self._back(request, {})
 
-        async def look_up(stored: dict[str, Any]) -> ToolMessage | Command[Any]:
+        async def look_up(stored: dict[str, Any]) -> Came:
             tools = self._toolbox.with_found(request.runtime.tools)
             refused = self._toolbox.refused(stored["name"], tools)
             if refused is not None:
@@ -160,7 +161,11 @@ class GateMiddleware(AgentMiddleware[GateState, Any, Any]):
             tool = next((one for one in tools if one.name == stored["name"]), None)
             called = cast("Any", {**stored, "type": "tool_call"})
             # None for one that another middleware runs: only its name is known.
-            return _one(await handler(request.override(tool_call=called, tool=cast("Any", tool))))
+            try:
+                with as_sentences(stored["name"]):  # of whoever wrote it: not all tools tell their errors themselves
+                    return cast("Came", await handler(request.override(tool_call=called, tool=cast("Any", tool))))
+            except ToolException as exc:
+                return ToolMessage(str(exc), tool_call_id=stored["id"], name=stored["name"], status="error")
 
         command = await self._steps.tools(pointer, request.runtime.config, look_up)
         if command.goto == "receive":
@@ -338,26 +343,6 @@ def _sent(messages: Sequence[BaseMessage], pointer: CallState) -> dict[str, Any]
         "message_id": pointer["message_id"],
         "revision": pointer["revision"],
     }
-
-
-def _one(came: Any) -> ToolMessage | Command[Any]:
-    """Make one of what a tool gave: several things become one update of the state."""
-    if not isinstance(came, list):
-        return cast("ToolMessage | Command[Any]", came)
-    pairs: list[tuple[str, Any]] = []
-    for one in came:
-        given = {"messages": [one]} if isinstance(one, ToolMessage) else one.update or {}
-        pairs += given.items() if isinstance(given, dict) else given
-    messages = [one for name, value in pairs if name == "messages" for one in _listed(value)]
-    others = [pair for pair in pairs if pair[0] != "messages"]
-    if len({name for name, _ in others}) < len(others):
-        return Command(update=[("messages", messages), *others])
-    # A mapping wherever it can be one: deep agents look into it.
-    return Command(update={"messages": messages, **dict(others)})
-
-
-def _listed(messages: Any) -> list[Any]:
-    return messages if isinstance(messages, list) else [messages]
 
 
 def _returns_directly(request: ToolCallRequest) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
@@ -14,15 +13,16 @@ from clearance.gate.records import Call
 from clearance.graph.action_tools import Site, site
 from clearance.graph.forged import nowhere
 from clearance.graph.identity import caller_of, is_durable, thread_of
+from clearance.graph.looked_up import Came, in_one, with_answer
 from clearance.graph.place import calling, place_of
 from clearance.graph.state import CallState
 from clearance.graph.step_receive import hear_instead
 from clearance.graph.toolbox import Toolbox
-from clearance.graph.transcript import answered, with_answer
+from clearance.graph.transcript import answered
 from clearance.parts import Parts
 
 #: Runs a look-up where the graph around it does: a call as the model made it, to what came of it.
-LookUp = Callable[[dict[str, Any]], Awaitable[ToolMessage | Command[Any]]]
+LookUp = Callable[[dict[str, Any]], Awaitable[Came]]
 
 
 async def run_call(
@@ -57,7 +57,7 @@ async def run_call(
         # It may ask another agent: what that one does is asked for by who asked here.
         calls = calling.set(plan.turn_id)
         try:
-            came = await (look_up(stored) if look_up else toolbox.look_up(stored, config))
+            came = in_one(await (look_up(stored) if look_up else toolbox.look_up(stored, config)))
         finally:
             calling.reset(calls)
         if isinstance(came, Command):

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool
-from langgraph.types import Command
+from langchain_core.tools import BaseTool, InjectedToolCallId
 
 from clearance.actions.action import Action, Actions
 from clearance.actions.soundness import described
 from clearance.graph.action_tools import Assemble, action_tool
+from clearance.graph.looked_up import Came
 from clearance.graph.lookups_elsewhere import lookup_tool
 
 
@@ -26,6 +25,7 @@ class Toolbox:
     def __init__(self, lookups: Sequence[BaseTool], actions: Actions, assemble: Assemble) -> None:
         for tool in lookups:
             _check_read_only(tool)
+            _check_arguments(tool)
         self._given = list(lookups)
         self._known = actions
         self._assemble = assemble
@@ -79,11 +79,9 @@ class Toolbox:
         """Tell whether a call of this name is run as a look-up."""
         return name in self.lookups
 
-    async def look_up(self, call: dict[str, Any], config: RunnableConfig) -> ToolMessage | Command[Any]:
+    async def look_up(self, call: dict[str, Any], config: RunnableConfig) -> Came:
         """Run a look-up as the model called it."""
-        came: ToolMessage | Command[Any] = await self.lookups[call["name"]].ainvoke(
-            {**call, "type": "tool_call"}, config
-        )
+        came: Came = await self.lookups[call["name"]].ainvoke({**call, "type": "tool_call"}, config)
         return came
 
     def absent(self, name: str) -> str:
@@ -114,6 +112,23 @@ def _check_read_only(tool: object) -> None:
         raise TypeError(f"tools: {described(tool)} is no tool: {HOW}")
     if (tool.metadata or {}).get("read_only") is not True:
         raise ValueError(f"{tool.name} is not declared read-only: {HOW}")
+
+
+def _check_arguments(tool: BaseTool) -> None:
+    """Check that a look-up wants nothing that only langchain's own node of tools puts in.
+
+    Raises:
+        TypeError: it does, and would fail at each call.
+    """
+    shown: Any = tool.tool_call_schema
+    fields = getattr(tool.get_input_schema(), "model_fields", {})
+    for name in fields.keys() - getattr(shown, "model_fields", fields).keys():
+        marks = fields[name].metadata
+        if not any(mark is InjectedToolCallId or isinstance(mark, InjectedToolCallId) for mark in marks):
+            raise TypeError(
+                f"{tool.name}: {name} is put in by langchain's agents, and by nobody in a graph of your own; take "
+                "`config: RunnableConfig`, or ask langgraph's `get_store` and `get_runtime`"
+            )
 
 
 def no_tool(name: str, tools: Iterable[BaseTool]) -> str:

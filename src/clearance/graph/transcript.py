@@ -7,7 +7,6 @@ out.
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any, cast
 
 from langchain_core.messages import (
@@ -17,9 +16,7 @@ from langchain_core.messages import (
     HumanMessage,
     RemoveMessage,
     ToolMessage,
-    convert_to_messages,
 )
-from langgraph.types import Command
 
 from clearance.canonical import clean, is_too_much, said_digest, words_of
 from clearance.gate.notices import OUTCOME
@@ -86,28 +83,6 @@ def answered(plan: Plan, call: dict[str, Any], came: ToolMessage) -> ToolMessage
     """Give what came of a call as the message that answers it in the thread."""
     is_error = came.status == "error"
     return result(plan, call, came.content, is_error=is_error, artifact=getattr(came, "artifact", None))
-
-
-def with_answer(plan: Plan, call: dict[str, Any], came: Command[Any]) -> Command[Any]:
-    """Give what a look-up does to the state, with the message that answers its call as it stands in the thread."""
-    if came.graph is not None:  # it hands over to a graph around this one
-        return came
-
-    def told(name: str, value: Any) -> tuple[str, Any]:
-        if name != "messages":
-            return name, value
-        messages = convert_to_messages(value if isinstance(value, list) else [value])
-        return name, [
-            answered(plan, call, one) if isinstance(one, ToolMessage) and one.tool_call_id == call["id"] else one
-            for one in messages
-        ]
-
-    given = came.update or {}
-    # What was a mapping stays one: deep agents look into it.
-    update: Any = (
-        dict(told(*pair) for pair in given.items()) if isinstance(given, dict) else [told(*pair) for pair in given]
-    )
-    return replace(came, update=update, goto=came.goto or "dispatch")
 
 
 def receipt_message(plan: Plan, call: dict[str, Any], receipt: Receipt) -> ToolMessage:
