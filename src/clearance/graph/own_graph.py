@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph._internal._runnable import RunnableCallable
 from langgraph.graph import END, StateGraph
+from langgraph.graph._branch import BranchSpec
 from langgraph.types import Command, Send
 
 from clearance.actions.action import Actions
@@ -18,7 +19,7 @@ from clearance.actions.soundness import described
 from clearance.graph.action_tools import Assemble
 from clearance.graph.identity import is_in_run
 from clearance.graph.messages import keep_changes
-from clearance.graph.state import CallState, Pointer, State
+from clearance.graph.state import CallState, State
 from clearance.graph.step_model import Spoken
 from clearance.graph.steps import Steps
 from clearance.graph.toolbox import Toolbox
@@ -78,6 +79,8 @@ def add_loop(
         # Where its command may lead is drawn by this edge. To declare it at the node, too, breaks the drawing.
         leads_to = [names[one] for one in _LEADS_TO[step]]
         builder.add_conditional_edges(names[step], _when_debugged(names[_AFTER[step]]), leads_to)
+        of_step = builder.branches[names[step]]
+        of_step[_WHEN_DEBUGGED] = _Unread(*of_step[_WHEN_DEBUGGED])
     return names["receive"]
 
 
@@ -105,18 +108,29 @@ _NO_MODEL = (
 )
 
 
+#: The name of that edge.
+_WHEN_DEBUGGED = "when_debugged"
+
+
+class _Unread(BranchSpec):
+    """An edge that needs no state: langgraph would copy all of it for one, behind each step."""
+
+    def run(self, writer: Any, reader: Any = None) -> RunnableCallable:
+        """Make what leads on."""
+        return super().run(writer, None)
+
+
 def _when_debugged(leads_to: str) -> RunnableCallable:
     """Lead on from a step in whose name somebody writes the state: no step of ours ran that would say where."""
 
-    # It asks for the pointer alone, as it says here: langgraph would put the whole state together for it, each time.
-    def follow(_: Pointer, config: RunnableConfig) -> list[str]:
+    def follow(_: Any, config: RunnableConfig) -> list[str]:
         return [] if is_in_run(config) else [leads_to]
 
-    async def afollow(state: Pointer, config: RunnableConfig) -> list[str]:
+    async def afollow(state: Any, config: RunnableConfig) -> list[str]:
         return follow(state, config)
 
     # As it is, for a plain function would be traced as a step of its own, behind each of ours.
-    return RunnableCallable(follow, afollow, name="when_debugged", trace=False)
+    return RunnableCallable(follow, afollow, name=_WHEN_DEBUGGED, trace=False)
 
 
 class _Speaker:

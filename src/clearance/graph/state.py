@@ -21,16 +21,12 @@ def _last(_: Any, new: str) -> str:
     return new
 
 
-class Pointer(TypedDict):
-    """What a thread keeps beside its messages."""
+class State(Input):
+    """What a thread keeps."""
 
     #: Points to the turn in the journal. The last value wins: two updates by clients while a question is open are kept
     #: with it, and without a reducer every later run of the thread would fail on them.
     turn_id: Annotated[str, _last]
-
-
-class State(Input, Pointer):
-    """What a thread keeps."""
 
 
 class CallState(TypedDict):
