@@ -235,7 +235,8 @@ def locked(
     elif row.key_id != key_id:
         raise AuditKeyError(row.key_id, key_id)
     before, read = from_text(row.at), clock()
-    with binding.noting(connection) as written:
+    info = connection.info  # kept: a connection that is lost meanwhile gives it no more, and would hide why
+    try:
         log = Log(
             connection=connection,
             # Strictly later, so that the order of rows is the order of times.
@@ -249,11 +250,13 @@ def locked(
             _seq=row.seq,
             _mac=row.mac,
             _bound_from=row.bound_from,
-            _written=written,
+            _written=binding.begin_noting(info),
         )
         yield log
         if log._events or log._written.rows():
             log.flush()
+    finally:
+        binding.end_noting(info)
     if log._seq != row.seq or log.requests != row.requests:
         moved = {
             "new_seq": log._seq,

@@ -9,7 +9,6 @@ written. Erasure takes the salt away and writes the row's digest anew, without o
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, NamedTuple
@@ -313,15 +312,15 @@ class WrittenRows:
             yield table, row, mention(table, row, is_new=is_new)
 
 
-@contextmanager
-def noting(connection: Connection) -> Iterator[WrittenRows]:
-    """Note what the transaction writes for the length of the block."""
-    info = connection.info  # kept: a connection that is lost meanwhile gives it no more, and would hide why
+def begin_noting(info: Any) -> WrittenRows:
+    """Note what the open transaction writes from here on, in the `info` of its connection; `end_noting` ends that."""
     written = info[_WRITTEN] = WrittenRows()
-    try:
-        yield written
-    finally:
-        info.pop(_WRITTEN, None)
+    return written
+
+
+def end_noting(info: Any) -> None:
+    """Note nothing more."""
+    info.pop(_WRITTEN, None)
 
 
 def note_written(connection: Connection, table: sa.Table, answer: Answer, *, are_new: bool) -> None:
