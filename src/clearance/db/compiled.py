@@ -182,41 +182,62 @@ def ask(connection: Connection, statement: Statement, given: Mapping[str, Any]) 
     Raises:
         DBAPIError: as SQLAlchemy raises it, here or with the rows.
     """  # fmt: skip
-    return _ask(connection, connection.connection.dbapi_connection, statement, given)
+    driver: Any = connection.connection.dbapi_connection
+    if not shares_trips(driver):
+        return Answer(_rows_at_once(connection, driver, statement, given))
+    return _ask(connection, driver, statement, given)
+
+
+def _rows_at_once(connection: Connection, driver: Any, statement: Statement, given: Mapping[str, Any]) -> Sequence[Row]:
+    """Run a statement in SQLite, which answers at once."""
+    found = _found(connection, statement, given)
+    if found is None:
+        return _by_sqlalchemy(connection, statement, given)
+    compiled, form, values = found
+    cursor = None
+    try:
+        cursor = driver.execute(form.sql, values)
+        rows: list[Row] = cursor.fetchall()
+    except BaseException as exc:  # noqa: BLE001  raised by the next line
+        _raise(connection, exc, form.sql, values, cursor)
+    return compiled.read(rows, cursor) if rows else rows
 
 
 def _ask(connection: Connection, driver: Any, statement: Statement, given: Mapping[str, Any]) -> Answer:
-    if _is_heard(connection):
+    """Give a statement to PostgreSQL."""
+    found = _found(connection, statement, given)
+    if found is None:
         return Answer(_by_sqlalchemy(connection, statement, given))
-    compiled = _compiled_for(connection.dialect, statement, tuple(given))
-    if compiled.lists:
-        given = {**given, **{name: _padded(given[name]) for name in compiled.lists}}
-        if any(len(given[name]) > _LONGEST for name in compiled.lists):
-            return Answer(_by_sqlalchemy(connection, statement, given))
-    form = compiled.form(given)
-    values = form.values(given)
-    if not shares_trips(driver):
-        cursor = None
-        try:
-            cursor = driver.execute(form.sql, values)
-            found = cursor.fetchall()
-        except BaseException as exc:  # noqa: BLE001  raised by the next line
-            _raise(connection, exc, form.sql, values, cursor)
-        return Answer(compiled.read(found, cursor) if found else found)
+    compiled, form, values = found
     held = driver.hold(form.sql, values, only_reads=compiled.only_reads)
 
     def fetch() -> Sequence[Row]:
         cursor = None
         try:
             cursor = held.answer()
-            found = cursor.fetchall() if cursor.description else []
-            read = compiled.read(found, cursor) if found else found
+            rows = cursor.fetchall() if cursor.description else []
+            read = compiled.read(rows, cursor) if rows else rows
             cursor.close()
         except BaseException as exc:  # noqa: BLE001  raised by the next line
             _raise(connection, exc, form.sql, values, cursor)
         return read
 
     return Answer(None, fetch)
+
+
+def _found(
+    connection: Connection, statement: Statement, given: Mapping[str, Any]
+) -> tuple[_Compiled, _Form, Any] | None:
+    """Give a statement and its values as its driver takes them; None where SQLAlchemy is to send it."""
+    if _is_heard(connection):
+        return None
+    compiled = _compiled_for(connection.dialect, statement, tuple(given))
+    if compiled.lists:
+        given = {**given, **{name: _padded(given[name]) for name in compiled.lists}}
+        if any(len(given[name]) > _LONGEST for name in compiled.lists):
+            return None
+    form = compiled.form(given)
+    return compiled, form, form.values(given)
 
 
 def _is_heard(connection: Connection) -> bool:
@@ -233,7 +254,9 @@ def rows_of(connection: Connection, statement: Statement, given: Mapping[str, An
         DBAPIError: as SQLAlchemy raises it.
     """
     driver: Any = connection.connection.dbapi_connection
-    if shares_trips(driver) and driver.prefetched:
+    if not shares_trips(driver):
+        return _rows_at_once(connection, driver, statement, given)
+    if driver.prefetched:
         prefetched: Answer | None = driver.prefetched.pop(_key(statement, given), None)
         if prefetched is not None:
             return prefetched.rows()

@@ -25,7 +25,10 @@ def to_text(moment: datetime) -> str:
 
 def from_text(text: str) -> datetime:
     """Read what `to_text` wrote."""
-    return datetime.fromisoformat(text)
+    return _from_text(text)
+
+
+_from_text = datetime.fromisoformat
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -61,7 +64,7 @@ def _write_moment(value: datetime | None) -> datetime | None:
 
 
 def _read_text(value: str | None) -> datetime | None:
-    return None if value is None else from_text(value)
+    return None if value is None else _from_text(value)
 
 
 def _read_moment(value: datetime | None) -> datetime | None:
