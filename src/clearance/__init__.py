@@ -35,6 +35,7 @@ The folders; each has a map of its own, and each imports only from what stands b
     contract       what the approvals API takes and gives
     text/          text from outside, made safe
     loglines       nothing from outside makes up lines of the server's log
+    message_values  what a message is, and copies of it
     canonical      keys and digests
     errors         what can go wrong around the gate
 """

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 LIBRARY = SOURCE / "clearance"
 #: What stands on what: each may import what stands in a line above its own, and nothing else of the library.
 LAYERS = [
-    {"canonical", "errors"},
+    {"canonical", "errors", "message_values"},
     {"text", "loglines", "contract"},
     {"principal", "settings"},
     {"importing"},
