@@ -18,7 +18,7 @@ from clearance.gate.judging import Judge
 from clearance.gate.notices import read_notices
 from clearance.gate.question import Question, written
 from clearance.journal.decisions import Decision, decisions_on, read_people
-from clearance.journal.history import Past, history_of
+from clearance.journal.history import Past, Settled, history_of, settled_in
 from clearance.journal.plans import Plan, plans_of_turn, read_plan_and_turn
 from clearance.journal.questions import asking_in, questions_of
 from clearance.journal.receipts import Receipt, ended_of_turn, receipts_of_turn
@@ -67,6 +67,8 @@ class Truth:
     said_here: frozenset[str] = frozenset()
     #: Whether agents inside other graphs had turns in the thread that are over.
     is_any_inside: bool = False
+    #: The part of all this that changes no more.
+    settled: Settled = field(default_factory=Settled, compare=False, repr=False)
 
     @classmethod
     def of(cls, plans: Iterable[Plan], ended: Iterable[Ended]) -> Self:
@@ -314,19 +316,20 @@ def read_truth(
 
 def _truth(connection: Connection, thread_id: str, message_ids: list[str], place: str, history: list[Past]) -> Truth:
     known = set(message_ids)
-    plans = {plan.message_id: plan for past in history for plan in past.plans if plan.message_id in known}
-    plan_ids = {plan.plan_id for plan in plans.values()}
-    ended = [one for past in history for one in past.ended if one[0].plan_id in plan_ids]
-    here = [past for past in history if past.turn.place == place]
+    settled = settled_in(thread_id, place, history, known)
+    new = Settled(place).with_more(history[len(settled.pasts) :], known)
+    # Words whose id is that of earlier ones: then those are not what is known of it.
+    is_same = all(settled.heard.get(one, content) == content for one, content in new.heard.items())
     return Truth(
-        plans,
-        {request.request_id: request for request, _ in ended},
-        {receipt.request_id: receipt for _, receipt in ended if receipt},
-        heard={message["id"]: message["content"] for past in history for message in past.turn.messages},
+        settled.plans | new.plans,
+        settled.requests | new.requests,
+        settled.receipts | new.receipts,
+        heard=settled.heard | new.heard,
         notices=read_notices(connection, thread_id, message_ids),
-        heard_here=frozenset(message["id"] for past in here for message in past.turn.messages),
-        said_here=frozenset(plan.message_id for past in here for plan in past.plans if plan.message_id in known),
-        is_any_inside=any(past.turn.place and past.turn.state != "open" for past in history),
+        heard_here=settled.heard_here | new.heard_here,
+        said_here=settled.said_here | new.said_here,
+        is_any_inside=settled.is_any_inside or new.is_any_inside,
+        settled=settled if is_same else Settled(place),
     )
 
 
