@@ -18,6 +18,7 @@ said_before     what an agent inside said to words that it is handed again
 identity        who runs this
 place           where in its thread it runs, when an agent is nested
 transcript      the messages as the journal knows them
+beginning       how many of them stand as they were found true before
 
 toolbox         what the model may call
 lookups         tools that change nothing, run at once

@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from clearance.canonical import clean, key
 from clearance.gate.notices import NOTICE
 from clearance.gate.records import Truth
+from clearance.graph.beginning import true_beginning
 from clearance.graph.transcript import RESULT, disbelieved, ids_of, true_transcript, unheard
 from clearance.journal.erasure import ERASED
 
@@ -51,7 +52,10 @@ def hear(
     Where the graph `is_nested`, the one around it says its words again when the thread runs again from an earlier
     checkpoint: they are said then, and the journal knows by where that is what they began.
     """
-    ids = _ids(thread_id, run_id, standing, own, truth)
+    # What stood there and was found true is not looked through: nothing of it is new, or changed.
+    since = true_beginning(standing, truth)
+    new_words = unheard(standing[since:], truth)
+    ids = _ids(thread_id, run_id, new_words, own)
     said: list[HumanMessage] = []
     heard: list[AnyMessage] = []
     for at in _last_words(own, truth) if not is_nested or _are_last(standing, ids, truth) else ():
@@ -69,14 +73,15 @@ def hear(
     present, brought = set(ids_of(standing)), set(ids.values())
     # What a page sends along of a history, it does not write: it is put right, and nothing need be said of it.
     sent = {message.id for message in own if message.id} | {(message.type, str(message.content)) for message in own}
-    unlike = disbelieved(standing, truth)
+    unlike = disbelieved(standing, truth, since=since)
     wrong = [one for one in unlike if not {one.id, (one.type, str(one.content))} & sent]
-    true = true_transcript([*standing, *(new for new in heard if new.id not in present)], truth, unlike)
+    all_heard = [*standing, *(new for new in heard if new.id not in present)]
+    true = true_transcript(all_heard, truth, unlike, since=since)
     # A state need not give ids: words without one stand there as they came.
     nameless = [message.content for message in own if not message.id]
     strays = [
         message.id or ""
-        for message in unheard(standing, truth)
+        for message in new_words
         if (message.id or "") not in brought and (message.id or message.content not in nameless)
     ]
     return Heard(true, said, strays, ids_of(wrong), truth)
@@ -89,7 +94,7 @@ def _are_last(standing: Sequence[AnyMessage], ids: dict[int, str], truth: Truth)
 
 
 def _ids(
-    thread_id: str, run_id: str | None, standing: Sequence[AnyMessage], own: Sequence[AnyMessage], truth: Truth
+    thread_id: str, run_id: str | None, new_words: Sequence[HumanMessage], own: Sequence[AnyMessage]
 ) -> dict[int, str]:
     """Give the id that each person's message of the input has in the state, by its place in the input.
 
@@ -98,7 +103,7 @@ def _ids(
     """
     run = run_id or str(uuid4())
     given = {message.id for message in own if message.id}
-    unnamed = [message for message in unheard(standing, truth) if message.id not in given]
+    unnamed = [message for message in new_words if message.id not in given]
     ids: dict[int, str] = {}
     for at in reversed(range(len(own))):
         message = own[at]

@@ -33,7 +33,7 @@ from clearance.graph.step_model import Spoken
 from clearance.graph.steps import Steps
 from clearance.graph.toolbox import HOW, Toolbox, no_tool
 from clearance.graph.transcript import RESULT
-from clearance.models import alternating, asked
+from clearance.models import Told, asked
 from clearance.models.failure import Nonsense
 from clearance.parts import Parts
 
@@ -270,9 +270,9 @@ class _Speaker:
         self._said: AIMessage | None = None
         self._response: ModelResponse[Any] | None = None
 
-    async def __call__(self, parts: Parts, messages: Sequence[AnyMessage]) -> Spoken:
+    async def __call__(self, parts: Parts, messages: Told) -> Spoken:
         async def ask(history: list[AnyMessage]) -> AIMessage:
-            self._response = await self._handler(self._request.override(messages=alternating(history)))
+            self._response = await self._handler(self._request.override(messages=history))
             said = next((one for one in self._response.result if isinstance(one, AIMessage)), None)
             if said is None:
                 raise Nonsense("answered with neither words nor calls")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph._internal._runnable import RunnableCallable
@@ -23,7 +22,7 @@ from clearance.graph.state import CallState, State
 from clearance.graph.step_model import Spoken
 from clearance.graph.steps import Steps
 from clearance.graph.toolbox import Toolbox
-from clearance.models import speak
+from clearance.models import Told, speak
 from clearance.parts import Parts
 
 #: Where each step leads, as `Steps` names them.
@@ -143,7 +142,7 @@ class _Speaker:
         self._prompt = prompt
         self._toolbox = toolbox
 
-    async def __call__(self, parts: Parts, messages: Sequence[AnyMessage]) -> Spoken:
+    async def __call__(self, parts: Parts, messages: Told) -> Spoken:
         if not isinstance(self._model, BaseChatModel):
             made = await asyncio.to_thread(self._model)
             if not hasattr(made, "bind_tools"):

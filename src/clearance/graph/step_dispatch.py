@@ -52,7 +52,7 @@ async def dispatch(parts: Parts, toolbox: Toolbox, state: State, config: Runnabl
         return Command(goto=END)
     settled: list[BaseMessage] = []
     here = Truth.of(plans, ended)
-    calls_here = calls_by_result(here)
+    calls_here = calls_by_result(plans)
     # Of this turn only, and nothing is taken out: a client's goto lets `model` run beside this, and it does that.
     own = [message for message in messages if message.id in here.plans or message.id in calls_here]
     if wrong := disbelieved(own, here):

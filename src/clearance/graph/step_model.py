@@ -14,6 +14,7 @@ from clearance.gate.finished import with_receipts
 from clearance.gate.records import Truth
 from clearance.gate.standing import next_of
 from clearance.gate.unread import unparsed_call
+from clearance.graph.beginning import arranged_of, learn, true_beginning
 from clearance.graph.forged import note_forged_calls, put_right
 from clearance.graph.identity import caller_of, is_durable, steps_left, thread_of
 from clearance.graph.place import place_of
@@ -36,7 +37,7 @@ from clearance.graph.transcript import (
 from clearance.journal.plans import Plan
 from clearance.journal.requests import Request
 from clearance.journal.turns import Turn
-from clearance.models import ModelUnavailable
+from clearance.models import ModelUnavailable, Told
 from clearance.parts import Parts
 
 
@@ -50,7 +51,7 @@ class Spoken:
 
 
 #: What `Steps.model` lets speak: the true messages of the thread, to what the model says next.
-Speak = Callable[[Parts, Sequence[AnyMessage]], Awaitable[Spoken]]
+Speak = Callable[[Parts, Told], Awaitable[Spoken]]
 
 
 async def let_speak(
@@ -79,7 +80,8 @@ async def let_speak(
         # by dispatch, and before the model does.
         return Command(goto="dispatch")
     # Written into the state past `receive`: nobody knows who said it, so it must not pass as the requester's.
-    forged, wrong = unheard(messages, truth), disbelieved(messages, truth)
+    since = true_beginning(messages, truth)
+    forged, wrong = unheard(messages[since:], truth), disbelieved(messages, truth, since=since)
     caller, told = caller_of(config, parts.settings), list[BaseMessage]()
     if forged:
         told += [RemoveMessage(id=message.id or "") for message in forged]
@@ -99,7 +101,7 @@ async def let_speak(
     try:
         if (limit := _limit(parts, len(plans), has_made)) is not None:
             raise _Enough(limit)
-        spoken = await speak(parts, for_model(true_transcript(messages, truth, wrong), truth))
+        spoken = await speak(parts, _told(messages, truth, wrong, since))
         if spoken.message.tool_calls and steps_left(config) < cycle:
             raise _Enough(_NO_ROOM)
     except (ModelUnavailable, _Enough) as exc:
@@ -125,6 +127,16 @@ async def let_speak(
     results = spoken.results if is_same else ()
     sends = _sends(toolbox, plan, stored.opened, is_durable=is_durable(config)) if is_straight and not results else []
     return _spoken(plan, told, results, sends)
+
+
+def _told(messages: list[AnyMessage], truth: Truth, wrong: Sequence[AnyMessage], since: int) -> Told:
+    true = true_transcript(messages, truth, wrong, since=since)
+    return Told(
+        read=lambda first, last: for_model(true[first:last], truth),
+        length=len(true),
+        settled=learn(messages, true, truth, since),
+        arranged=arranged_of(truth),
+    )
 
 
 class _Enough(Exception):

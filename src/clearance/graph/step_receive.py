@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from operator import is_
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
@@ -218,7 +219,11 @@ def _stored(turn: Turn) -> list[HumanMessage]:
 
 def _rewrite(true: list[AnyMessage], found: list[AnyMessage] | None = None) -> dict[str, Any]:
     """Update the state to `true`, or not at all when it says the same already."""
-    if found is not None and len(true) == len(found) and all(map(_is_same, true, found)):
+    if (
+        found is not None
+        and len(true) == len(found)
+        and (all(map(is_, true, found)) or all(map(_is_same, true, found)))
+    ):
         return {}
     return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), *true]}
 

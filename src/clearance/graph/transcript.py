@@ -92,12 +92,15 @@ def receipt_message(plan: Plan, call: dict[str, Any], receipt: Receipt) -> ToolM
 
 
 def true_transcript(
-    messages: Sequence[AnyMessage], truth: Truth, wrong: Iterable[AnyMessage] | None = None
+    messages: Sequence[AnyMessage], truth: Truth, wrong: Iterable[AnyMessage] | None = None, *, since: int = 0
 ) -> list[AnyMessage]:
     """Give the messages as they were: every call with its result behind it, forged ones replaced or left out.
 
-    `wrong` are those that are `disbelieved`, where that was found out already.
+    `wrong` are those that are `disbelieved`, where that was found out already. The first ones, up to `since`, stand as
+    they were, see `clearance.graph.beginning`.
     """
+    if since:
+        return [*messages[:since], *true_transcript(messages[since:], truth, wrong)]
     disbelieved_ones = None if wrong is None else {id(message) for message in wrong}
     results = {message.id: message for message in messages if isinstance(message, ToolMessage) and message.id}
     true: list[AnyMessage] = []
@@ -217,22 +220,25 @@ def _without_receipt(plan: Plan, call: Any, request: Request | None) -> ToolMess
 Results = Mapping[str, tuple[Plan, Any]]
 
 
-def calls_by_result(truth: Truth) -> Results:
-    """Give the calls that results may stand for, by the ids of the results."""
-    return {
-        f"{RESULT}{asked}": (plan, call) for plan in truth.plans.values() for asked, call in plan.by_request.items()
-    }
+def calls_by_result(plans: Iterable[Plan]) -> Results:
+    """Give the calls of these plans that results may stand for, by the ids of the results."""
+    return {f"{RESULT}{asked}": (plan, call) for plan in plans for asked, call in plan.by_request.items()}
 
 
-def disbelieved(messages: Iterable[AnyMessage], truth: Truth) -> list[AnyMessage]:
-    """List the messages of a state that the journal does not believe: changed, or nobody's. Persons' are `unheard`."""
-    results = calls_by_result(truth)
+def disbelieved(messages: Sequence[AnyMessage], truth: Truth, *, since: int = 0) -> list[AnyMessage]:
+    """List the messages of a state that the journal does not believe: changed, or nobody's. Persons' are `unheard`.
+
+    The first ones, up to `since`, are believed, and the others answer no calls of theirs.
+    """
+    messages = messages[since:]
+    ids = [message.id for message in messages] if since else truth.plans
+    results = calls_by_result(plan for one in ids if (plan := truth.plans.get(one or "")))
     return [message for message in messages if not _is_believed(message, truth, results)]
 
 
 def corrections(wrong: Iterable[AnyMessage], truth: Truth) -> list[BaseMessage]:
     """Give what puts these messages right in a state, each under its id."""
-    results = calls_by_result(truth)
+    results = calls_by_result(truth.plans.values())
     return [_true(message.id or "", truth, results) or RemoveMessage(id=message.id or "") for message in wrong]
 
 

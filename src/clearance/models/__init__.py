@@ -4,6 +4,7 @@ presentable → trim → ainvoke, within one timeout → normalised      (any fa
 
 speaking   all of it in order
 history    what is sent
+arranged   the same of a long thread, of whose beginning it is worked out once
 whole      what every model is wrapped in, so that half an answer is none
 answer     what of an answer is taken
 failure    the sentence for whatever went wrong
@@ -12,6 +13,7 @@ offline    a small one that needs no network: it calls a builder\'s own tools by
 """
 
 from clearance.models.answer import MOST_CALLS, NO_NAME, PROVIDER, normalised
+from clearance.models.arranged import Arranged, Told
 from clearance.models.failure import ModelUnavailable
 from clearance.models.history import alternating, open_calls, presentable, trim
 from clearance.models.speaking import asked, speak
@@ -21,7 +23,9 @@ __all__ = [
     "MOST_CALLS",
     "NO_NAME",
     "PROVIDER",
+    "Arranged",
     "ModelUnavailable",
+    "Told",
     "Whole",
     "alternating",
     "asked",

@@ -63,15 +63,18 @@ def _bare_result(message: ToolMessage) -> ToolMessage:
     )
 
 
-def alternating(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+def alternating(messages: Sequence[AnyMessage], *, since: int = 0) -> list[AnyMessage]:
     """Let persons and the model take turns, each with words, system messages first, as the strictest endpoints want it.
+
+    The first ones, up to `since`, do already, and no system message is among the others.
 
     Mistral refuses a person's message behind a result; templates of local models refuse two messages of one role in a
     row, and a system message that is not the first; Anthropic refuses empty text.
     """
-    system = [message for message in messages if isinstance(message, SystemMessage)]
+    system = [message for message in messages if isinstance(message, SystemMessage)] if not since else []
     turns: list[AnyMessage] = [SystemMessage("\n\n".join(one.text for one in system))] if system else []
-    for one in messages:
+    turns += messages[:since]
+    for one in messages[since:]:
         message, last = _filled(one), turns[-1] if turns else None
         if isinstance(message, SystemMessage):
             continue
@@ -108,22 +111,22 @@ def _joined(first: Any, second: Any) -> Any:
 
 def recent(messages: Sequence[AnyMessage], tokens: int) -> Sequence[AnyMessage]:
     """Leave out the oldest turns that `trim` would surely leave out of so many tokens: cheaply, for a long thread."""
-    first = start = _start(messages)
-    left = 4 * tokens  # characters: `_count` takes no more for a token, and three tokens more for each message
+    first = start = start_of_turn(messages)
+    left = 4 * tokens  # characters: `count` takes no more for a token, and three tokens more for each message
     while first and left >= 0:
         first -= 1
         content = messages[first].content
         left -= 12 + (len(content) if isinstance(content, str) else 0)
     # Whole turns.
-    return messages[next(at for at in range(first, start + 1) if at == start or _is_persons(messages[at])) :]
+    return messages[next(at for at in range(first, start + 1) if at == start or is_persons(messages[at])) :]
 
 
-def _start(messages: Sequence[AnyMessage]) -> int:
+def start_of_turn(messages: Sequence[AnyMessage]) -> int:
     """Tell where the current turn begins."""
-    return next((at for at in reversed(range(len(messages))) if _is_persons(messages[at])), 0)
+    return next((at for at in reversed(range(len(messages))) if is_persons(messages[at])), 0)
 
 
-def _is_persons(message: AnyMessage) -> bool:
+def is_persons(message: AnyMessage) -> bool:
     return isinstance(message, HumanMessage)
 
 
@@ -134,40 +137,40 @@ def trim(messages: Sequence[AnyMessage], tokens: int) -> list[AnyMessage]:
     length; then its oldest messages are left out together with their results, telling how many. The person's
     message and the last group of calls and results always stay, even when they are too long.
     """
-    start = _start(messages)
-    current = _trim_turn(list(messages[start:]), tokens)
-    older = messages[_fitting(messages[:start], tokens - _count(current)) : start]
-    first = next((at for at, message in enumerate(older) if _is_persons(message)), len(older))
+    start = start_of_turn(messages)
+    current = trim_turn(list(messages[start:]), tokens)
+    older = messages[fitting(messages[:start], tokens - count(current)) : start]
+    first = next((at for at, message in enumerate(older) if is_persons(message)), len(older))
     return [*older[first:], *current]
 
 
-def _fitting(messages: Sequence[AnyMessage], tokens: int) -> int:
-    """Tell from which on the last messages fit. Each is counted once or twice, and `_count` of many is their sum."""
+def fitting(messages: Sequence[AnyMessage], tokens: int) -> int:
+    """Tell from which on the last messages fit. Each is counted once or twice, and `count` of many is their sum."""
     first = len(messages)
     for many in (64, 8, 1):
-        while first and (cost := _count(messages[max(first - many, 0) : first])) <= tokens:
+        while first and (cost := count(messages[max(first - many, 0) : first])) <= tokens:
             first, tokens = max(first - many, 0), tokens - cost
     return first
 
 
-def _count(messages: Sequence[Any]) -> int:
+def count(messages: Sequence[Any]) -> int:
     """Estimate tokens, those of what a provider wants back included."""
     fields = [message.additional_kwargs for message in messages if getattr(message, "additional_kwargs", None)]
     return count_tokens_approximately(messages) + sum(len(json.dumps(one, default=str)) // 4 for one in fields)
 
 
-def _trim_turn(turn: list[AnyMessage], tokens: int) -> list[AnyMessage]:
+def trim_turn(turn: list[AnyMessage], tokens: int) -> list[AnyMessage]:
     # In characters, four to a token: one result may have a quarter of the room; then less.
     for most in (None, tokens, 1_000, 300):
         cut = turn if most is None else [_cut(message, most) for message in turn]
-        if _count(cut) <= tokens:
+        if count(cut) <= tokens:
             return cut
     first = next((at for at, message in enumerate(cut) if isinstance(message, AIMessage)), len(cut))
     head, groups = cut[:first], _groups(cut[first:])
-    room = tokens - _count([*head, _left_out(len(groups))])
+    room = tokens - count([*head, _left_out(len(groups))])
     stay = 0
     for group in reversed(groups):
-        room -= _count(group)
+        room -= count(group)
         if stay and room < 0:
             break
         stay += 1

@@ -9,18 +9,19 @@ from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp
 
 from clearance.models.answer import Incoming, incoming, normalised
+from clearance.models.arranged import Told
 from clearance.models.failure import cause, sentence, unavailable
 from clearance.models.history import alternating, open_calls, presentable, recent, trim
 from clearance.models.whole import Whole
 
-#: Sends a model a history, which `alternating` then puts in turns, and gives its answer as langchain reads it.
+#: Sends a model a history, in turns, and gives its answer as langchain reads it.
 Ask = Callable[[list[AnyMessage]], Awaitable[AIMessage]]
 
 
 async def speak(
     model: BaseChatModel,
     tools: Sequence[BaseTool],
-    messages: Sequence[AnyMessage],
+    messages: Sequence[AnyMessage] | Told,
     *,
     prompt: str,
     context_tokens: int,
@@ -35,13 +36,16 @@ async def speak(
     async def ask(history: list[AnyMessage]) -> AIMessage:
         # Endpoints refuse an empty list of tools.
         able = model.bind_tools(tools) if tools else model
-        return await able.ainvoke(alternating([SystemMessage(prompt), *history]))
+        given = [SystemMessage(prompt), *history]
+        # What the history has of its own goes together with the prompt.
+        has_own = any(isinstance(one, SystemMessage) for one in history[:1])
+        return await able.ainvoke(alternating(given) if has_own else given)
 
     return await asked(ask, model, messages, context_tokens=context_tokens, timeout_s=timeout_s)
 
 
 async def asked(
-    ask: Ask, model: BaseChatModel, messages: Sequence[AnyMessage], *, context_tokens: int, timeout_s: float
+    ask: Ask, model: BaseChatModel, messages: Sequence[AnyMessage] | Told, *, context_tokens: int, timeout_s: float
 ) -> AIMessage:
     """Get the next message by `ask`: text, calls or both, whole and fit to be sent back to an endpoint.
 
@@ -53,19 +57,15 @@ async def asked(
         ModelUnavailable: for whatever reason there is no whole answer. Cancellation and interrupts pass as they are.
     """
     of = model.of if isinstance(model, Whole) else ""
-    history = presentable(recent(messages, context_tokens), of)
-    if unanswered := open_calls(history):
-        # An endpoint would refuse it, and an invented result could make the model pay twice.
-        raise unavailable(
-            "This thread holds tool calls without a result and cannot go on; please start a new one.",
-            f"open calls: {unanswered}",
-        )
+    history = messages.in_turns(of, context_tokens) if isinstance(messages, Told) else None
+    if history is None:
+        history = _in_turns(messages.all() if isinstance(messages, Told) else messages, of, context_tokens)
     arrived = Incoming(deadline_s=asyncio.get_running_loop().time() + timeout_s)
     token = incoming.set(arrived)
     try:
         async with asyncio.timeout(timeout_s):
             try:
-                answer = await ask(trim(history, context_tokens))
+                answer = await ask(history)
             except GraphBubbleUp:
                 raise
             except Exception:
@@ -82,3 +82,14 @@ async def asked(
         raise unavailable(sentence(exc, timeout_s), cause(exc, secrets)) from None
     finally:
         incoming.reset(token)
+
+
+def _in_turns(messages: Sequence[AnyMessage], of: str, context_tokens: int) -> list[AnyMessage]:
+    history = presentable(recent(messages, context_tokens), of)
+    if unanswered := open_calls(history):
+        # An endpoint would refuse it, and an invented result could make the model pay twice.
+        raise unavailable(
+            "This thread holds tool calls without a result and cannot go on; please start a new one.",
+            f"open calls: {unanswered}",
+        )
+    return alternating(trim(history, context_tokens))
