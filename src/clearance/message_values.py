@@ -1,7 +1,8 @@
-"""Messages as values: what one is, and a copy that shares nothing with it that can be written to."""
+"""Messages as values: what one is, what it takes, and a copy that shares nothing with it that can be written to."""
 
 from collections.abc import Sequence
 from operator import attrgetter
+from sys import getsizeof
 from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
@@ -59,6 +60,33 @@ def first_same(messages: Sequence[Any], known: Sequence[Noted]) -> int:
         return next(at for at, (one, other) in enumerate(zip(found, known, strict=False)) if one != other)
     except (ValueError, TypeError):  # something in one of them is no value that can be compared
         return 0
+
+
+def memory_of(value: Any, most: int) -> int:
+    """Count the bytes of memory that JSON takes, with messages in it; what goes beyond `most` is not counted.
+
+    What two refer to is counted twice, since whoever keeps one keeps a copy.
+    """
+    taken, left = 0, [value]
+    while left and taken <= most:
+        one = left.pop()
+        kind = type(one)
+        if one is None or kind is bool or (kind is str and len(one) < 2) or (kind is int and -6 < one < 257):
+            continue  # there is one of each in a process
+        taken += getsizeof(one)
+        if kind is dict:
+            left += one
+            left += one.values()
+        elif kind is list:
+            left += one
+        elif kind is _DeltaSnapshot:
+            left.append(one.value)
+        elif kind in KINDS:
+            # The names of its fields are the process's.
+            taken += getsizeof(one.__dict__) + getsizeof(one.__pydantic_fields_set__)
+            left += one.__dict__.values()
+            left += [one.__pydantic_extra__, one.__pydantic_private__]
+    return taken
 
 
 def _noted(value: Any) -> Any:

@@ -1,7 +1,9 @@
 """What a process knows of stored checkpoints: nothing that is not stored so, and nothing that a reader wrote to."""
 
+import gc
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Send
 
 from clearance.graph.messages import keep_changes
+from clearance.message_values import memory_of
 from clearance.server import decoded
 from clearance.server.checkpointer import SqliteCheckpointer
 from clearance.server.decoded import Decoding, known
@@ -61,20 +64,25 @@ async def messages(graph: Any, thread_id: str = "thread") -> list[Any]:
 async def test_a_thread_that_goes_on_has_each_part_decoded_twice_at_most(
     graph: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode, times = JsonPlusSerializer.loads_typed, dict[bytes, int]()
+    decode, times, wholes = JsonPlusSerializer.loads_typed, dict[bytes, int](), dict[bytes, int]()
 
     def counted(self: JsonPlusSerializer, data: tuple[str, bytes]) -> Any:
         value = decode(self, data)
         if isinstance(value, list) and value and isinstance(value[0], BaseMessage):
             times[data[1]] = times.get(data[1], 0) + 1
+        if len(data[1]) > 4_000:
+            wholes[data[1]] = wholes.get(data[1], 0) + 1
         return value
 
     monkeypatch.setattr(JsonPlusSerializer, "loads_typed", counted)
-    for _ in range(20):
+    for _ in range(40):
         await say(graph)
 
-    assert len(times) >= 38
+    assert len(times) >= 70
     assert max(times.values()) == 2
+    # All messages stand in a checkpoint now and then, which is read again until the next one has them.
+    assert wholes
+    assert max(wholes.values()) == 2
 
 
 async def test_what_a_reader_writes_to_is_not_read_by_the_next(graph: Any) -> None:
@@ -128,6 +136,7 @@ async def test_what_was_taken_out_stays_out_and_earlier_checkpoints_have_it(grap
 async def test_nothing_is_kept_in_memory_of_what_was_deleted(graph: Any, saver: SqliteCheckpointer, how: str) -> None:
     for _ in range(3):
         await say(graph)
+    await graph.ainvoke({"messages": []}, {"configurable": {"thread_id": "thread", "run_id": "one"}})
     await messages(graph)
     assert known.size
 
@@ -142,10 +151,31 @@ async def test_nothing_is_kept_in_memory_of_what_was_deleted(graph: Any, saver: 
     assert known.size == 0
 
 
+async def test_what_other_threads_read_is_kept_where_one_is_deleted(graph: Any, saver: SqliteCheckpointer) -> None:
+    for thread_id in ("thread", "other"):
+        for _ in range(3):
+            await say(graph, thread_id)
+    await saver.acopy_thread("thread", "copy")
+    for thread_id in ("thread", "other", "copy"):
+        await messages(graph, thread_id)
+    in_all, read = known.size, await messages(graph, "copy")
+
+    await saver.adelete_thread("other")
+    of_thread = known.size
+    await saver.adelete_thread("thread")
+
+    assert 0 < of_thread < in_all
+    # Its copy has the same parts, and reads them.
+    assert known.size == of_thread
+    assert await messages(graph, "copy") == read
+    await saver.adelete_thread("copy")
+    assert (known.size, known._parts, known._of_threads) == (0, {}, {})
+
+
 def test_what_is_kept_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoded, "_MOST", 20_000)
-    monkeypatch.setattr(decoded, "_LARGEST", 5_000)
-    serde = Decoding(JsonPlusSerializer())
+    monkeypatch.setattr(decoded, "_MOST", 60_000)
+    monkeypatch.setattr(decoded, "_LARGEST", 8_000)
+    serde = Decoding(JsonPlusSerializer(), "thread")
     parts = [serde.dumps_typed([HumanMessage("x" * 900, id=str(number))]) for number in range(100)]
     picture = serde.dumps_typed([HumanMessage("x" * 6_000, id="picture")])
 
@@ -153,10 +183,60 @@ def test_what_is_kept_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyP
         for _ in range(3):
             assert serde.loads_typed(part)[0].id
 
-    assert 15_000 < known.size <= 20_000
-    assert known.find(parts[-1][1]) is not None
-    assert known.find(parts[0][1]) is None
-    assert known.find(picture[1]) is None
+    assert 50_000 < known.size <= 60_000
+    assert known.find(parts[-1][1], "thread") is not None
+    assert known.find(parts[0][1], "thread") is None
+    assert known.find(picture[1], "thread") is None
+    assert known._of_threads["thread"] == known._parts.keys()
+
+
+SHAPES: dict[str, Callable[[int], list[Any]]] = {
+    "empty lists": lambda many: [[] for _ in range(8 * many)],
+    "small dicts": lambda many: [{"a": 1} for _ in range(many)],
+    "numbers": lambda many: [at + 10**6 for at in range(8 * many)],
+    "words": lambda many: [f"{at} " * 20 for at in range(many)],
+    "words of another alphabet": lambda many: ["\N{GREEK SMALL LETTER ALPHA}" * 300 + str(at) for at in range(many)],
+    "messages": lambda many: [HumanMessage(f"hello {at}", id=f"id-{at}") for at in range(many)],
+    "calls": lambda many: [
+        AIMessage("", id=f"id-{at}", tool_calls=[tool_call(name="pay", args={"to": ["A"], "n": at}, id=f"c-{at}")])
+        for at in range(many)
+    ],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_counted_is_about_what_it_takes(shape: str) -> None:
+    """It was counted as it is stored, and 900,000 empty lists of one byte each took 357 MB."""
+    serde = Decoding(JsonPlusSerializer(), "thread")
+    stored = serde.dumps_typed(SHAPES[shape](800))
+    serde.loads_typed(stored)
+    gc.collect()
+
+    tracemalloc.start()
+    known.add(stored[1], JsonPlusSerializer().loads_typed(stored), "thread")
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0] + len(stored[1])
+    tracemalloc.stop()
+
+    assert 0.8 * taken < known.size < 1.5 * taken
+
+
+def test_what_takes_much_memory_is_not_kept_and_is_not_counted_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    serde = Decoding(JsonPlusSerializer(), "thread")
+    stored = serde.dumps_typed([[] for _ in range(900_000)])
+    counted: list[int] = []
+
+    def count(value: Any, most: int) -> int:
+        counted.append(memory_of(value, most))
+        return counted[-1]
+
+    monkeypatch.setattr(decoded, "memory_of", count)
+
+    for _ in range(4):
+        assert len(serde.loads_typed(stored)) == 900_000
+
+    assert known.size == 0
+    assert len(counted) == 1
 
 
 @pytest.mark.parametrize(
@@ -169,7 +249,7 @@ def test_what_is_kept_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyP
     ids=lambda value: type(value[0]).__name__,
 )  # fmt: skip
 def test_a_value_is_read_as_it_was_the_first_time(value: list[Any]) -> None:
-    serde = Decoding(JsonPlusSerializer())
+    serde = Decoding(JsonPlusSerializer(), "thread")
     stored = serde.dumps_typed(value)
 
     read = [serde.loads_typed(stored) for _ in range(4)]

@@ -52,18 +52,20 @@ class SqliteCheckpointer(AsyncSqliteSaver):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint."""
-        return await self._read_at_once(lambda saver: saver.get_tuple(config))
+        return await self._read_at_once(config, lambda saver: saver.get_tuple(config))
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Read of which updates the state of channels is made that keep what is new."""
-        return await self._read_at_once(lambda saver: saver.get_delta_channel_history(config=config, channels=channels))
+        return await self._read_at_once(
+            config, lambda saver: saver.get_delta_channel_history(config=config, channels=channels)
+        )
 
-    async def _read_at_once(self, read: Callable[[SqliteSaver], T]) -> T:
+    async def _read_at_once(self, config: RunnableConfig, read: Callable[[SqliteSaver], T]) -> T:
         # Each statement, its rows and its cursor are a way there and back, else, which takes longer than to read them.
         await self.setup()
-        saver = SqliteSaver(self.conn._conn, serde=Decoding(self.serde))
+        saver = SqliteSaver(self.conn._conn, serde=Decoding(self.serde, str(config["configurable"]["thread_id"])))
         saver.is_setup, saver._has_task_path = True, self._has_task_path
         async with self.lock:
             return await self._at_once(read, saver)
@@ -72,7 +74,7 @@ class SqliteCheckpointer(AsyncSqliteSaver):
         """Delete a thread's checkpoints; without tables, before the first one was stored, there are none."""
         await self.setup()
         await super().adelete_thread(thread_id)
-        known.forget()
+        known.forget([str(thread_id)])
         async with self.lock:
             await self.conn.execute(_COPIED)
             await self.conn.execute("DELETE FROM copied_runs WHERE thread_id = ?", (str(thread_id),))
@@ -130,16 +132,18 @@ class SqliteCheckpointer(AsyncSqliteSaver):
         """Delete the checkpoints that a query finds for each of some values, but for those that others need."""
         connection = self.conn._conn
         connection.execute(_COPIED)
+        threads = set[str]()
         for one in given:
             going: dict[tuple[str, str], set[str]] = {}
             for thread_id, namespace, checkpoint_id in connection.execute(which, (one,)).fetchall():
                 going.setdefault((thread_id, namespace), set()).add(checkpoint_id)
+            threads |= {thread_id for thread_id, _ in going}
             for where, ids in going.items():
                 rows = [(*where, checkpoint_id) for checkpoint_id in sorted(ids - self._needed(where, ids))]
                 for table in _TABLES:
                     connection.executemany(f"DELETE FROM {table} WHERE {_IS_ONE}", rows)
         connection.commit()
-        known.forget()
+        known.forget(threads)
 
     def _needed(self, where: tuple[str, str], going: set[str]) -> set[str]:
         """Give those of the checkpoints that go from which the state of one that stays is made.

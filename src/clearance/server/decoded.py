@@ -9,81 +9,128 @@ node may write to the messages of its state.
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from clearance.message_values import OtherKindError, copy_of_value
+from clearance.message_values import OtherKindError, copy_of_value, memory_of
 
-#: Bytes that a process keeps, of all threads, and of one part, as they are stored. In memory messages take some seven
-#: times that, and many small values more. A hundred messages are some 30,000; pictures are read anew.
-_MOST, _LARGEST = 4_000_000, 1_000_000
+#: Bytes of memory that a process takes for what it keeps, of all threads, and for one part.
+_MOST, _LARGEST = 32_000_000, 8_000_000
+#: Larger ones, as they are stored, are not looked at: pictures are read anew. A hundred messages are some 30,000.
+_LONGEST = 1_000_000
 #: Shorter ones are read as quickly as they are found, but for updates of messages, which are lists.
 _SHORTEST = 4_000
 #: Parts that are noted as read once.
 _MOST_NOTED = 10_000
 
 
+@dataclass
+class _Part:
+    value: Any
+    #: Bytes of memory, with those by which it is known.
+    size: int
+    #: Ids of the threads that it was read in: a copy of a thread has the same parts.
+    threads: set[str]
+
+
 class Known:
     """Values by their bytes, those used last; for all threads of this process."""
 
     def __init__(self) -> None:
-        self._values: OrderedDict[bytes, Any] = OrderedDict()
-        #: By the hash of their bytes, what was read once.
-        self._noted: dict[int, None] = {}
-        self._bytes = 0
+        self._parts: OrderedDict[bytes, _Part] = OrderedDict()
+        self._of_threads: dict[str, set[bytes]] = {}
+        #: By the hash of their bytes, what was read once, and whether it may be kept.
+        self._noted: dict[int, bool] = {}
+        self._size = 0
         self._lock = threading.Lock()
 
     @property
     def size(self) -> int:
-        """Bytes that are kept, as they are stored."""
-        return self._bytes
+        """Bytes of memory that are taken, about."""
+        return self._size
 
     def is_read_again(self, stored: bytes) -> bool:
-        """Note that bytes are read, and tell whether they were before."""
+        """Note that bytes are read, and tell whether they were before and may be kept."""
         noted = hash(stored)
         with self._lock:
             if noted in self._noted:
-                return True
+                return self._noted[noted]
             if len(self._noted) >= _MOST_NOTED:
                 self._noted.clear()
-            self._noted[noted] = None
+            self._noted[noted] = True
             return False
 
-    def find(self, stored: bytes) -> Any:
+    def find(self, stored: bytes, thread_id: str) -> Any:
         """Give a value that nobody may write to; None where it is not known."""
         with self._lock:
-            value = self._values.get(stored)
-            if value is not None:
-                self._values.move_to_end(stored)
-            return value
+            part = self._parts.get(stored)
+            if part is None:
+                return None
+            self._parts.move_to_end(stored)
+            self._read_in(thread_id, stored, part)
+            return part.value
 
-    def add(self, stored: bytes, value: Any) -> None:
-        """Keep a value; what was not used for longest goes for it."""
+    def add(self, stored: bytes, value: Any, thread_id: str) -> None:
+        """Keep a copy of a value, unless it takes much, or nobody knows what a copy of it is.
+
+        What was not used for longest goes for it.
+        """
+        size, copied = memory_of(value, _LARGEST) + len(stored), None
+        if size <= _LARGEST:
+            with suppress(OtherKindError):
+                copied = copy_of_value(value)
         with self._lock:
-            if stored in self._values:
+            if copied is None:
+                # To find that out again would take longer than to read it.
+                self._noted[hash(stored)] = False
                 return
-            self._values[stored] = value
-            self._bytes += len(stored)
-            while self._bytes > _MOST:
-                self._bytes -= len(self._values.popitem(last=False)[0])
+            part = _Part(copied, size, set())
+            if stored in self._parts:
+                return
+            self._parts[stored] = part
+            self._size += size
+            self._read_in(thread_id, stored, part)
+            while self._size > _MOST:
+                self._drop(next(iter(self._parts)))
 
-    def forget(self) -> None:
-        """Keep nothing of what was read so far: some of it was deleted."""
+    def forget(self, thread_ids: Iterable[str] | None = None) -> None:
+        """Keep nothing of what was read in these threads, or in any: some of it was deleted."""
         with self._lock:
-            self._values.clear()
-            self._bytes = 0
+            for thread_id in list(self._of_threads if thread_ids is None else thread_ids):
+                for stored in list(self._of_threads.get(thread_id, ())):
+                    part = self._parts[stored]
+                    part.threads.discard(thread_id)
+                    if not part.threads:
+                        self._drop(stored)
+                self._of_threads.pop(thread_id, None)
+
+    def _read_in(self, thread_id: str, stored: bytes, part: _Part) -> None:
+        part.threads.add(thread_id)
+        self._of_threads.setdefault(thread_id, set()).add(stored)
+
+    def _drop(self, stored: bytes) -> None:
+        part = self._parts.pop(stored)
+        self._size -= part.size
+        for thread_id in part.threads:
+            of_thread = self._of_threads[thread_id]
+            of_thread.discard(stored)
+            if not of_thread:
+                del self._of_threads[thread_id]
 
 
 known = Known()
 
 
 class Decoding(SerializerProtocol):
-    """A checkpointer's serializer that reads again what it knows."""
+    """A checkpointer's serializer that reads again what it knows, in one thread."""
 
-    def __init__(self, serde: SerializerProtocol) -> None:
+    def __init__(self, serde: SerializerProtocol, thread_id: str) -> None:
         self._serde = serde
+        self._thread_id = thread_id
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
         """Write a value."""
@@ -92,12 +139,11 @@ class Decoding(SerializerProtocol):
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """Read a value; it is the caller's own."""
         kind, stored = data
-        if kind != "msgpack" or len(stored) > _LARGEST:
+        if kind != "msgpack" or len(stored) > _LONGEST:
             return self._serde.loads_typed(data)
-        if (found := known.find(stored)) is not None:
+        if (found := known.find(stored, self._thread_id)) is not None:
             return copy_of_value(found)
         value = self._serde.loads_typed(data)
         if (isinstance(value, list) or len(stored) >= _SHORTEST) and known.is_read_again(stored):
-            with suppress(OtherKindError):
-                known.add(stored, copy_of_value(value))
+            known.add(stored, value, self._thread_id)
         return value
