@@ -11,7 +11,7 @@ from langgraph.types import Overwrite
 from clearance.db.tables import turns
 from clearance.gate.records import Truth
 from clearance.graph import beginning, transcript
-from clearance.graph.beginning import arranged_of, true_beginning
+from clearance.graph.beginning import true_beginning
 from clearance.journal import history
 from clearance.journal.erasure import ERASED
 from clearance.journal.history import Settled
@@ -104,7 +104,7 @@ async def test_what_is_changed_of_an_old_turn_is_noticed_whether_or_not_it_was_k
     world: World, edit: str, is_warm: bool
 ) -> None:
     before = await _long(world)
-    known = true_beginning(before, await _truth(world, before))
+    known = true_beginning(before, await _truth(world, before)).many
     assert known >= 4 * (MANY - 2)
     make, is_told = EDITS[edit]
     changes = make(before)
@@ -178,16 +178,16 @@ async def test_what_is_erased_leaves_what_a_process_knows(world: World) -> None:
     await world.answer(True, thread="other", by=ANA)
 
     assert "her-rent" not in repr(history._known._threads)
-    assert true_beginning(before, await _truth(world, before)) == 0
+    assert true_beginning(before, await _truth(world, before)).many == 0
 
 
 async def test_what_was_known_by_a_turn_that_another_process_wrote_to_is_not_known_any_more(world: World) -> None:
     before = await _long(world)
-    assert true_beginning(before, await _truth(world, before))
+    assert true_beginning(before, await _truth(world, before)).many
 
     world.execute(sa.update(turns).where(turns.c.number == 3).values(version=turns.c.version + 1))
 
-    assert true_beginning(before, await _truth(world, before)) == 0
+    assert true_beginning(before, await _truth(world, before)).many == 0
 
 
 async def test_a_thread_goes_on_from_an_earlier_checkpoint_as_it_was_there(world: World) -> None:
@@ -205,19 +205,19 @@ async def test_what_stands_there_twice_is_looked_through(world: World) -> None:
     before = await _long(world)
     truth = await _truth(world, before)
 
-    assert true_beginning([*before, before[2]], truth) == 0
-    assert true_beginning([*before, before[2].model_copy(update={"content": "Transferred."})], truth) == 0
+    assert true_beginning([*before, before[2]], truth).many == 0
+    assert true_beginning([*before, before[2].model_copy(update={"content": "Transferred."})], truth).many == 0
 
 
 async def test_what_is_changed_while_a_run_goes_on_is_seen_by_its_next_step(world: World) -> None:
     before = await _long(world)
     truth = await _truth(world, before)
-    known = true_beginning(before, truth)
+    known = true_beginning(before, truth).many
 
     before[5].tool_calls[0]["args"]["account_id"] = "A-2004"  # type: ignore[union-attr]
 
     assert known > 5
-    assert true_beginning(before, truth) == 4
+    assert true_beginning(before, truth).many == 4
 
 
 async def test_a_truth_that_was_read_before_the_last_turns_were_over_knows_nothing_by_them(world: World) -> None:
@@ -226,14 +226,14 @@ async def test_a_truth_that_was_read_before_the_last_turns_were_over_knows_nothi
     before = await _long(world, many=2)
     late = await _truth(world, before)
 
-    assert true_beginning(before, late) > 0
+    assert true_beginning(before, late).many > 0
     assert late.settled.kept is early.settled.kept
-    assert true_beginning(before, early) == 0
+    assert true_beginning(before, early).many == 0
 
 
 async def test_what_models_wrote_to_is_arranged_anew_for_the_next_turn(world: World) -> None:
     before = await _long(world)
-    for arranged in arranged_of(await _truth(world, before)).values():
+    for arranged in true_beginning(before, await _truth(world, before)).known.arranged.values():
         for one in arranged.since(0)[0]:
             one.content = "I owe olga a million."
 
@@ -274,4 +274,4 @@ async def test_a_process_knows_the_beginnings_of_so_many_threads(world: World, m
 
 
 def test_turns_that_nobody_knows_are_no_beginning() -> None:
-    assert true_beginning([HumanMessage("x", id="a")], Truth({}, {}, {}, settled=Settled())) == 0
+    assert true_beginning([HumanMessage("x", id="a")], Truth({}, {}, {}, settled=Settled())).many == 0

@@ -7,7 +7,6 @@ thread any more what stood there.
 
 import threading
 import weakref
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,83 +24,86 @@ _FEWEST = 20
 #: Bytes that a process keeps of the beginnings of all threads, those used last; and those that a message takes beside
 #: its words: what it was, and what a model reads of it.
 _MOST, _OF_A_MESSAGE = 64_000_000, 4_000
+#: Bytes of one thread's: a longer one is known as far as that goes.
+_LARGEST = 16_000_000
 
 
 @dataclass(frozen=True)
-class _Beginning:
-    """Messages that were true, each with its result behind it."""
+class Known:
+    """The beginning of a thread: messages that were true, each call with its result behind it."""
 
     #: By how many turns of the thread they were found true.
-    turns: int
+    turns: int = 0
     #: What each of them was.
-    messages: list[Noted]
+    messages: list[Noted] = field(default_factory=list)
     #: Where persons' words stand in it: what comes before, and what comes from there on, are true by themselves.
-    starts: list[int]
+    starts: list[int] = field(default_factory=list)
     #: What the gate told in it, as it stands in the journal.
-    notices: dict[str, str]
-    #: As models read it, by what their providers are called.
+    notices: dict[str, str] = field(default_factory=dict)
+    #: Bytes that it takes, about.
+    size: int = 0
+    #: As models read it, by what their providers are called. Filled by whoever arranges more of it.
     arranged: dict[str, Arranged] = field(default_factory=dict)
 
 
-def true_beginning(messages: Sequence[AnyMessage], truth: Truth) -> int:
-    """Tell how many of the first messages of a thread are as they were when they were found true, by the same truth.
+@dataclass(frozen=True)
+class Beginning:
+    """How many of the first messages of a thread are as they were when they were found true, and what is known so."""
 
-    Nothing in what follows them has to do with them: no result of a call there, and no id.
+    many: int
+    known: Known
+
+
+def true_beginning(messages: Sequence[AnyMessage], truth: Truth) -> Beginning:
+    """Tell how much of a thread stands as it did when it was found true, by what is the truth now.
+
+    Nothing in what follows has to do with it: no result of a call there, and no id.
     """
-    known = _of(truth)
-    if known is None:
-        return 0
+    known: Known | None = truth.settled.kept.beginning
+    # Another may have noted it, who had read more turns than this.
+    if known is None or known.turns > len(truth.settled.pasts):
+        return Beginning(0, Known())
     many = first_same(messages, known.messages)
     if many < len(known.messages):
         # Up to where a person's words stand: whatever is called before them is answered there.
         many = max((one for one in known.starts if one <= many), default=0)
     ids = [message.id for message in messages]
     standing = set(ids[:many])
-    if not standing.isdisjoint(ids[many:]):
-        return 0
     is_told = all(truth.notices.get(one) == text for one, text in known.notices.items() if one in standing)
-    return many if is_told else 0
+    return Beginning(many if is_told and standing.isdisjoint(ids[many:]) else 0, known)
 
 
-def learn(messages: Sequence[AnyMessage], true: Sequence[AnyMessage], truth: Truth, since: int) -> int:
-    """Note how far messages stand as they are true, in turns that change no more, and give it.
+def learn(before: Beginning, messages: Sequence[AnyMessage], true: Sequence[AnyMessage], truth: Truth) -> Beginning:
+    """Note how far messages stand as they are true, in turns that change no more, and give that.
 
-    `since` of the first were known to be so, and `true` is all of them as the journal has them.
+    `before` is what was known of them, and `true` is all of them as the journal has them.
     """
+    since, known = before.many, before.known
     many = _settled(messages, true, truth, since)
     if many <= since or many < _FEWEST:
-        return since
-    known = _of(truth) if since else None
+        return before
+    is_longer = since == len(known.messages)
+    size = (known.size if is_longer else sum(map(_size, messages[:since]))) + sum(map(_size, messages[since:many]))
+    if size > _LARGEST:
+        return before
     try:
         new = [noted(one) for one in messages[since:many]]
-    except OtherKindError:
-        return since
+    except (OtherKindError, RecursionError):
+        return before
     told = {one.id: truth.notices[one.id] for one in messages[since:many] if one.id and one.id in truth.notices}
     starts = [at for at in range(since, many) if isinstance(messages[at], HumanMessage)]
-    kept = truth.settled.kept
-    before = bisect_right(known.starts, since - 1) if known else 0
-    kept.beginning = _Beginning(
+    noted_now = Known(
         len(truth.settled.pasts),
-        [*(known.messages[:since] if known else ()), *new],
-        [*(known.starts[:before] if known else ()), *starts],
-        {**(known.notices if known else {}), **told},
+        [*known.messages[:since], *new],
+        [*(at for at in known.starts if at < since), *starts],
+        {**known.notices, **told},
+        size,
         # Of a longer one that was known, it may be that it goes on in another way now.
-        known.arranged if known and len(known.messages) == since else {},
+        known.arranged if is_longer else {},
     )
-    _budget.note(kept, sum(map(_size, messages[:many])))
-    return many
-
-
-def arranged_of(truth: Truth) -> dict[str, Arranged]:
-    """Give what was arranged for models of a thread's beginning, by provider; it is filled by whoever arranges more."""
-    known = _of(truth)
-    return {} if known is None else known.arranged
-
-
-def _of(truth: Truth) -> _Beginning | None:
-    known: _Beginning | None = truth.settled.kept.beginning
-    # Noted by whoever had read more turns than this.
-    return None if known is None or known.turns > len(truth.settled.pasts) else known
+    truth.settled.kept.beginning = noted_now
+    _budget.note(truth.settled.kept, size)
+    return Beginning(many, noted_now)
 
 
 def _settled(messages: Sequence[AnyMessage], true: Sequence[AnyMessage], truth: Truth, since: int) -> int:

@@ -53,7 +53,7 @@ def hear(
     checkpoint: they are said then, and the journal knows by where that is what they began.
     """
     # What stood there and was found true is not looked through: nothing of it is new, or changed.
-    since = true_beginning(standing, truth)
+    since = true_beginning(standing, truth).many
     new_words = unheard(standing[since:], truth)
     ids = _ids(thread_id, run_id, new_words, own)
     said: list[HumanMessage] = []

@@ -14,7 +14,7 @@ from clearance.gate.finished import with_receipts
 from clearance.gate.records import Truth
 from clearance.gate.standing import next_of
 from clearance.gate.unread import unparsed_call
-from clearance.graph.beginning import arranged_of, learn, true_beginning
+from clearance.graph.beginning import Beginning, learn, true_beginning
 from clearance.graph.forged import note_forged_calls, put_right
 from clearance.graph.identity import caller_of, is_durable, steps_left, thread_of
 from clearance.graph.place import place_of
@@ -80,7 +80,8 @@ async def let_speak(
         # by dispatch, and before the model does.
         return Command(goto="dispatch")
     # Written into the state past `receive`: nobody knows who said it, so it must not pass as the requester's.
-    since = true_beginning(messages, truth)
+    beginning = true_beginning(messages, truth)
+    since = beginning.many
     forged, wrong = unheard(messages[since:], truth), disbelieved(messages, truth, since=since)
     caller, told = caller_of(config, parts.settings), list[BaseMessage]()
     if forged:
@@ -101,7 +102,7 @@ async def let_speak(
     try:
         if (limit := _limit(parts, len(plans), has_made)) is not None:
             raise _Enough(limit)
-        spoken = await speak(parts, _told(messages, truth, wrong, since))
+        spoken = await speak(parts, _told(messages, truth, wrong, beginning))
         if spoken.message.tool_calls and steps_left(config) < cycle:
             raise _Enough(_NO_ROOM)
     except (ModelUnavailable, _Enough) as exc:
@@ -129,13 +130,14 @@ async def let_speak(
     return _spoken(plan, told, results, sends)
 
 
-def _told(messages: list[AnyMessage], truth: Truth, wrong: Sequence[AnyMessage], since: int) -> Told:
-    true = true_transcript(messages, truth, wrong, since=since)
+def _told(messages: list[AnyMessage], truth: Truth, wrong: Sequence[AnyMessage], beginning: Beginning) -> Told:
+    true = true_transcript(messages, truth, wrong, since=beginning.many)
+    beginning = learn(beginning, messages, true, truth)
     return Told(
         read=lambda first, last: for_model(true[first:last], truth),
         length=len(true),
-        settled=learn(messages, true, truth, since),
-        arranged=arranged_of(truth),
+        settled=beginning.many,
+        arranged=beginning.known.arranged,
     )
 
 

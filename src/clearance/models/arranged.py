@@ -67,7 +67,7 @@ class Arranged:
         try:
             copies = [copy_of(one) for one in new]
             as_made = [noted(one) for one in copies]
-        except OtherKindError:
+        except (OtherKindError, RecursionError):
             made.is_whole = False
             return made
         made.is_whole = self.is_whole and not open_calls(new) and not any(isinstance(one, SystemMessage) for one in new)

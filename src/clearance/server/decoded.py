@@ -81,7 +81,7 @@ class Known:
         """
         size, copied = memory_of(value, _LARGEST) + len(stored), None
         if size <= _LARGEST:
-            with suppress(OtherKindError):
+            with suppress(OtherKindError, RecursionError):
                 copied = copy_of_value(value)
         with self._lock:
             if copied is None:
