@@ -121,8 +121,7 @@ def begin(name: str, method: "partial[Any]", loop: Loop) -> Running[Any]:
         try:
             came = context.run(method)
         except BaseException as exc:  # noqa: BLE001  whatever it raises is what it said
-            # What only ends a thread is no answer of a method.
-            future.set_exception(exc if isinstance(exc, Exception) else RuntimeError(f"it ended by {exc!r}"))
+            future.set_exception(_as_error(exc))
             return
         if inspect.isawaitable(came):  # a plain method that gives something to wait for
             _begin_on(loop, partial(_awaited, came), future)
@@ -136,8 +135,16 @@ def begin(name: str, method: "partial[Any]", loop: Loop) -> Running[Any]:
 def _begin_on(loop: Loop, method: Callable[[], Coroutine[Any, Any, Any]], future: "Future[Any]") -> Callable[[], None]:
     tasks: list[asyncio.Task[Any]] = []
 
+    async def run() -> Any:
+        try:
+            return await method()
+        except BaseException as exc:  # `sys.exit` there would end the loop, with all that others have in flight on it
+            if isinstance(exc, asyncio.CancelledError) and tasks[0].cancelling():
+                raise
+            raise _as_error(exc) from exc
+
     def start() -> None:
-        tasks.append(asyncio.get_running_loop().create_task(method()))
+        tasks.append(asyncio.get_running_loop().create_task(run()))
         tasks[0].add_done_callback(end)
 
     def end(task: "asyncio.Task[Any]") -> None:
@@ -150,6 +157,11 @@ def _begin_on(loop: Loop, method: Callable[[], Coroutine[Any, Any, Any]], future
 
     loop.call(start)
     return lambda: loop.call(lambda: tasks[0].cancel())
+
+
+def _as_error(exc: BaseException) -> Exception:
+    # What only ends a thread or a process is no answer of a method.
+    return exc if isinstance(exc, Exception) else RuntimeError(f"it ended by {exc!r}")
 
 
 async def _awaited(came: Awaitable[Any]) -> Any:
