@@ -198,3 +198,48 @@ async def test_a_state_is_read_by_one_way_to_the_connection_and_back_for_each_pa
 
     assert await words(graph, "one") == ["hello", "heard 1"]
     assert len(ways) == (1 if is_whole(graph) else 2)
+
+
+async def test_a_checkpoint_and_what_a_task_wrote_are_stored_by_one_way_to_the_connection_and_back_each(
+    graph: Any, saver: SqliteCheckpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A way for each statement, its cursor and its commit takes longer than to run them."""
+    await say(graph, "one", uuid4())
+    found = await saver.aget_tuple(thread("one"))
+    assert found is not None
+    ways: list[Any] = []
+    go = saver.conn._execute
+
+    async def going(work: Any, *given: Any) -> Any:
+        ways.append(work)
+        return await go(work, *given)  # type: ignore[no-untyped-call]  # not public
+
+    monkeypatch.setattr(saver.conn, "_execute", going)
+
+    await saver.aput(found.config, {**found.checkpoint, "id": "z"}, found.metadata, {})
+    assert len(ways) == 1
+    await saver.aput_writes(found.config, [("a", 1), ("b", 2)], "task")
+    assert len(ways) == 2
+    monkeypatch.undo()
+    stored, written = await saver.aget_tuple(thread("one")), await saver.aget_tuple(found.config)
+    assert stored is not None
+    assert stored.checkpoint["id"] == "z"
+    assert written is not None
+    assert ("task", "b", 2) in (written.pending_writes or ())
+
+
+async def test_what_a_task_wrote_is_stored_whole_or_not_at_all(saver: SqliteCheckpointer) -> None:
+    """Left open, a part of it would be committed by whatever is stored next."""
+    config: RunnableConfig = {"configurable": {"thread_id": "one", "checkpoint_ns": "", "checkpoint_id": "a"}}
+    await saver.setup()
+    await saver.conn.execute("CREATE TRIGGER refuse BEFORE INSERT ON writes WHEN NEW.channel = 'refused'"
+                             " BEGIN SELECT RAISE(FAIL, 'refused'); END")  # fmt: skip
+    await saver.conn.commit()
+
+    with pytest.raises(aiosqlite.Error, match="refused"):
+        await saver.aput_writes(config, [("taken", 1), ("refused", 2)], "task")
+    assert not saver.conn.in_transaction
+    await saver.aput_writes(config, [("next", 3)], "task")
+
+    rows = await saver.conn.execute_fetchall("SELECT channel FROM writes")
+    assert [channel for (channel,) in rows] == ["next"]

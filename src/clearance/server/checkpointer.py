@@ -8,11 +8,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from copy import copy
+from typing import Any, TypeVar, cast
 
 import aiosqlite
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import Checkpoint, CheckpointTuple, DeltaChannelHistory
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -69,6 +76,30 @@ class SqliteCheckpointer(AsyncSqliteSaver):
         saver.is_setup, saver._has_task_path = True, self._has_task_path
         async with self.lock:
             return await self._at_once(read, saver)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint."""
+        await self.setup()
+        return await AsyncSqliteSaver.aput(self._in_one_go(), config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote."""
+        await self.setup()
+        await AsyncSqliteSaver.aput_writes(self._in_one_go(), config, writes, task_id, task_path)
+
+    def _in_one_go(self) -> AsyncSqliteSaver:
+        """Give this saver so that what it writes next is one way to the connection's thread and back."""
+        saver: Any = copy(self)
+        saver.conn = _Writing(self)
+        return cast("AsyncSqliteSaver", saver)
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete a thread's checkpoints; without tables, before the first one was stored, there are none."""
@@ -173,6 +204,39 @@ class SqliteCheckpointer(AsyncSqliteSaver):
         query = f"SELECT type, checkpoint FROM checkpoints WHERE {_IS_ONE}"
         found: Checkpoint = self.serde.loads_typed(self.conn._conn.execute(query, (*where, checkpoint_id)).fetchone())
         return found
+
+
+class _Writing:
+    """Takes the statements of one write as a connection does, and runs them with its commit: all of them or none."""
+
+    def __init__(self, saver: SqliteCheckpointer) -> None:
+        self._saver = saver
+        self._given: list[tuple[str, Sequence[Sequence[Any]]]] = []
+
+    @asynccontextmanager
+    async def execute(self, sql: str, values: Sequence[Any]) -> AsyncIterator[None]:
+        self._given.append((sql, [values]))
+        yield
+
+    @asynccontextmanager
+    async def cursor(self) -> AsyncIterator["_Writing"]:
+        yield self
+
+    async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._given.append((sql, rows))
+
+    async def commit(self) -> None:
+        await self._saver._at_once(self._write)
+
+    def _write(self) -> None:
+        connection = self._saver.conn._conn
+        try:
+            for sql, rows in self._given:
+                connection.executemany(sql, rows)
+            connection.commit()
+        except BaseException:  # what one of them wrote would stay open, and be committed with the next write
+            connection.rollback()
+            raise
 
 
 @asynccontextmanager
