@@ -6,6 +6,7 @@ import pytest
 
 from clearance.desk.desk import Desk
 from clearance.gate import twins
+from clearance.journal.requests import same_calls
 from clearance.principal import Principal
 from tests.support.scripted_model import calls
 from tests.support.world import ANA, World, question, results
@@ -76,6 +77,25 @@ async def test_what_was_done_already_is_the_first_thing_a_reviewer_sees(world: W
     assert again["look_first"] == [f"Exactly this was done lately, under 1 min ago. {receipt}"]
     assert again["description"].startswith("Look: Transfer $2,000.00")
     assert receipt in again["description"]
+
+
+async def test_of_many_the_last_of_each_kind_is_told_and_how_often_it_was_done(world: World) -> None:
+    """All that were for the same call were read for these two sentences."""
+    for is_approved in (True, False, True, True, False):
+        world.model.will_say(calls(pay()))
+        await world.say("pay 2000")
+        await world.answer(is_approved)
+    request = world.request()
+
+    found = world.read(lambda c: same_calls(c, [str(request.digest)], world.clock() - twins.LATELY))
+    world.model.will_say(calls(pay()))
+    again = question(await world.say("pay 2000"))
+
+    assert [(one.state, one.number, one.times) for one in found] == [("executed", 4, 3), ("rejected", 5, 2)]
+    done, rejected = again["look_first"]
+    assert done.startswith("Exactly this was done lately")
+    assert done.endswith("3 times in 7 days.")
+    assert rejected.startswith("Exactly this was rejected lately")
 
 
 async def test_what_was_done_in_this_turn_counts_to_it_and_stands_in_its_conversation(world: World) -> None:
