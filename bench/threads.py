@@ -10,10 +10,12 @@ Agents with a SQLite checkpointer of the same kind in a file of its own each, an
     agent_state  the same with ours: `Clearance.agent_state`
 
 Each plays the same thread in three ways: every turn looks something up, does what policy allows, or does what is asked
-and approved. Printed for some turns: ms, and ms of the processor in all threads of this process (medians of the
-five turns around it), what a turn adds to the checkpoints (the mean of the last turns, 25 at most), and all that the
-thread has by then. With `--picture` also what a picture of 3 MB costs, said in the first
-turn of ten. With `--postgres` our journal is on a PostgreSQL server of its own.
+and approved. Printed for some turns: ms, and ms of the processor in all threads of this process (medians of the turns
+around it, ten on each side at most), what a turn adds to the checkpoints (the mean of the last turns, 25 at most), and
+all that the thread has by then. The bare agent does the same to look something up as to do it: where these rows of it
+differ, the machine does something else, and what stands beside them is not to be compared. With `--picture` also what a
+picture of 3 MB costs, said in the first turn of ten. With `--postgres` our journal is on a PostgreSQL server of its
+own.
 """
 
 import argparse
@@ -61,6 +63,9 @@ from clearance.settings import Settings
 #: Turns that are printed.
 SHOWN = (5, 50, 300)
 ALLOWED = POLICY.replace('verdict = "ask"\napprovers = "approver"', 'verdict = "allow"')
+#: Turns on each side of one that is shown, whose median is given; fewer around the first ones. In one of some ten turns
+#: all garbage is looked for, which takes longer than the turn.
+_AROUND = 10
 #: Turns over which bytes are averaged: all messages are kept once in some turns.
 _MEAN_OF = 25
 WAYS = ("look-up", "allowed", "asked")
@@ -238,17 +243,20 @@ async def measured(contender: Contender, file: Path, turns: int) -> dict[int, Tu
     since = {number: max(number - _MEAN_OF, 0) for number in shown}
     await play(contender, "warm-up", "look at customer C-1001, and tell me of it")
     sizes[0] = await kept.bytes()
-    for number in range(1, turns + 3):
+    for number in range(1, turns + _AROUND + 1):
         before = time.process_time()
         times.append(await play(contender, "thread", f"look at customer C-1001, and tell me of it, {number}"))
         processor.append((time.process_time() - before) * 1000)
         if number in since or number in since.values():
             sizes[number] = await kept.bytes()
     await connection.close()
+    around = {
+        number: slice(number - 1 - min(_AROUND, number // 2), number + min(_AROUND, number // 2)) for number in shown
+    }
     return {
         number: Turn(
-            statistics.median(times[number - 3 : number + 2]),
-            statistics.median(processor[number - 3 : number + 2]),
+            statistics.median(times[around[number]]),
+            statistics.median(processor[around[number]]),
             (sizes[number] - sizes[since[number]]) / (number - since[number]),
             sizes[number],
         )
