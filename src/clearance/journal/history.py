@@ -135,10 +135,10 @@ class _Thread:
             self.first, self.pasts = [], []
             self.settled.clear()
         found: list[Past | None] = [*self.pasts, *map(self._find, stamps[len(self.first) :])]
-        for stamp, past in zip(stamps[len(self.first) :], found[len(self.first) :], strict=True):
+        for past in found[len(self.pasts) :]:
             if past is None:
                 break
-            self.first.append(stamp)
+            self.first.append(self.turns[past.turn.turn_id][0])
             self.pasts.append(past)
         return found
 
