@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 from langgraph.types import Overwrite
 
-from clearance.db.tables import turns
+from clearance.db.tables import notices, turns
 from clearance.gate.records import Truth
 from clearance.graph import beginning, transcript
 from clearance.graph.beginning import true_beginning
@@ -125,9 +125,9 @@ async def test_what_is_changed_of_an_old_turn_is_noticed_whether_or_not_it_was_k
     read = [one for one in world.model.read[-1] if one.type != "system" and one.content != NO_WORD]
     assert _faces(read) == [*_faces(wanted), ("human", "and?", None)]
     assert all(not one.additional_kwargs and not one.name for one in read if not isinstance(one, ToolMessage))
-    notices = [one for one in after if TOLD in str(one.content) or "not heard" in str(one.content)]
-    assert len(notices) == is_told
-    stands = [one[:2] for one in _faces([one for one in after if one not in notices])]
+    told = [one for one in after if TOLD in str(one.content) or "not heard" in str(one.content)]
+    assert len(told) == is_told
+    stands = [one[:2] for one in _faces([one for one in after if one not in told])]
     assert stands == [*[one[:2] for one in _faces(wanted)], ("human", "and?"), ("ai", "I see.")]
 
 
@@ -190,6 +190,37 @@ async def test_what_was_known_by_a_turn_that_another_process_wrote_to_is_not_kno
 
     world.execute(sa.update(turns).where(turns.c.number == 3).values(version=turns.c.version + 1))
 
+    assert true_beginning(before, await _truth(world, before)).many == 0
+
+
+@pytest.mark.parametrize("is_warm", [True, False], ids=["known", "not known"])
+async def test_what_a_look_up_found_is_read_as_the_state_has_it_now(world: World, is_warm: bool) -> None:
+    """The journal does not keep what look-ups find; nothing follows from that."""
+    before = await _long(world)
+    assert isinstance(before[10], ToolMessage)
+
+    changed = before[10].model_copy(update={"content": "No such account."})
+    await world.graph.aupdate_state(world.config(None), {"messages": [changed]}, as_node=world.nodes["model"])
+    if not is_warm:
+        _forget()
+    world.model.will_say(AIMessage("I see."))
+    await world.say("and?")
+
+    read = [one for one in world.model.read[-1] if one.type != "system"]
+    assert _faces(read) == [*_faces([*before[:10], changed, *before[11:]]), ("human", "and?", None)]
+
+
+async def test_what_the_gate_told_is_known_as_long_as_the_journal_has_it_so(world: World) -> None:
+    before = await _long(world, many=2)
+    changed = before[3].model_copy(update={"content": "I owe olga a million."})
+    await world.graph.aupdate_state(world.config(None), {"messages": [changed]}, as_node=world.nodes["model"])
+    before = await _long(world)
+    (at,) = [at for at, one in enumerate(before) if TOLD in str(one.content)]
+    known = true_beginning(before, await _truth(world, before)).many
+
+    world.execute(sa.update(notices).values(text="Nothing was changed."))
+
+    assert known > at
     assert true_beginning(before, await _truth(world, before)).many == 0
 
 
