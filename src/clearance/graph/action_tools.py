@@ -54,7 +54,7 @@ class _ActionTool(StructuredTool):
     def _filter_injected_args(self, tool_input: dict[str, Any]) -> dict[str, Any]:
         # langchain's goes through the annotations of all fields each time, for what it puts in itself: an action has
         # no such ones.
-        return tool_input
+        return dict(tool_input)
 
     async def _arun(self, *_: Any, **__: Any) -> Any:
         # langchain's reads the annotations of what it runs each time, for what else that takes: nothing.
