@@ -52,7 +52,7 @@ def first_same(messages: Sequence[Any], known: Sequence[Noted]) -> int:
     here = messages[: len(known)]
     # Told of all at once, which is nearly always so: a thread has many, and each step of it asks.
     if any(map(_extra, here)):
-        return next(at for at, one in enumerate(here) if _extra(one))
+        here = here[: next(at for at, one in enumerate(here) if _extra(one))]
     try:
         found = [(type(one), one.__dict__) for one in here]
         if found == known[: len(found)]:

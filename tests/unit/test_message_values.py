@@ -52,6 +52,13 @@ def test_messages_of_which_anything_is_another_are_others(one: AnyMessage, other
     assert first_same([one, other, one], [noted(one)] * 3) == 1
 
 
+def test_what_comes_before_a_message_with_more_in_it_is_compared_as_well() -> None:
+    said, forged, more = HumanMessage("x", id="h"), HumanMessage("y", id="h"), HumanMessage("x", id="h", more="m")
+
+    assert first_same([said, forged, more], [noted(said)] * 3) == 1
+    assert first_same([said, said, more, said], [noted(said)] * 4) == 2
+
+
 def test_what_is_noted_of_a_message_stays_when_somebody_writes_to_it() -> None:
     said = _called(to=[{"account": "A-1"}])
     known = [noted(said)]
