@@ -274,6 +274,7 @@ def test_everything_can_be_done_by_keyboard_alone(sits: Sits, bank: Bank) -> Non
     request_id = bank.transfer(1_110)
     page = sits(None)
     page.goto("/inbox")
+    expect(page.get_by_label("Token")).to_be_focused()
     page.keyboard.type(token(ANA))
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("to decide")
