@@ -6,8 +6,8 @@ PYTHON312 ?= $(firstword $(shell python3.12 -c "import sys; print(sys.executable
 	$(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python) python3.12)
 AEGRA := .venv-aegra/bin
 # More processes than cores, for these mostly wait: the server looks for work twice a second. tests/support/scheduling.py
-# says which tests share a process. What one process collects it compiles for all.
-PYTEST := $(BIN)/python -m pytest -q --collect-only tests >/dev/null; $(BIN)/python -m pytest -n 8
+# says which tests share a process, and tests/support/workers.py where the processes come from.
+PYTEST := $(BIN)/python -m pytest -n 8
 
 # What is not compiled is read anew by each of some hundred servers and commands that the tests start, whatever the
 # environment says.

@@ -23,7 +23,7 @@ from clearance.db import engine as engines
 from clearance.db.engine import Database, normalise_url
 from clearance.db.migrate import migrate
 from clearance.settings import settings
-from tests.support import nursery
+from tests.support import nursery, workers
 from tests.support.outside import URL
 from tests.support.payments import Provider
 from tests.support.postgres import postgres
@@ -196,6 +196,11 @@ def _administrator(url: str) -> sa.Engine:
 def _administer(url: str, statement: str) -> None:
     with _administrator(url).connect() as connection:
         connection.exec_driver_sql(statement)
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Let the processes of `-n` be forked."""
+    workers.prepare(config.invocation_params.args, nursery.share(), specs)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
