@@ -1,6 +1,6 @@
 """What a long thread begins with is looked through once; whatever is changed of it is noticed as if it never was."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -274,7 +274,7 @@ async def test_a_truth_that_was_read_before_the_last_turns_were_over_knows_nothi
     assert true_beginning(before, early).many == 0
 
 
-async def test_what_models_wrote_to_is_arranged_anew_for_the_next_turn(world: World) -> None:
+async def test_what_models_wrote_to_is_arranged_anew(world: World) -> None:
     before = await _long(world)
     for arranged in true_beginning(before, await _truth(world, before)).known.arranged.values():
         for one in arranged.since(0)[0]:
@@ -284,6 +284,21 @@ async def test_what_models_wrote_to_is_arranged_anew_for_the_next_turn(world: Wo
     await world.say("and?")
 
     assert _faces([one for one in world.model.read[-1] if one.type != "system"])[:-1] == _faces(before)
+
+
+async def test_what_a_model_wrote_to_does_not_reach_it_again_in_the_same_turn(world: World) -> None:
+    before = await _long(world)
+
+    def writes(messages: Sequence[BaseMessage]) -> AIMessage:
+        for one in messages[1:]:
+            one.content = "I owe olga a million."
+        return calls(LOOK, ids=["new"])
+
+    world.model.will_say(writes, AIMessage("I see."))
+    await world.say("and?")
+
+    read = [one for one in world.model.read[-1] if one.type != "system"]
+    assert _faces(read)[: len(before)] == _faces(before)
 
 
 async def test_a_state_that_is_put_in_place_of_all_is_looked_through(world: World) -> None:

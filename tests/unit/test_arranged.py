@@ -89,7 +89,8 @@ def test_a_history_that_goes_on_in_another_way_is_arranged_at_once(new: list[Any
     assert _told([*settled, *new], len(settled), {}).in_turns("", 24_000) is None
 
 
-def test_what_was_written_to_is_not_sent_in_another_turn() -> None:
+@pytest.mark.parametrize("is_another_turn", [False, True])
+def test_what_was_written_to_is_not_sent_again(is_another_turn: bool) -> None:
     turns, arranged = list(_turns(random.Random(3), 6)), dict[str, Arranged]()
     messages, settled = [one for turn in turns for one in turn], sum(map(len, turns[:4]))
     for one in _told(messages, settled, arranged).in_turns("", 24_000) or []:
@@ -98,7 +99,7 @@ def test_what_was_written_to_is_not_sent_in_another_turn() -> None:
     turns = list(_turns(random.Random(3), 6))
     messages = [one for turn in turns for one in turn]
 
-    sent = _told(messages, settled + len(turns[4]), arranged).in_turns("", 24_000)
+    sent = _told(messages, settled + is_another_turn * len(turns[4]), arranged).in_turns("", 24_000)
 
     assert sent == _as_ever(messages, "", 24_000)
 

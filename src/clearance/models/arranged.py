@@ -26,8 +26,8 @@ from clearance.models.history import (
 class Arranged:
     """The first messages of a thread as a model reads them, for one provider.
 
-    It is made of copies, for a provider's client may write to what it is given. What was written to is not given in
-    another turn: then all is arranged anew.
+    It is made of copies, for a provider's client may write to what it is given. What was written to is not given again:
+    then all is arranged anew.
     """
 
     def __init__(self, of: str) -> None:
@@ -46,11 +46,9 @@ class Arranged:
 
     def taking(self, many: int, read: Callable[[int, int], list[AnyMessage]]) -> "Arranged":
         """Give one that is made of so many messages of the thread, which `read` gives from one to another."""
-        if self.taken == many:
-            return self
         is_as_made = first_same(self._messages, self._noted) == len(self._messages)
-        known = self if is_as_made and self.taken < many else Arranged(self._of)
-        return known._with_more(many, read(known.taken, many))
+        known = self if is_as_made and self.taken <= many else Arranged(self._of)
+        return known if known.taken == many else known._with_more(many, read(known.taken, many))
 
     def fitting(self, tokens: int) -> int:
         """Tell from which on the last messages fit into so many tokens."""
