@@ -241,3 +241,15 @@ async def test_connections_that_were_lost_while_nobody_used_them_are_replaced_at
     assert results(done)[-1].startswith("Transferred $900.00")
     assert len(world.transfers()) == 2
     assert world.audit_is_whole()
+
+
+@pytest.mark.parametrize("is_writing", [False, True])
+async def test_what_looks_for_the_next_of_nothing_is_an_error_and_hangs_nobody(world: World, is_writing: bool) -> None:
+    nothing = iter(list[int]())
+
+    def work(_: object) -> int:
+        return next(nothing)
+
+    run = world.database.write if is_writing else world.database.read
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(run(work), 10)

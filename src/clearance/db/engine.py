@@ -466,8 +466,12 @@ def _give(came: "asyncio.Future[Any]", result: Any) -> None:
 
 
 def _fail(came: "asyncio.Future[Any]", exc: BaseException) -> None:
-    if not came.done():
-        came.set_exception(exc)
+    if came.done():
+        return
+    if isinstance(exc, StopIteration):  # asyncio takes none, and who waits would wait for ever
+        stopped, exc = exc, RuntimeError("what ran in a transaction raised StopIteration")
+        exc.__cause__ = stopped
+    came.set_exception(exc)
 
 
 def _note_written() -> None:
