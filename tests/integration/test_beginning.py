@@ -1,19 +1,21 @@
 """What a long thread begins with is looked through once; whatever is changed of it is noticed as if it never was."""
 
 from collections.abc import Callable, Sequence
+from threading import Thread
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 from langgraph.types import Overwrite
+from sqlalchemy.engine import Connection
 
 from clearance.db.tables import notices, turns
 from clearance.gate.records import Truth
 from clearance.graph import beginning, transcript
 from clearance.graph.beginning import true_beginning
 from clearance.journal import history
-from clearance.journal.erasure import ERASED
+from clearance.journal.erasure import ERASED, erase_subject
 from clearance.journal.history import Settled
 from clearance.models.history import NO_WORD
 from tests.support.scripted_model import calls
@@ -191,6 +193,24 @@ async def test_what_is_erased_leaves_what_a_process_knows(world: World) -> None:
 
     assert "her-rent" not in repr(history._known._threads)
     assert true_beginning(before, await _truth(world, before)).many == 0
+
+
+async def test_who_reads_while_something_is_erased_keeps_nothing_of_it(world: World) -> None:
+    """Before the erasure is committed, the rows are as they were."""
+    await _long(world, is_about_ada=True)
+    asked = world.request("call-0").request_id
+
+    def erase(connection: Connection) -> None:
+        assert erase_subject(connection, "customer:C-1003", asked, world.clock())
+        reader = Thread(target=world.database.read_now, args=(lambda beside: history.history_of(beside, "thread"),))
+        reader.start()
+        reader.join()
+
+    world.database.write_now(erase)
+    assert "her-rent" not in repr(history._known._threads)
+
+    world.database.read_now(lambda connection: history.history_of(connection, "thread"))
+    assert len(history._known._threads["thread"].turns) == MANY
 
 
 async def test_what_was_known_by_a_turn_that_another_process_wrote_to_is_not_known_any_more(world: World) -> None:

@@ -17,7 +17,7 @@ from clearance.db.tables import (
     requests,
     turns,
 )
-from clearance.journal.history import forget_threads
+from clearance.journal.history import forget_erased
 from clearance.journal.requests import SET_OFF
 from clearance.journal.statements import among, insert, param, read_all, update, write
 from clearance.journal.turns import Turn, turns_by_id, were_set_off_together
@@ -130,6 +130,6 @@ def _erase(connection: Connection, found: list[_Found]) -> list[Erased]:
         messages = [{**message, "content": ERASED} for message in turn.messages]
         write(connection, _ERASE_TURN, of_turn=turn.turn_id, new_messages=messages)
     write(connection, _ERASE_PLANS, turn_ids=turn_ids)
-    forget_threads({one.thread_id for one in found})
+    forget_erased({one.thread_id for one in found}, turn_ids)
     beside = {one.turn_id: one.thread_id for one in found if one.turn_id not in {other.turn_id for other in erased}}
     return [*erased, *(Erased(None, turn_id, thread_id) for turn_id, thread_id in beside.items())]

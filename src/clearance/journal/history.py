@@ -13,11 +13,13 @@ many small things, and each step of it asks for all of them.
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
+from math import inf
 from operator import is_
 from typing import Any
 
@@ -34,6 +36,9 @@ from clearance.journal.turns import Turn, turns_by_id
 
 #: Characters of all turns that a process keeps, and those of one that is kept: pictures are read anew.
 _MOST, _LARGEST = 32_000_000, 200_000
+#: Seconds for which turns that are erased are not kept as they were: longer than anybody reads who began before that.
+#: What was erased and rolled back is kept again after it.
+_ERASING_S = 120
 #: Turns that one statement reads.
 _AT_ONCE = 500
 
@@ -106,6 +111,8 @@ class Settled:
 
 #: What says everything of a turn's row, once the turn is closed, as the driver gives it: it is only compared.
 _Stamp = tuple[Any, ...]
+#: Where in it the salt stands.
+_SALT = 4
 _STAMPS = (
     sa.select(
         turns.c.turn_id, turns.c.state, turns.c.version, sa.type_coerce(turns.c.closed_at, sa.types.NULLTYPE),
@@ -158,6 +165,8 @@ class _Known:
     def __init__(self) -> None:
         self._threads: OrderedDict[str, _Thread] = OrderedDict()
         self._characters = 0
+        #: By id of each turn that was erased here lately, when that was: who reads since before sees it.
+        self._erased: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def find(self, thread_id: str, stamps: Sequence[_Stamp]) -> list[Past | None]:
@@ -175,6 +184,8 @@ class _Known:
         if characters > _LARGEST:
             return
         with self._lock:
+            if stamp[_SALT] is not None and time.monotonic() - self._erased.get(stamp[0], -inf) < _ERASING_S:
+                return
             thread = self._threads.setdefault(thread_id, _Thread())
             if stamp[0] in thread.turns or thread.characters + characters > _MOST:
                 return
@@ -184,9 +195,12 @@ class _Known:
             while self._characters > _MOST:
                 self._drop(next(iter(self._threads)))
 
-    def forget(self, thread_ids: Iterable[str]) -> None:
-        """Keep nothing of some threads."""
+    def forget(self, thread_ids: Iterable[str], turn_ids: Iterable[str]) -> None:
+        """Keep nothing of some threads, nor of these turns what they say before they are erased."""
         with self._lock:
+            now = time.monotonic()
+            lately = {one: at for one, at in self._erased.items() if now - at < _ERASING_S}
+            self._erased = lately | dict.fromkeys(turn_ids, now)
             for thread_id in thread_ids:
                 if thread_id in self._threads:
                     self._drop(thread_id)
@@ -262,9 +276,12 @@ def settled_in(thread_id: str, place: str, history: Sequence[Past], standing: Se
     return _known.settled(thread_id, place, history, standing)
 
 
-def forget_threads(thread_ids: Iterable[str]) -> None:
-    """Keep nothing of these threads in this process: some of what was said and done there is erased."""
-    _known.forget(thread_ids)
+def forget_erased(thread_ids: Iterable[str], turn_ids: Iterable[str]) -> None:
+    """Keep nothing of these threads in this process: what was said and done there in these turns is erased.
+
+    To be called before that is committed: who reads beside it reads what stood there.
+    """
+    _known.forget(thread_ids, turn_ids)
 
 
 def prefetch_history(connection: Connection, thread_id: str) -> None:
