@@ -58,7 +58,7 @@ def first_same(messages: Sequence[Any], known: Sequence[Noted]) -> int:
         if found == known[: len(found)]:
             return len(found)
         return next(at for at, (one, other) in enumerate(zip(found, known, strict=False)) if one != other)
-    except (ValueError, TypeError, RecursionError):  # something in one of them is no value that can be compared
+    except Exception:  # noqa: BLE001  something in one of them is no value that can be compared
         return 0
 
 

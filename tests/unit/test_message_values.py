@@ -77,19 +77,23 @@ def test_fewer_messages_than_are_known_are_compared_as_far_as_they_go() -> None:
 
 
 class _Array:
-    """As an array of numpy's: it is compared value by value."""
+    """As an array of numpy's, or a tensor of torch's: it is compared value by value."""
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __init__(self, error: type[Exception]) -> None:
+        self._error = error
+
     def __eq__(self, other: object) -> Any:
-        raise ValueError("ambiguous")
+        raise self._error("ambiguous")
 
 
-def test_what_is_no_value_is_the_same_as_nothing() -> None:
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, AttributeError])
+def test_what_is_no_value_is_the_same_as_nothing(error: type[Exception]) -> None:
     with pytest.raises(OtherKindError):
-        noted(_result(_Array()))
+        noted(_result(_Array(error)))
 
-    assert first_same([_result(_Array())], [noted(_result({}))]) == 0
+    assert first_same([_result(_Array(error))], [noted(_result({}))]) == 0
 
 
 @pytest.mark.parametrize(
