@@ -198,6 +198,27 @@ async def test_an_answer_that_aegra_has_no_run_for_counts(aegra: Aegra, client: 
     assert effects(aegra, "no run") == 1
 
 
+async def test_a_thread_that_aegra_left_busy_is_told_what_was_decided(aegra: Aegra, client: LangGraphClient) -> None:
+    """As two runs do that end at once: each finds the other going on. Nothing runs there, and nothing would."""
+    talk = await converse(client)
+    await talk.say("transfer 5,000 from A-2001 to A-2003 for left busy")
+    question = await talk.question()
+    assert question is not None
+    database = Database(aegra.database_url)
+    left = sa.text("UPDATE thread SET status = 'busy' WHERE thread_id = :id")
+    database.write_now(lambda connection: connection.execute(left, {"id": talk.thread_id}))
+    database.close()
+
+    given = {"decision": "approve", "digest": question["digest"], "revision": question["revision"]}
+    async with httpx.AsyncClient(base_url=aegra.url) as http:
+        decided = await http.post(f"/approvals/requests/{question['id']}/decision", json=given)
+    said = await rested(talk)
+
+    assert decided.status_code == 200, decided.text
+    assert "Transferred $5,000.00" in said
+    assert effects(aegra, "left busy") == 1
+
+
 async def _leave(talk: Conversation) -> None:
     """Start a run, stop listening to it, and wait until Aegra has therefore cancelled it."""
     words: Any = {"messages": []}

@@ -103,6 +103,22 @@ async def busy_threads() -> list[str]:
     return [row[0] for row in await _rows(select(Run.thread_id).where(Run.status.in_(ACTIVE_RUN_STATES)).distinct())]
 
 
+async def has_run(thread_id: str) -> bool:
+    """Tell whether a run of anybody waits or runs in a thread.
+
+    The thread's own row does not tell: two runs that end at once each find the other going on, and leave it "busy".
+
+    Raises:
+        DatabaseUnavailable: Aegra's database did not answer.
+    """
+    from aegra_api.core.orm import Run
+    from aegra_api.services.run_status import ACTIVE_RUN_STATES
+    from sqlalchemy import select
+
+    query = select(Run.run_id).where(Run.thread_id == thread_id, Run.status.in_(ACTIVE_RUN_STATES)).limit(1)
+    return bool(await _rows(query))
+
+
 def graphs() -> dict[str, object]:
     """Give the graphs of this server by name, each as it was loaded: a graph, or a function that makes one."""
     from aegra_api.services.langgraph_service import get_langgraph_service

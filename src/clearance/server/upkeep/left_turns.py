@@ -64,7 +64,7 @@ async def withdraw_passed(parts: Parts, client: LangGraphClient, turn: Turn, thr
     # Aegra's row does not tell what is asked. Elsewhere it does, and spares the state; but where the run was cancelled
     # that was to answer, it says that nothing is asked.
     told = [one["value"] for of_task in (thread.get("interrupts") or {}).values() for one in of_task]
-    if thread["status"] == "busy" or any(is_ours(value) for value in told):
+    if any(is_ours(value) for value in told) or await is_busy(client, thread):
         return False
     state = await client.threads.get_state(turn.thread_id)
     if questions_in(state) or not asks_itself(state):
@@ -103,10 +103,10 @@ async def is_busy(client: LangGraphClient, thread: Thread) -> bool:
     So there is at most one of ours in a thread's queue. A run behind one that goes on would besides take a place at the
     head of the queue of langgraph's development server, and hold up those of others.
     """
-    if aegra.is_here():
-        return thread["status"] == "busy"  # it would take a second run beside the first
     if thread["status"] != "busy":
         return False
+    if aegra.is_here():
+        return await aegra.has_run(thread["thread_id"])  # it would take a second run beside the first
     if await client.runs.list(thread["thread_id"], status="running", limit=1, select=["run_id"]):
         return True
     pending = await client.runs.list(thread["thread_id"], status="pending", limit=_MOST_PENDING, select=["created_at"])

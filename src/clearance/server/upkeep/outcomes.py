@@ -23,6 +23,7 @@ from clearance.parts import Parts
 from clearance.server import graphs
 from clearance.server.interrupts import interrupts_of
 from clearance.server.upkeep.duties import Duty
+from clearance.server.upkeep.left_turns import is_busy
 from clearance.server.upkeep.recovery import client_of, graph_of_turn
 from clearance.server.upkeep.waking import wake
 
@@ -121,7 +122,7 @@ class Outcomes:
             client = client_of(turn)
             try:
                 thread = await client.threads.get(turn.thread_id)
-                if thread["status"] == "busy":
+                if await is_busy(client, thread):
                     return False  # a run goes on there: told when it is over
                 if await _asks(self._parts, client, thread):
                     # What is written into a thread takes what it asks out of it.
