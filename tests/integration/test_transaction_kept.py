@@ -438,7 +438,7 @@ async def test_what_would_end_the_transaction_is_refused_and_nothing_is_done(sli
 
 
 async def test_what_would_stand_before_the_gates_own_tables_is_undone_and_nothing_is_done(slipping: World) -> None:
-    """Its receipt would go where nobody looks, and it would be done again."""
+    """What the gate writes of it would go where nobody looks."""
     ways = {**SHADOWING, **(SHADOWING_POSTGRES if is_postgres(slipping) else SHADOWING_SQLITE)}
     if is_postgres(slipping):
         _elsewhere(slipping)

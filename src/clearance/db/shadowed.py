@@ -1,7 +1,7 @@
 """What would stand before the journal's tables: temporary ones of their names, triggers on them, another search path.
 
 The gate's statements name its tables without a schema. After an action that made a temporary `requests` they would mean
-that one, on this connection for good: an effect would be kept without its receipt, and happen again.
+that one, on this connection for good: an effect would be kept without its receipt, or with a request that is cleared.
 """
 
 import sqlite3
