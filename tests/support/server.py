@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -180,8 +180,14 @@ def with_graph(folder: Path, configuration: Path, file: Path) -> Path:
 
 
 def free_port() -> int:
-    """Give a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Give a port of loopback that nobody listens on, and that no process of this run was given before.
+
+    Seconds pass until a server listens there. Another one that began meanwhile was taken for it.
+    """
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        with suppress(FileExistsError):
+            (nursery.share() / f"port-{port}").touch(exist_ok=False)
+            return port
