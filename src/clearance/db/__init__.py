@@ -4,7 +4,7 @@ engine         transactions: one function of the caller's each
 tables         the tables, with their invariants
 compiled       statements compiled once, and run by the driver
 lent           an open transaction that an action reads or writes in, and may not end
-joined         what a session of the ORM takes for the transaction there
+orm_sessions   what a session of the ORM takes for the transaction there
 kept           which statements are refused there
 shadowed       what would be taken for one of the tables after it
 postgres       a connection to PostgreSQL whose statements share round trips

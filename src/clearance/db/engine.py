@@ -31,8 +31,8 @@ from clearance.db.compiled import shares_trips
 from clearance.db.driver_errors import is_against_a_rule, is_busy, is_lost, is_refusing, is_timeout
 from clearance.db.fair_lock import FairLock
 from clearance.db.files import make_database_private
-from clearance.db.joined import joined
 from clearance.db.kept import refuse_another
+from clearance.db.orm_sessions import sessions_apart
 from clearance.errors import DatabaseUnavailable
 from clearance.loglines import logger_of
 
@@ -232,7 +232,7 @@ class Database:
                 with (
                     (self._engine if writing else self._reading).connect() as connection,
                     connection.begin(),
-                    nullcontext() if writing else joined(connection),  # a look-up may be all of it
+                    nullcontext() if writing else sessions_apart(connection),  # a look-up may be all of it
                 ):
                     unbound = None
                     if writing:

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 
 from clearance.db.compiled import run_text, shares_trips
 from clearance.db.driver_errors import is_held_up, is_out_of_place
-from clearance.db.joined import joined
 from clearance.db.kept import SENTENCE, Kept, inside
+from clearance.db.orm_sessions import sessions_apart
 from clearance.db.shadowed import refuse_shadows
 
 #: The savepoint that is ours while a part of the transaction is lent.
@@ -229,7 +229,7 @@ def _kept(connection: Connection, of: str, kept: Kept) -> Iterator[None]:
     here.invalidate = refuse_but_lost
     is_done = False
     try:
-        with inside(), joined(connection):
+        with inside(), sessions_apart(connection):
             yield
         is_done = True
     finally:

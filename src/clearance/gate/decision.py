@@ -9,7 +9,7 @@ from clearance.actions.stored import stored
 from clearance.canonical import key
 from clearance.gate.answers import Answer, Approve, Edit, Reject, Unclear
 from clearance.gate.judging import Judge, Judged, requester_of
-from clearance.gate.looking import read_once
+from clearance.gate.looking import read_action_once
 from clearance.gate.losses import reconsider
 from clearance.gate.transitions import asked, finish, note, salted
 from clearance.journal.audit import Log, ahead_in_words
@@ -252,7 +252,7 @@ def check_edit(log: Log, judge: Judge, request: Request, answer: Edit, principal
         edited = {name: unshown(value, request.arguments.get(name)) for name, value in answer.changes.items()}
         changes = edited if answer.is_whole else {**request.arguments, **edited}
         cls = judge.action(request.action)
-        action = read_once(cls, changes, request.request_id, repr(changes))
+        action = read_action_once(cls, changes, request.request_id, repr(changes))
         judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),
                              number=request.number, plan_id=request.plan_id)  # fmt: skip
     except ActionError as exc:

@@ -17,7 +17,7 @@ from clearance.canonical import digest
 from clearance.db.driver_errors import is_from_outside, is_lost
 from clearance.db.lent import TransactionEndedError, read_only
 from clearance.gate.ended import facts_of, has_ended
-from clearance.gate.looking import NeedsLookError, ToLook, elsewhere, read_once
+from clearance.gate.looking import NeedsLookError, ToLook, elsewhere, read_action_once
 from clearance.gate.policy import Policy, Verdict
 from clearance.journal.plans import read_plan
 from clearance.journal.requests import read_earlier, requests_of_plan
@@ -142,7 +142,7 @@ class Judge:
                 if request:
                     read = read_action(cls, request.arguments or {})
                 else:
-                    read = read_once(cls, call["args"], plan_id, call["id"])
+                    read = read_action_once(cls, call["args"], plan_id, call["id"])
                 yield call["name"], stored(read)
             except ActionError:
                 continue  # refused when its turn comes

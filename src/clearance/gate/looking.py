@@ -101,7 +101,7 @@ def elsewhere(look: ToLook) -> Facts:
     return found
 
 
-def read_once(cls: type[Action[Any]], arguments: dict[str, Any], *of: str) -> Action[Any]:
+def read_action_once(cls: type[Action[Any]], arguments: dict[str, Any], *of: str) -> Action[Any]:
     """Read the arguments of a call or an edit, which `of` tells from others, once for one piece of work.
 
     A default that is made anew each time, such as a reference, would make it another action each time, of which nothing

@@ -10,7 +10,7 @@ from clearance.actions.action import ActionError
 from clearance.actions.external import ExternalAction
 from clearance.actions.stored import stored
 from clearance.gate.judging import Judge, Judged, requester_of
-from clearance.gate.looking import ToLook, need, read_once
+from clearance.gate.looking import ToLook, need, read_action_once
 from clearance.gate.losses import after_no, fail
 from clearance.gate.records import plan_and_turn
 from clearance.gate.standing import PlanStanding, standing_of
@@ -79,7 +79,7 @@ def _to_look(log: Log, judge: Judge, turn: Turn, plan: Plan, calls: Sequence[dic
         if kind is None or not issubclass(kind, ExternalAction) or unparsed_call(call) is not None:
             continue
         with suppress(ActionError):  # refused when it is opened
-            action = read_once(kind, call["args"], plan.plan_id, call["id"])
+            action = read_action_once(kind, call["args"], plan.plan_id, call["id"])
             assert isinstance(action, ExternalAction)
             yield ToLook(action, turn.requested_by, log.now)
 
@@ -129,7 +129,7 @@ def _open_request(
         add_request(log.connection, blank, [])
         return blank, _Refusal(unread, SYSTEM_ACTOR, "impossible")
     try:
-        action = read_once(judge.actions[call["name"]], call["args"], plan.plan_id, call["id"])
+        action = read_action_once(judge.actions[call["name"]], call["args"], plan.plan_id, call["id"])
         judged = judge.judge(log.connection, log.now, action, requester=requester_of(turn),
                              number=blank.number, plan_id=plan.plan_id)  # fmt: skip
     except ActionError as exc:

@@ -16,7 +16,7 @@ class _Joined(NestedTransaction):
 
 
 @contextmanager
-def joined(connection: Connection) -> Iterator[None]:
+def sessions_apart(connection: Connection) -> Iterator[None]:
     """Let sessions of the ORM join the open transaction by a savepoint each, for the length of the block.
 
     What one flushed stays unless it rolls back, whether it commits, is closed or is left open: as SQLAlchemy has it
