@@ -182,11 +182,8 @@ async def test_a_thread_is_deleted_before_any_checkpoint_was_stored(saver: Sqlit
     await saver.adelete_thread(str(uuid4()))
 
 
-async def test_a_state_is_read_by_one_way_to_the_connection_and_back_for_each_part_of_it(
-    graph: Any, saver: SqliteCheckpointer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A way for each statement, its rows and its cursor takes longer than to read them."""
-    await say(graph, "one", uuid4())
+def counted(saver: SqliteCheckpointer, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Give the ways to the connection and back, which are noted from now on."""
     ways: list[Any] = []
     go = saver.conn._execute
 
@@ -195,6 +192,15 @@ async def test_a_state_is_read_by_one_way_to_the_connection_and_back_for_each_pa
         return await go(work, *given)  # type: ignore[no-untyped-call]  # not public
 
     monkeypatch.setattr(saver.conn, "_execute", going)
+    return ways
+
+
+async def test_a_state_is_read_by_one_way_to_the_connection_and_back_for_each_part_of_it(
+    graph: Any, saver: SqliteCheckpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A way for each statement, its rows and its cursor takes longer than to read them."""
+    await say(graph, "one", uuid4())
+    ways = counted(saver, monkeypatch)
 
     assert await words(graph, "one") == ["hello", "heard 1"]
     assert len(ways) == (1 if is_whole(graph) else 2)
@@ -207,14 +213,7 @@ async def test_a_checkpoint_and_what_a_task_wrote_are_stored_by_one_way_to_the_c
     await say(graph, "one", uuid4())
     found = await saver.aget_tuple(thread("one"))
     assert found is not None
-    ways: list[Any] = []
-    go = saver.conn._execute
-
-    async def going(work: Any, *given: Any) -> Any:
-        ways.append(work)
-        return await go(work, *given)  # type: ignore[no-untyped-call]  # not public
-
-    monkeypatch.setattr(saver.conn, "_execute", going)
+    ways = counted(saver, monkeypatch)
 
     await saver.aput(found.config, {**found.checkpoint, "id": "z"}, found.metadata, {})
     assert len(ways) == 1

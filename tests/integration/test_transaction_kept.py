@@ -9,7 +9,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -424,15 +424,21 @@ async def slip(world: World, way: str, where: str = "perform", *, thread: str) -
     return results(await world.say("go", thread=thread))
 
 
-async def test_what_would_end_the_transaction_is_refused_and_nothing_is_done(slipping: World) -> None:
-    ways = {**REFUSED, **(REFUSED_BY_POSTGRES if is_postgres(slipping) else REFUSED_BY_SQLITE)}
-    for number, way in enumerate(ways):
-        (said,) = await slip(slipping, way, thread=str(number))
+async def each_fails(world: World, ways: Iterable[str]) -> None:
+    """Let each effect be tried in a thread of its own, and see that nothing is kept of any."""
+    many = 0
+    for many, way in enumerate(ways, 1):
+        (said,) = await slip(world, way, thread=str(many))
 
         assert said.startswith("Not done: slip failed unexpectedly"), way
-        assert slips(slipping) == [], way
-        assert slipping.states()[-1] == "failed", way
-    assert slipping.events() == ["requested", "failed"] * len(ways)
+        assert slips(world) == [], way
+        assert world.states()[-1] == "failed", way
+    assert world.events() == ["requested", "failed"] * many
+
+
+async def test_what_would_end_the_transaction_is_refused_and_nothing_is_done(slipping: World) -> None:
+    ways = {**REFUSED, **(REFUSED_BY_POSTGRES if is_postgres(slipping) else REFUSED_BY_SQLITE)}
+    await each_fails(slipping, ways)
     assert Slip.performed == list(ways)
     assert slipping.audit_is_whole()
 
@@ -442,13 +448,7 @@ async def test_what_would_stand_before_the_gates_own_tables_is_undone_and_nothin
     ways = {**SHADOWING, **(SHADOWING_POSTGRES if is_postgres(slipping) else SHADOWING_SQLITE)}
     if is_postgres(slipping):
         _elsewhere(slipping)
-    for number, way in enumerate(ways):
-        (said,) = await slip(slipping, way, thread=str(number))
-
-        assert said.startswith("Not done: slip failed unexpectedly"), way
-        assert slips(slipping) == [], way
-        assert slipping.states()[-1] == "failed", way
-    assert slipping.events() == ["requested", "failed"] * len(ways)
+    await each_fails(slipping, ways)
     assert await slip(slipping, "nothing", thread="after it") == ["Done."]
     assert Slip.performed == [*ways, "nothing"]
     assert slipping.audit_is_whole()
